@@ -1,0 +1,1 @@
+"""What pyinfra's own facts don't tell, in its conventions."""

@@ -1,0 +1,1 @@
+"""What pyinfra's own operations can't do, in its conventions."""

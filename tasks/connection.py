@@ -1,0 +1,94 @@
+"""The way to root on a host: checked before anything else, and without the password in sight."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import socket
+import sys
+from io import BytesIO
+from typing import Any
+
+from pyinfra import config, host
+from pyinfra.api import StringCommand
+from pyinfra.connectors.ssh import SSHConnector
+
+# The askpass script of pyinfra reads the password from the environment of a command line, where every
+# user of the host can see it (ps). Ours is a file that only the login user can read; pyinfra uses the
+# one that it finds noted here, and removes it at the end of the run.
+_NOTE = "sudo_askpass_path__{folder}"
+_IN_FILE = "read-by-askpass"
+
+
+class NoAccess(Exception):
+    """The run can't become root on the host; the text is the part of the line after the host's name."""
+
+
+def _send_at_once() -> None:
+    """TCP_NODELAY: without it each of the run's commands waits 40 ms for a delayed acknowledgement."""
+    connector = host.connector
+    if isinstance(connector, SSHConnector) and connector.client is not None:
+        transport = connector.client.get_transport()
+        if transport is not None and isinstance(transport.sock, socket.socket):
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _ask(command: str, **arguments: Any) -> tuple[bool, str, str]:
+    ok, output = host.run_shell_command(StringCommand(command), **arguments)
+    return ok, output.stdout.strip(), output.stderr.strip()
+
+
+def _password() -> str:
+    """The sudo password: from the inventory's ``sudo_password``, pyinfra's own options, or a question."""
+    given = host.data.get("sudo_password") or config.SUDO_PASSWORD
+    if given:
+        return str(given)
+    if sys.stdin.isatty():
+        return getpass.getpass(f"[{host.name}] sudo password: ")
+    raise NoAccess(
+        "sudo_password: sudo asks for a password: give it from your environment, "
+        '"sudo_password": os.environ.get("SUDO_PASSWORD"), or allow the user NOPASSWD'
+    )
+
+
+def _use_password(password: str) -> None:
+    folder = host.get_temp_dir_config()
+    ok, path, error = _ask(f"umask 077; mktemp {shlex.quote(folder)}/askpass-XXXXXXXXXXXX")
+    if not ok:
+        raise NoAccess(f"sudo_password: no temporary file in {folder} ({error}): free space there")
+    script = f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(password)}\n"
+    host.put_file(BytesIO(script.encode()), path)
+    _ask(f"chmod 700 {shlex.quote(path)}")
+    host.connector_data[_NOTE.format(folder=folder)] = path
+    host.connector_data["prompted_sudo_password"] = _IN_FILE
+    config.SUDO_PASSWORD = None
+    ok, _, error = _ask("true", _sudo=True)
+    if not ok:
+        raise NoAccess(f"sudo_password: sudo refuses it ({(error.splitlines() or ['no message'])[-1]}): correct it")
+
+
+def become_root() -> None:
+    """Find out how commands become root on this host.
+
+    Raises NoAccess with the key and the mend.
+    """
+    _send_at_once()
+    if host.data.get("_sudo_password"):
+        raise NoAccess("_sudo_password: it would show in the host's process list: call the key sudo_password")
+    wants_sudo = bool(host.data.get("_sudo") or config.SUDO)
+    _, uid, _ = _ask("id -u")
+    if uid == "0":
+        if wants_sudo and not _ask("command -v sudo")[0]:
+            raise NoAccess("_sudo: the host has no sudo, and you log in as root: remove the key")
+        return
+    if not wants_sudo:
+        raise NoAccess('_sudo: the login user isn\'t root: add "_sudo": True, or "ssh_user": "root"')
+    ok, _, error = _ask("sudo -H -n true")
+    if ok:
+        return
+    if "password is required" in error or "authentication is required" in error:
+        _use_password(_password())
+    elif "not found" in error:
+        raise NoAccess('_sudo: the host has no sudo: install it there, or log in with "ssh_user": "root"')
+    else:
+        raise NoAccess(f"_sudo: sudo refuses ({(error.splitlines() or ['no message'])[-1]}): give the user sudo rights")

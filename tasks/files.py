@@ -1,0 +1,13 @@
+"""A rendered file on the host, owned by root."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from pyinfra.api.operation import OperationMeta
+from pyinfra.operations import files
+
+
+def put(path: str, text: str, what: str, mode: str = "644") -> OperationMeta:
+    """Write a file with its owner and mode; ``what`` completes the name "Write ..."."""
+    return files.put(name=f"Write {what}: {path}", src=StringIO(text), dest=path, user="root", group="root", mode=mode)

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Gets what this machine lacks. 'bootstrap.sh check': the virtualenv; 'bootstrap.sh hosts': podman as well.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { echo "--> $*" >&2; }
+die() { echo "--> $*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+PATH=$PATH:/usr/sbin:/sbin
+missing=""
+need() { has "$1" || missing="$missing $2"; }
+
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+if [ "${1:-check}" = hosts ]; then
+    need podman "podman netavark aardvark-dns iptables"
+    need iptables iptables
+    need debootstrap debootstrap
+    need ssh-keygen openssh-client
+    need unshare util-linux
+    # crun refuses control groups of both versions side by side.
+    [ -e /sys/fs/cgroup/cgroup.controllers ] || need runc runc
+fi
+
+if [ -n "$missing" ]; then
+    has apt-get || die "this machine lacks$missing, and has no apt-get: use Debian 12 or later, or install them"
+    if [ "$(id -u)" = 0 ]; then sudo=""; else
+        has sudo || die "this machine lacks$missing: install them as root, or install sudo"
+        sudo=sudo
+    fi
+    say "installing what this machine lacks:$missing"
+    $sudo apt-get -q update >&2 || die "apt-get update failed: see above"
+    # shellcheck disable=SC2086
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >&2 \
+        || die "apt-get install failed: see above"
+fi
+
+wanted=$(cat requirements.txt requirements-dev.txt | sha256sum | cut -c1-16)
+if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+        || die "this machine's python3 is $(python3 -V | cut -d' ' -f2); 3.11 or later is needed (Debian 12 has it)"
+    say "making the virtualenv .venv (once, about half a minute)"
+    rm -rf .venv
+    python3 -m venv .venv
+    .venv/bin/pip --disable-pip-version-check --quiet install -r requirements-dev.txt
+    echo "$wanted" > .venv/made-from
+fi

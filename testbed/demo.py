@@ -1,0 +1,87 @@
+"""``make demo``: a host, a deploy over SSH, and the proof that it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from testbed import hosts, images, verify
+from testbed.images import ROOT, say
+from testbed.podman import BedError, podman
+
+STATE = "demo.json"
+
+
+def _state() -> Path:
+    return images.cache_dir() / STATE
+
+
+def connection() -> dict[str, object]:
+    """How inventories/demo.py reaches the demo host.
+
+    Ends the run with one line when there is none.
+    """
+    try:
+        found: dict[str, object] = json.loads(_state().read_text())["ssh"]
+    except (OSError, ValueError, KeyError):
+        sys.exit("--> demo: there is no demo host on this machine: boot one with 'make demo'")
+    return found
+
+
+def _free_port(first: int) -> int:
+    for port in range(first, first + 50):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise BedError(f"no port is free on this machine between {first} and {first + 50}: stop one of the programs there")
+
+
+def _running() -> hosts.BedHost | None:
+    """The demo host of an earlier call, if it still runs."""
+    try:
+        ports = json.loads(_state().read_text())["ports"]
+    except (OSError, ValueError, KeyError):
+        return None
+    host = hosts.BedHost(f"{hosts.DEMO}-host", {int(k): v for k, v in ports.items()})
+    status = podman("inspect", "--format", "{{.State.Status}}", host.name, check=False)
+    return host if status == "running" and host.answers_ssh() else None
+
+
+def up() -> None:
+    """Boot, deploy, verify, print the URL. What was begun is removed when it fails or is interrupted."""
+    host = _running()
+    try:
+        if host is None:
+            with images.lock():
+                image = images.site("bookworm")
+            hosts.remove_bed(hosts.DEMO)
+            bed = hosts.Bed("demo")
+            with images.progress("booting a Debian 12 host with systemd and sshd"):
+                bed.open()
+                host = bed.boot(image, "host", http_port=_free_port(8080))
+            _state().write_text(json.dumps({"ssh": host.ssh_data(), "ports": host.ports}))
+        else:
+            say("the demo host runs already: deploying to it again")
+        say("pyinfra inventories/demo.py deploy.py")
+        words = [str(Path(sys.executable).parent / "pyinfra"), "-y", "inventories/demo.py", "deploy.py"]
+        if subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode:
+            raise BedError("the deploy to the demo host failed: its last lines above tell why")
+        say("verifying, from this machine, as a browser would")
+        for what, detail in verify.checks(host.url, "/catmaid/"):
+            say(f"    {what}: {detail}")
+    except BaseException:
+        say("removing the demo host")
+        down()
+        raise
+    print(f"\nThe demo is ready: {host.url}/catmaid/\n'make demo-down' removes it.", flush=True)
+
+
+def down() -> None:
+    """Remove the demo host, its network and its firewall rules."""
+    found = hosts.remove_bed(hosts.DEMO)
+    _state().unlink(missing_ok=True)
+    say("the demo is gone" if found else "there is no demo host")

@@ -1,0 +1,214 @@
+"""Booted hosts: one bed a run, with a network of its own, and nothing left when it closes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from testbed import images
+from testbed.podman import BedError, command, limits, podman
+
+LABEL = "io.catmaid-deploy.bed"
+OWNER = "io.catmaid-deploy.owner"
+
+
+def wait_for(what: str, condition: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
+    """Wait until ``condition`` holds; raises BedError after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise BedError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(every)
+
+
+@dataclass
+class BedHost:
+    """A booted host. ``name`` is its name on the bed's network and podman's name of it."""
+
+    name: str
+    ports: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def ssh_port(self) -> int:
+        return self.ports[22]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports[80]}"
+
+    def ssh_data(self, user: str = "root") -> dict[str, object]:
+        """The connection part of a pyinfra inventory for this host."""
+        return {
+            "ssh_hostname": "127.0.0.1",
+            "ssh_port": self.ssh_port,
+            "ssh_user": user,
+            "ssh_key": str(images.ssh_key()),
+            # Every test host has another key at a port used before: the admin's own file stays clean.
+            "ssh_known_hosts_file": "/dev/null",
+            "ssh_strict_host_key_checking": "off",
+        }
+
+    def run(self, script: str, check: bool = True, user: str = "root", timeout: float = 120) -> str:
+        """Run a shell script on the host, past SSH; returns its standard output.
+
+        Raises BedError with its last error line when it fails and ``check`` is set.
+        """
+        result = subprocess.run(
+            [*command(), "exec", "--interactive", "--user", user, self.name, "sh", "-eu"],
+            input=script.encode(),
+            capture_output=True,
+            timeout=timeout,
+        )
+        output = result.stdout.decode(errors="replace").strip()
+        if check and result.returncode:
+            error = result.stderr.decode(errors="replace").strip()
+            raise BedError(f"{self.name}: {error or output or result.returncode}")
+        return output
+
+    def put(self, path: str, data: bytes, mode: str = "644") -> None:
+        """Write a file on the host, past SSH."""
+        subprocess.run(
+            [*command(), "exec", "-i", self.name, "sh", "-c", f'cat > "{path}" && chmod {mode} "{path}"'],
+            input=data,
+            check=True,
+        )
+
+    def is_booted(self) -> bool:
+        state = self.run("systemctl is-system-running || true", check=False)
+        return state in ("running", "degraded")
+
+    def answers_ssh(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.ssh_port), timeout=2) as connection:
+                connection.settimeout(2)
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def wait_until_up(self, seconds: float = 90) -> None:
+        wait_for(f"{self.name}: boot", self.is_booted, seconds, every=0.2)
+        wait_for(f"{self.name}: sshd", self.answers_ssh, 20)
+
+    def reboot(self) -> None:
+        """A real reboot by systemd: every process ends, /run is emptied, systemd starts anew."""
+        self.run("systemctl reboot", check=False)
+        wait_for(
+            f"{self.name}: shutdown",
+            lambda: podman("inspect", "--format", "{{.State.Status}}", self.name) == "exited",
+            120,
+        )
+        podman("start", self.name)
+        self.wait_until_up()
+
+    def remove(self) -> None:
+        podman("rm", "--force", "--time", "0", "--volumes", self.name, check=False)
+
+
+class Bed:
+    """A network and its hosts. A context manager: what it booted is gone when it closes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = f"catmaid-{name}"
+        self.hosts: list[BedHost] = []
+
+    def __enter__(self) -> Bed:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def open(self) -> None:
+        labels = ["--label", f"{LABEL}={self.name}", "--label", f"{OWNER}={os.getpid()}"]
+        podman("network", "create", *labels, self.name)
+
+    def boot(
+        self, image: str, name: str, http_port: int | None = None, extra: tuple[str, ...] = (), wait: bool = True
+    ) -> BedHost:
+        """Boot a host from an image; ``http_port`` is the port on this machine, any free one by default."""
+        host = BedHost(f"{self.name}-{name}")
+        self.hosts.append(host)
+        words = ["run", "--detach", "--systemd=always", "--pull=never", "--name", host.name, "--hostname", name]
+        words += ["--network", self.name, "--network-alias", name]
+        words += ["--label", f"{LABEL}={self.name}", "--label", f"{OWNER}={os.getpid()}"]
+        words += ["--publish", "127.0.0.1::22", "--publish", f"127.0.0.1:{http_port or ''}:80"]
+        podman(*words, *limits(), *extra, image)
+        published = json.loads(podman("inspect", "--format", "{{json .NetworkSettings.Ports}}", host.name))
+        host.ports = {int(k.split("/")[0]): int(v[0]["HostPort"]) for k, v in published.items() if v}
+        if wait:
+            host.wait_until_up()
+        return host
+
+    def close(self) -> None:
+        remove_bed(self.name)
+        self.hosts.clear()
+
+
+def remove_bed(name: str) -> bool:
+    """Remove the hosts and the network of one bed; says whether there was anything."""
+    before = [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    try:
+        found = podman("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split()
+        if found:
+            podman("rm", "--force", "--time", "0", "--volumes", *found, check=False)
+        networks = podman("network", "ls", "--quiet", "--filter", f"label={LABEL}={name}").split()
+        if networks:
+            podman("network", "rm", "--force", *networks, check=False)
+        if not podman("ps", "--all", "--quiet"):
+            _forget_firewall()
+        return bool(found or networks)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(number, handler)
+
+
+def remove_orphans() -> None:
+    """Remove the beds of runs that died without a chance to clean up (SIGKILL, power)."""
+    for line in podman(
+        "network", "ls", "--filter", f"label={LABEL}", "--format", "{{.Name}} {{.Labels}}", check=False
+    ).splitlines():
+        name, _, labels = line.partition(" ")
+        owner = next((p.split("=", 1)[1] for p in labels.split(",") if p.startswith(f"{OWNER}=")), "")
+        if name != DEMO and owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            remove_bed(name)
+
+
+def _forget_firewall() -> None:
+    """netavark leaves its empty chains behind when the last container goes; take them out."""
+    root_words = [] if os.geteuid() == 0 else ["sudo"]
+    for tool in ("iptables", "ip6tables"):
+        for table in ("filter", "nat"):
+            saved = subprocess.run([*root_words, f"{tool}-save", "-t", table], capture_output=True, text=True)
+            if saved.returncode:
+                continue
+            lines = saved.stdout.splitlines()
+            ours = [line.split()[0][1:] for line in lines if line.startswith((":NETAVARK", ":CNI"))]
+            rules = [line for line in lines if line.startswith("-A ")]
+            jumps = [r for r in rules if any(f"-j {chain}" in r for chain in ours)]
+            for rule in jumps:
+                subprocess.run([*root_words, tool, "-t", table, "-D", *shlex.split(rule)[1:]], capture_output=True)
+            for action in ("-F", "-X"):
+                for chain in ours:
+                    subprocess.run([*root_words, tool, "-t", table, action, chain], capture_output=True)
+
+
+def exit_on_signals() -> None:
+    """Turn SIGTERM and SIGHUP into an exit that runs the clean-up, as Ctrl-C does."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGHUP, leave)
+
+
+DEMO = "catmaid-demo"

@@ -1,0 +1,43 @@
+"""What every instance of the stand-in shares; ``settings.py`` adds an instance's own values."""
+
+import time
+from pathlib import Path
+
+DJANGO_DIR = Path(__file__).resolve().parents[2]
+RELEASE = (DJANGO_DIR / "RELEASE").read_text().strip()
+# CATMAID takes seconds to import; a test that needs the same writes the number here.
+_delay = DJANGO_DIR / "IMPORT_SECONDS"
+if _delay.exists():
+    time.sleep(float(_delay.read_text()))
+
+DEBUG = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+ROOT_URLCONF = "mysite.urls"
+WSGI_APPLICATION = "mysite.wsgi.application"
+ASGI_APPLICATION = "mysite.asgi.application"
+INSTALLED_APPS = ["django.contrib.staticfiles", "channels"]
+MIDDLEWARE = [
+    "mysite.views.log_requests",
+    "django.middleware.common.CommonMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [Path(__file__).resolve().parent / "templates"],
+    }
+]
+DATABASES: dict[str, object] = {}
+STATICFILES_DIRS = [DJANGO_DIR / "assets"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+CELERY_RESULT_BACKEND = "rpc://"
+CELERY_RESULT_EXPIRES = 600
+CELERY_BEAT_SCHEDULE = {"heartbeat": {"task": "mysite.tasks.heartbeat", "schedule": 5.0}}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"mysite": {"handlers": ["console"], "level": "INFO"}},
+}

@@ -1,0 +1,17 @@
+from django.urls import path, re_path
+
+from . import views
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("whoami", views.whoami, name="whoami"),
+    re_path(r"^path/(?P<rest>.*)$", views.show_path, name="path"),
+    path("redirect", views.redirect_home, name="redirect"),
+    path("needs-slash/", views.whoami, name="needs-slash"),
+    path("slow", views.slow, name="slow"),
+    path("large", views.large, name="large"),
+    path("body", views.body, name="body"),
+    path("upload", views.upload, name="upload"),
+    path("task", views.task, name="task"),
+    path("heartbeats", views.heartbeats, name="heartbeats"),
+]

@@ -1,0 +1,120 @@
+"""Answers about what the application sees of the servers in front of it."""
+
+import hashlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.text import get_valid_filename
+
+from . import tasks
+
+log = logging.getLogger("mysite")
+
+
+def log_requests(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: one line a request, the proof of what reached the application and what did not."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        log.info("request %s %s", request.method, request.get_full_path())
+        return get_response(request)
+
+    return middleware
+
+
+def _seen(request: HttpRequest) -> dict[str, object]:
+    return {
+        "release": settings.RELEASE,
+        "script_name": request.META.get("SCRIPT_NAME"),
+        "path_info": request.path_info,
+        "path": request.path,
+        "query": request.META.get("QUERY_STRING"),
+        "method": request.method,
+        "host": request.get_host(),
+        "scheme": request.scheme,
+        "absolute": request.build_absolute_uri(reverse("index")),
+        "client": request.META.get("REMOTE_ADDR"),
+        "forwarded_for": request.META.get("HTTP_X_FORWARDED_FOR"),
+        "static_url": settings.STATIC_URL,
+        "pid": os.getpid(),
+        "python": sys.version.split()[0],
+        "environment": os.environ.get("STANDIN_GREETING"),
+        "time": time.time(),
+    }
+
+
+def index(request: HttpRequest) -> HttpResponse:
+    base = reverse("index")
+    return render(
+        request,
+        "index.html",
+        {"seen": _seen(request), "base": base, "channels": base + "channels/echo/", "media_url": settings.MEDIA_URL},
+    )
+
+
+def whoami(request: HttpRequest) -> JsonResponse:
+    return JsonResponse(_seen(request))
+
+
+def show_path(request: HttpRequest, rest: str) -> JsonResponse:
+    return JsonResponse({"path_info": request.path_info, "rest": rest, "query": request.META["QUERY_STRING"]})
+
+
+def redirect_home(request: HttpRequest) -> HttpResponse:
+    return HttpResponseRedirect(reverse("index"))
+
+
+def slow(request: HttpRequest) -> JsonResponse:
+    seconds = min(float(request.GET.get("seconds", "1")), 600)
+    time.sleep(seconds)
+    return JsonResponse({"slept": seconds, "pid": os.getpid(), "release": settings.RELEASE})
+
+
+def large(request: HttpRequest) -> StreamingHttpResponse:
+    size = min(int(request.GET.get("bytes", "1000000")), 1 << 30)
+
+    def chunks() -> Iterator[bytes]:
+        left = size
+        while left > 0:
+            yield b"x" * min(left, 65536)
+            left -= 65536
+
+    response = StreamingHttpResponse(chunks(), content_type="application/octet-stream")
+    response["Content-Length"] = str(size)
+    return response
+
+
+def body(request: HttpRequest) -> JsonResponse:
+    data = request.body
+    return JsonResponse({"size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+
+
+def upload(request: HttpRequest) -> JsonResponse:
+    file = request.FILES.get("file")
+    if file is None or file.name is None:
+        return JsonResponse({"error": "no file"}, status=400)
+    name = get_valid_filename(file.name)
+    with (Path(settings.MEDIA_ROOT) / name).open("wb") as target:
+        for chunk in file.chunks():
+            target.write(chunk)
+    return JsonResponse({"name": name, "size": file.size, "url": settings.MEDIA_URL + name})
+
+
+def task(request: HttpRequest) -> JsonResponse:
+    """Send a task to the worker and wait for its result, at most 20 s."""
+    x, y = int(request.GET.get("x", "2")), int(request.GET.get("y", "3"))
+    started = time.monotonic()
+    result = tasks.add.delay(x, y).get(timeout=20)
+    return JsonResponse({"result": result, "seconds": round(time.monotonic() - started, 3)})
+
+
+def heartbeats(request: HttpRequest) -> JsonResponse:
+    file = Path(settings.MEDIA_ROOT) / "heartbeat.txt"
+    return JsonResponse({"times": [float(t) for t in file.read_text().split()] if file.exists() else []})
