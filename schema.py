@@ -19,6 +19,7 @@ NGINX_USER = "www-data"
 UWSGI_OLDEST = (2, 0, 31)
 
 _SECRET_NAME = re.compile(r"PASS(WORD|WD)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_KEY", re.IGNORECASE)
+_PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._+@~-]+)+/?")
 # What every managed program needs for itself.
 _RESERVED_ENVIRONMENT = {"PATH", "HOME", "VIRTUAL_ENV", "IFS", "ENV", "LD_PRELOAD", "LD_LIBRARY_PATH"}
 
@@ -62,12 +63,10 @@ def _prefix(value: object) -> object:
 
 
 def _path(value: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._+@~-]+)+/?", value):
+    if not _PATH.fullmatch(value):
         raise ValueError(
             f"{value!r} is not allowed: give an absolute path of letters, digits and . _ + @ ~ - between slashes"
         )
-    if any(part in (".", "..") for part in value.split("/")):
-        raise ValueError(f"{value!r} has a dotted part: give the path itself")
     return value.rstrip("/")
 
 
@@ -183,7 +182,9 @@ class Instance(_Model):
         None, description="PostgreSQL's address; given, a deploy warns when nothing answers there."
     )
     broker: Address | None = Field(None, description="The broker's address; given, the same check.")
-    celery: Celery = Field(Celery(), description="Options of the Celery worker and beat.")
+    celery: Celery = Field(
+        default_factory=lambda: Celery.model_validate({}), description="Options of the Celery worker and beat."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -193,12 +194,13 @@ class Instance(_Model):
             return data
         data = dict(data)
         checkout = data.get("checkout", cls.model_fields["checkout"].default)
-        if isinstance(checkout, str):
-            django = checkout.rstrip("/") + "/django"
-            data.setdefault("virtualenv", f"{django}/env")
-            data.setdefault("wsgi_file", f"{django}/projects/mysite/django.wsgi")
-            data.setdefault("static_folder", f"{django}/static")
-            data.setdefault("files_folder", f"{django}/files")
+        if not isinstance(checkout, str) or not _PATH.fullmatch(checkout):
+            checkout = "/invalid"  # one line for a wrong checkout, none for what follows from it
+        django = checkout.rstrip("/") + "/django"
+        data.setdefault("virtualenv", f"{django}/env")
+        data.setdefault("wsgi_file", f"{django}/projects/mysite/django.wsgi")
+        data.setdefault("static_folder", f"{django}/static")
+        data.setdefault("files_folder", f"{django}/files")
         same_user = data.get("user", NGINX_USER) == NGINX_USER
         data.setdefault("runtime_mode", "0755" if same_user else "2750")
         return data
@@ -274,10 +276,12 @@ class Site(_Model):
 
     server_name: HostName = Field(description="The host name in users' browsers.")
     aliases: tuple[HostName, ...] = Field((), description="Other host names of the same site.")
-    instances: tuple[Instance, ...] = Field(min_length=1, description="The CATMAIDs behind it.")
+    instances: tuple[Instance, ...] = Field(description="The CATMAIDs behind it.")
 
     @model_validator(mode="after")
     def _check(self) -> Site:
+        if not self.instances:
+            raise ValueError("instances: there is none: describe at least one")
         for what, values in (
             ("name", [i.name for i in self.instances]),
             ("prefix", [i.location for i in self.instances]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
@@ -23,7 +23,7 @@ exit 1
 
 
 @operation()
-def loaded(digest: str) -> Iterator[StringCommand]:
+def loaded(digest: str) -> Generator[StringCommand, None, None]:
     """
     Test the configuration on disk and reload nginx, unless it has loaded exactly this one already (row 1).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
@@ -64,7 +64,7 @@ def group(
     group_digest: str,
     log_dir: str,
     seconds: int = 120,
-) -> Iterator[StringCommand]:
+) -> Generator[StringCommand, None, None]:
     """
     Start what isn't running and restart what runs with other files than are on disk (rows 14, 15 and 28).
 

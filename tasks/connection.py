@@ -52,7 +52,7 @@ def _password() -> str:
 
 
 def _use_password(password: str) -> None:
-    folder = host.get_temp_dir_config()
+    folder = str(host.get_temp_dir_config())  # type: ignore[no-untyped-call]
     ok, path, error = _ask(f"umask 077; mktemp {shlex.quote(folder)}/askpass-XXXXXXXXXXXX")
     if not ok:
         raise NoAccess(f"sudo_password: no temporary file in {folder} ({error}): free space there")

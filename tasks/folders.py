@@ -20,6 +20,9 @@ def create(site: Site) -> None:
         render("etc/tmpfiles.d/catmaid.conf", site=site),
         "the socket folders for each boot",
     )
+    files.directory(
+        name="Configuration folder /etc/catmaid", path="/etc/catmaid", user="root", group="root", mode="755"
+    )
     for i in site.instances:
         _folder(i, "socket folder", i.runtime_dir, i.user, i.runtime_group, i.runtime_mode)
         _folder(i, "folder of the statistics socket", i.private_dir, i.user, i.runtime_group, "700")

@@ -40,12 +40,13 @@ def validate(hosts: list[Host]) -> list[str]:
 def question(site: Site) -> str:
     """What the survey is to look at, as JSON."""
     keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
-    keys += ("static_folder", "files_folder", "database", "broker")
-    instances = [
-        {key: getattr(instance, key) for key in keys}
-        | {key: address.model_dump() if (address := getattr(instance, key)) else None for key in ("database", "broker")}
-        for instance in site.instances
-    ]
+    folders = ("static_folder", "files_folder")
+    instances = []
+    for instance in site.instances:
+        asked: dict[str, Any] = {key: getattr(instance, key) for key in keys + folders}
+        for key, address in (("database", instance.database), ("broker", instance.broker)):
+            asked[key] = address.model_dump() if address else None
+        instances.append(asked)
     return json.dumps(
         {
             "instances": instances,

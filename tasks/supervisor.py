@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyinfra.operations import systemd
+from pyinfra.operations import files, systemd
 
 import operations.supervisor
 from render import digest, render
@@ -16,14 +16,12 @@ from tasks.program import Program, start_library
 
 def configure_units(survey: dict[str, Any]) -> None:
     """Teach systemd to bring nginx and supervisord back after a kill, without orphans beside them."""
-    changed = [
-        put(
-            f"/etc/systemd/system/{unit}.service.d/catmaid.conf",
-            render(f"etc/systemd/system/{unit}.service.d/catmaid.conf", stop_seconds=STOP_SECONDS + 30),
-            f"how systemd restarts {unit}",
-        )
-        for unit in ("nginx", "supervisor")
-    ]
+    changed = []
+    for unit in ("nginx", "supervisor"):
+        folder = f"/etc/systemd/system/{unit}.service.d"
+        files.directory(name=f"Folder of {unit}'s unit: {folder}", path=folder, user="root", group="root", mode="755")
+        text = render(f"{folder[1:]}/catmaid.conf", stop_seconds=STOP_SECONDS + 30)
+        changed.append(put(f"{folder}/catmaid.conf", text, f"how systemd restarts {unit}"))
     # systemd itself tells when a run broke between the files and this.
     if survey["needs_daemon_reload"] or any(one.will_change for one in changed):
         systemd.daemon_reload(name="Let systemd read its changed files")

@@ -1,0 +1,89 @@
+"""Runs of pyinfra against test hosts, and applications put in place on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.hosts import BedHost
+from testbed.images import ROOT
+
+CHECKOUT = "/home/catmaid/catmaid-server"
+VIRTUALENV = f"{CHECKOUT}/django/env"
+PYINFRA = str(Path(sys.executable).parent / "pyinfra")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of pyinfra ended; ``changed`` has the names of the operations that changed something."""
+
+    code: int
+    report: dict[str, Any]
+    text: str
+
+    @property
+    def changed(self) -> list[str]:
+        results = self.report.get("results", {}).get("operations", [])
+        return [op["name"] for op in results if op["success"]]
+
+    @property
+    def planned(self) -> list[str]:
+        return [op["name"] for op in self.report.get("plan", []) if op["hosts_with_change"]]
+
+    @property
+    def refusals(self) -> list[str]:
+        """The lines of a refusal: they name the host first."""
+        lines = [line.removeprefix("--> ") for line in self.text.splitlines()]
+        return [line for line in lines if line.startswith("host: ")]
+
+
+def pyinfra(
+    host: BedHost | None,
+    data: dict[str, Any],
+    *options: str,
+    deploy: str = "deploy.py",
+    user: str = "root",
+    env: dict[str, str] | None = None,
+) -> Run:
+    """Run a deploy file against one host, called ``host``, as an admin would from a shell."""
+    connection = host.ssh_data(user) if host else {}
+    inventory = f"hosts = [('host', {connection | data!r})]\n"
+    with tempfile.TemporaryDirectory(prefix="catmaid-deploy-") as folder:
+        path = Path(folder) / "inventory.py"
+        path.write_text(inventory)
+        done = subprocess.run(
+            [PYINFRA, "--json", *options, str(path), deploy],
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=900,
+        )
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        report = {}
+    return Run(done.returncode, report, done.stderr + ("" if report else done.stdout))
+
+
+def place_application(host: BedHost, checkout: str, prefix: str, user: str) -> None:
+    """Put another copy of the stand-in in place, as CATMAID's installation page would; it shares the virtualenv."""
+    host.run(
+        f"""
+        mkdir -p {checkout}
+        tar -C {CHECKOUT} --exclude=./django/env --exclude=./django/files -c . | tar -C {checkout} -x
+        cd {checkout}/django
+        {VIRTUALENV}/bin/python create_configuration.py --prefix '{prefix}' --files {checkout}/django/files
+        {VIRTUALENV}/bin/python projects/manage.py collectstatic --noinput --verbosity 0
+        chown -R catmaid:catmaid {checkout}
+        chown -R {user}:{user} files
+        chown {user} projects/mysite/settings.py && chmod 640 projects/mysite/settings.py
+        """
+    )

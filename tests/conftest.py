@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.rows import CLAIMED
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for number, text in CLAIMED.items():
+        config.addinivalue_line("markers", f"row_{number}: {text}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also what takes longer: make test-long")

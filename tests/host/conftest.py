@@ -1,0 +1,140 @@
+"""Booted hosts for the tests, shared as far as the tests leave them as they were."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+import schema
+from testbed import hosts, images
+from testbed.podman import check_machine
+from testbed.run import VIRTUALENV, Run, place_application, pyinfra
+
+# Three instances at once, as an admin may have them: at the page's prefix, at the root, and far
+# below it as another user than nginx's (the page's second way of row 7).
+SITE: dict[str, Any] = {
+    "server_name": "localhost",
+    "aliases": ["127.0.0.1"],
+    "instances": [
+        {
+            "name": "catmaid",
+            "prefix": "/catmaid",
+            "workers": 2,
+            "environment": {"STANDIN_GREETING": 'it\'s 100% $HOME "quoted"'},
+            "celery": {"concurrency": 1},
+        },
+        {
+            "name": "catmaid-fafb",
+            "prefix": "tracing/fafb/v14/",
+            "checkout": "/home/catmaid/fafb",
+            "virtualenv": VIRTUALENV,
+            "user": "catmaid",
+            "workers": 1,
+            "threads": 4,
+            "celery": {"concurrency": 1, "queues": ["fafb"]},
+        },
+        {
+            "name": "catmaid-root",
+            "prefix": "/",
+            "checkout": "/home/catmaid/root",
+            "virtualenv": VIRTUALENV,
+            "workers": 1,
+            "celery": {"concurrency": 1, "queues": ["root"]},
+        },
+    ],
+}
+
+
+@dataclass
+class Deployed:
+    """A host with SITE on it, and how its runs went."""
+
+    suite: str
+    host: hosts.BedHost
+    site: schema.Site
+    state_before: str
+    dry: Run
+    state_after_dry: str
+    first: Run
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.host.url, timeout=30, trust_env=False, **options)
+
+    def instance(self, name: str) -> schema.Instance:
+        return next(i for i in self.site.instances if i.name == name)
+
+    def deploy(self, site: dict[str, Any] | None = None, *options: str) -> Run:
+        run = pyinfra(self.host, {"site": site or SITE}, "-y", *options)
+        assert run.code == 0, run.text
+        return run
+
+
+# What a run may not touch before it is allowed to: files, packages, processes that aren't asking.
+STATE = """
+find /etc /home /opt /usr/local /var/lib/systemd -xdev -type f -not -path '*/__pycache__/*' -print0 2>/dev/null \
+    | sort -z | xargs -0 sha256sum | sha256sum
+find /etc /run /var/log -xdev -not -path '/run/systemd/*' -not -path '/run/user*' -not -path '/var/log/journal*' \
+    -not -path '/run/utmp' -printf '%p %u %g %m\\n' | sort | sha256sum
+dpkg-query -W | sha256sum
+ps -eo user,comm --no-headers | grep -v -E 'sshd|ps$|sh$|sort|grep|sha256|sftp|sudo' | sort | uniq -c | sha256sum
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine() -> None:
+    hosts.exit_on_signals()
+    check_machine()
+    hosts.remove_orphans()
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[hosts.Bed]:
+    with hosts.Bed(f"test-{os.getpid()}") as bed:
+        yield bed
+
+
+def boot(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.BedHost:
+    with images.lock():
+        image = images.site(suite)
+    return bed.boot(image, name, **options)
+
+
+def place_instances(host: hosts.BedHost) -> None:
+    """The applications of SITE that the image hasn't."""
+    place_application(host, "/home/catmaid/fafb", "/tracing/fafb/v14", "catmaid")
+    place_application(host, "/home/catmaid/root", "/", "www-data")
+
+
+@pytest.fixture(scope="session", params=images.SUITES)
+def deployed(bed: hosts.Bed, request: pytest.FixtureRequest) -> Iterator[Deployed]:
+    """A bare host after a dry run and a first deploy of SITE, as root."""
+    suite = request.param
+    host = boot(bed, suite, f"web-{suite}")
+    place_instances(host)
+    before = host.run(STATE)
+    dry = pyinfra(host, {"site": SITE}, "--dry", "--diff")
+    after = host.run(STATE)
+    first = pyinfra(host, {"site": SITE}, "-y")
+    assert first.code == 0, first.text
+    yield Deployed(suite, host, schema.load(SITE), before, dry, after, first)
+    host.remove()
+
+
+@pytest.fixture(scope="session")
+def bare(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
+    """A host with the application in place and nothing deployed."""
+    host = boot(bed, "bookworm", "bare")
+    place_instances(host)
+    yield host
+    host.remove()
+
+
+def pytest_sessionfinish() -> None:
+    # A second Ctrl-C must not cut the clean-up that the first one began.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

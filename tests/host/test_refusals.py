@@ -1,0 +1,236 @@
+"""Bad inventories and unfit hosts: one clear line with host, key and mend, and nothing changed (row 31)."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from testbed.hosts import BedHost
+from testbed.podman import command
+from testbed.run import CHECKOUT, VIRTUALENV, pyinfra
+from tests.host.conftest import SITE, STATE
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is wrong, and what the line has to say. ``before`` and ``after`` make the host unfit and fit again."""
+
+    key: str
+    says: str
+    instance: dict[str, Any] | None = None
+    site: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+    before: str = ""
+    after: str = ""
+    user: str = "root"
+
+
+SETTINGS = f"{CHECKOUT}/django/projects/mysite/settings.py"
+OTHER = SITE["instances"][1]
+
+CASES = {
+    "no site": Case("site", "missing: describe the site", data={"site": None}),
+    "unknown key": Case("site.instances[0].worker", "unknown key; did you mean 'workers'?", {"worker": 2}),
+    "unknown key of the site": Case("site.servername", "did you mean 'server_name'?", site={"servername": "x"}),
+    "wrong type": Case("site.instances[0].workers", "a whole number is needed, not 'eight'", {"workers": "eight"}),
+    "garbage after a prefix": Case("site.instances[0].prefix", "more than a path", {"prefix": "/catmaid;"}),
+    "address as a prefix": Case("site.instances[0].prefix", "whole address", {"prefix": "http://a.org/catmaid/"}),
+    "address as a host name": Case(
+        "site.server_name", "give the host name alone, 'a.org'", site={"server_name": "http://a.org/"}
+    ),
+    "two instances with one prefix": Case("site.instances", "two have the prefix", {"prefix": OTHER["prefix"]}),
+    "two instances with one name": Case("site.instances", "two have the name", {"name": OTHER["name"]}),
+    "a secret in the environment": Case(
+        "site.instances[0].environment", "looks like a secret", {"environment": {"DB_PASSWORD": "hunter2"}}
+    ),
+    "no checkout": Case("site.instances[catmaid].checkout", "/opt/none isn't there", {"checkout": "/opt/none"}),
+    "no virtualenv": Case("site.instances[catmaid].virtualenv", "/opt/none isn't there", {"virtualenv": "/opt/none"}),
+    "a virtualenv of another Python": Case(
+        "site.instances[catmaid].virtualenv",
+        "made for another Python",
+        {"virtualenv": "/opt/upgraded"},
+        before="python3 -m venv --without-pip /opt/upgraded; cd /opt/upgraded/lib; mv python3.* python3.7",
+        after="rm -r /opt/upgraded",
+    ),
+    "a virtualenv whose Python is gone": Case(
+        "site.instances[catmaid].virtualenv",
+        "bin/python isn't there",
+        {"virtualenv": "/opt/broken"},
+        before="python3 -m venv --without-pip /opt/broken; ln -sfn /usr/bin/python3.7 /opt/broken/bin/python3",
+        after="rm -r /opt/broken",
+    ),
+    "a virtualenv without CATMAID's requirements": Case(
+        "site.instances[catmaid].virtualenv",
+        "django, daphne, celery isn't installed in it",
+        {"virtualenv": "/opt/empty"},
+        before="python3 -m venv --without-pip /opt/empty",
+        after="rm -r /opt/empty",
+    ),
+    "no settings": Case(
+        "site.instances[catmaid].checkout",
+        "settings.py isn't there: make it by django/create_configuration.py",
+        before=f"mv {SETTINGS} /tmp/settings.py",
+        after=f"mv /tmp/settings.py {SETTINGS}",
+    ),
+    "settings for another prefix": Case(
+        "site.instances[catmaid].prefix", "doesn't fit FORCE_SCRIPT_NAME = '/catmaid'", {"prefix": "/neurons"}
+    ),
+    "no wsgi file": Case(
+        "site.instances[catmaid].wsgi_file", "/opt/none.wsgi isn't there", {"wsgi_file": "/opt/none.wsgi"}
+    ),
+    "no static files": Case("site.instances[catmaid].static_folder", "collectstatic", {"static_folder": "/opt/none"}),
+    "no folder for files": Case(
+        "site.instances[catmaid].files_folder", "install -d -o www-data", {"files_folder": "/opt/none"}
+    ),
+    "no such user": Case("site.instances[catmaid].user", "there is no user 'tracer'", {"user": "tracer"}),
+    "no such group": Case(
+        "site.instances[catmaid].runtime_group", "there is no group 'tracers'", {"runtime_group": "tracers"}
+    ),
+    "settings that the user can't read": Case(
+        "site.instances[catmaid].user",
+        f"www-data can't read {SETTINGS}",
+        before=f"chmod 600 {SETTINGS}",
+        after=f"chmod 640 {SETTINGS}",
+    ),
+    "a folder that the user can't enter": Case(
+        "site.instances[catmaid].user",
+        "www-data can't read /home/catmaid:",
+        before="chmod 700 /home/catmaid",
+        after="chmod 755 /home/catmaid",
+    ),
+    "an unsupported system": Case(
+        "system",
+        "Debian_9 isn't supported",
+        before="cp /etc/os-release /tmp/; echo 'ID=debian\nVERSION_ID=9\nPRETTY_NAME=Debian_9' > /usr/lib/os-release",
+        after="cp /tmp/os-release /usr/lib/os-release",
+    ),
+    "no root": Case("_sudo", "the login user isn't root", user="plain"),
+    "no sudo rights": Case("_sudo", "sudo refuses", data={"_sudo": True, "sudo_password": "guess"}, user="plain"),
+    "sudo without its password": Case(
+        "sudo_password", "sudo asks for a password", data={"_sudo": True}, user="careful"
+    ),
+    "a wrong sudo password": Case(
+        "sudo_password", "sudo refuses it", data={"_sudo": True, "sudo_password": "wrong"}, user="careful"
+    ),
+    "a sudo password where all can see it": Case(
+        "_sudo_password", "call the key sudo_password", data={"_sudo": True, "_sudo_password": "x"}, user="careful"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def unfit(bare: BedHost) -> BedHost:
+    """The bare host with two more users: one without rights, one whose sudo asks for a password."""
+    add_users(bare)
+    return bare
+
+
+def add_users(host: BedHost) -> None:
+    host.run(
+        """
+        for user in plain careful free; do
+            useradd --create-home --shell /bin/bash $user
+            install -d -o $user -m 700 /home/$user/.ssh
+            install -o $user -m 600 /root/.ssh/authorized_keys /home/$user/.ssh/
+        done
+        echo 'careful:correct horse $battery "staple"' | chpasswd
+        echo 'plain:guess' | chpasswd
+        echo 'careful ALL=(ALL) ALL' > /etc/sudoers.d/careful
+        echo 'free ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/free
+        """
+    )
+
+
+def data_of(case: Case) -> dict[str, Any]:
+    site = copy.deepcopy(SITE)
+    site["instances"][0].update(case.instance or {})
+    site.update(case.site or {})
+    return {"site": site} | (case.data or {})
+
+
+@pytest.mark.row_31
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_with_host_key_and_mend(unfit: BedHost, name: str) -> None:
+    case = CASES[name]
+    if case.before:
+        unfit.run(case.before)
+    try:
+        before = unfit.run(STATE)
+        run = pyinfra(unfit, data_of(case), "-y", user=case.user)
+        after = unfit.run(STATE)
+    finally:
+        if case.after:
+            unfit.run(case.after)
+    assert run.code != 0, run.text
+    assert len(run.refusals) == 1, run.text
+    (line,) = run.refusals
+    assert line.startswith(f"host: {case.key}: "), line
+    assert case.says in line
+    assert "Traceback" not in run.text
+    assert "hunter2" not in run.text
+    assert after == before
+
+
+@pytest.mark.row_31
+def test_apache_on_the_port(unfit: BedHost) -> None:
+    unfit.run(
+        "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
+        "apt-get -qq install --no-install-recommends apache2 >/dev/null 2>&1; systemctl start apache2"
+    )
+    try:
+        before = unfit.run(STATE)
+        run = pyinfra(unfit, {"site": SITE}, "-y")
+        assert run.code != 0
+        (line,) = run.refusals
+        assert line.startswith("host: port 80: held by apache2 (process ")
+        assert "systemctl disable --now apache2" in line
+        assert unfit.run(STATE) == before
+    finally:
+        unfit.run("systemctl disable --now apache2; apt-get -qq purge -y apache2 >/dev/null 2>&1")
+
+
+@pytest.mark.row_31
+def test_no_space_left(unfit: BedHost) -> None:
+    where = "/var/cache/apt/archives"
+    mount = [*command(), "exec", "--privileged", unfit.name]
+    subprocess.run([*mount, "mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", where], check=True)
+    try:
+        before = unfit.run(STATE)
+        run = pyinfra(unfit, {"site": SITE}, "-y")
+        assert run.code != 0
+        (line,) = run.refusals
+        assert line.startswith(f"host: space: 10 MiB are free on {where}, 700 MiB are needed: free some")
+        assert unfit.run(STATE) == before
+    finally:
+        subprocess.run([*mount, "umount", where], check=True)
+
+
+def test_several_faults_come_together(unfit: BedHost) -> None:
+    site = copy.deepcopy(SITE)
+    site["instances"][0].update(checkout="/opt/none", virtualenv=VIRTUALENV)
+    site["instances"][1].update(user="tracer")
+    run = pyinfra(unfit, {"site": site}, "-y")
+    assert [line.split(": ")[1] for line in run.refusals] == [
+        "site.instances[catmaid].checkout",
+        "site.instances[catmaid-fafb].user",
+    ]
+
+
+def test_a_host_that_does_not_answer() -> None:
+    run = pyinfra(None, {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_user": "root", "site": SITE}, "-y")
+    assert run.code != 0
+    (line,) = [line.strip() for line in run.text.splitlines() if "[host]" in line]
+    assert line.startswith("[host] Could not connect")
+    assert line.endswith("correct ssh_hostname, ssh_port, ssh_user or ssh_key in the inventory")
+
+
+def test_a_silent_broker_is_a_warning(unfit: BedHost) -> None:
+    site = copy.deepcopy(SITE)
+    site["instances"][0]["broker"] = {"host": "localhost", "port": 5699}
+    run = pyinfra(unfit, {"site": site}, "--dry")
+    assert run.code == 0
+    assert "host: site.instances[catmaid].broker: nothing answers at localhost:5699; the deploy goes on" in run.text

@@ -1,0 +1,132 @@
+"""What a run does to a host: all of it the first time, nothing the second, in a dry run ever."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from tests.host.conftest import SITE, Deployed
+
+
+def pids(deployed: Deployed) -> str:
+    """Every process of the stack with its number and start time."""
+    return deployed.host.run(
+        "ps -eo pid,lstart,args --no-headers | grep -E 'nginx|uwsgi|celery|daphne|supervisord' | sort"
+    )
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """SITE with other values for its first instance."""
+    site = copy.deepcopy(SITE)
+    site["instances"][0].update(changes)
+    return site
+
+
+def program_pids(deployed: Deployed) -> dict[str, str]:
+    lines = deployed.host.run("supervisorctl status || true").splitlines()
+    return {line.split()[0]: line.split("pid ")[1].split(",")[0] for line in lines if "pid " in line}
+
+
+def test_a_dry_run_on_a_bare_host_goes_through(deployed: Deployed) -> None:
+    assert deployed.dry.code == 0, deployed.dry.text
+    assert "catmaid: its four programs run with their files" in deployed.dry.planned
+    assert "nginx runs with its files" in deployed.dry.planned
+    assert "Will create /etc/nginx/sites-available/catmaid.conf" in deployed.dry.text
+
+
+def test_a_dry_run_changes_nothing(deployed: Deployed) -> None:
+    assert deployed.state_after_dry == deployed.state_before
+
+
+@pytest.mark.row_15
+def test_the_second_run_changes_nothing_and_restarts_nothing(deployed: Deployed) -> None:
+    before = pids(deployed)
+    assert before.count("uwsgi") > 3
+    run = deployed.deploy()
+    assert run.changed == []
+    assert run.planned == []
+    assert pids(deployed) == before
+
+
+@pytest.mark.row_15
+@pytest.mark.parametrize(
+    ("change", "program"),
+    [
+        ({"celery": {"concurrency": 1, "log_level": "warning"}}, "catmaid-celery"),
+        ({"workers": 3}, "catmaid-uwsgi"),
+    ],
+)
+def test_a_changed_program_restarts_alone(deployed: Deployed, change: dict[str, Any], program: str) -> None:
+    before = program_pids(deployed)
+    try:
+        deployed.deploy(changed(**change))
+        after = program_pids(deployed)
+        touched = {name for name in before if before[name] != after.get(name)}
+        expected = {f"catmaid:{program}"} | ({"catmaid:catmaid-celery-beat"} if "celery" in change else set())
+        assert touched == expected
+    finally:
+        deployed.deploy()
+
+
+@pytest.mark.row_15
+def test_an_interrupted_run_is_healed(deployed: Deployed) -> None:
+    """The files are there but were never loaded, as when a run breaks before its last steps."""
+    host = deployed.host
+    host.run("sed -i 's/begin .*uwsgi.started .*/&/' /etc/catmaid/catmaid/run-uwsgi.sh")
+    host.run("sed -i 's/ [0-9a-f]\\{16\\} / 0000000000000000 /' /run/catmaid/uwsgi.started")
+    before = program_pids(deployed)
+    run = deployed.deploy()
+    assert run.changed == ["catmaid: its four programs run with their files"]
+    after = program_pids(deployed)
+    assert {n for n in before if before[n] != after[n]} == {"catmaid:catmaid-uwsgi"}
+
+
+def test_a_hand_edit_is_put_right(deployed: Deployed) -> None:
+    host = deployed.host
+    host.run("echo '# by hand' >> /etc/nginx/sites-available/catmaid.conf; supervisorctl stop catmaid:catmaid-daphne")
+    dry = deployed.deploy(None, "--dry", "--diff")
+    assert "# by hand" in dry.text
+    run = deployed.deploy()
+    assert set(run.changed) == {
+        "Write the site: /etc/nginx/sites-available/catmaid.conf",
+        "catmaid: its four programs run with their files",
+    }
+    assert deployed.deploy().changed == []
+
+
+def test_a_site_that_nginx_refuses_leaves_the_running_one(deployed: Deployed) -> None:
+    host = deployed.host
+    host.run("echo 'nonsense;' > /etc/nginx/conf.d/broken.conf")
+    try:
+        from testbed.run import pyinfra
+
+        run = pyinfra(host, {"site": SITE | {"aliases": ["127.0.0.1", "other.example.org"]}}, "-y")
+        assert run.code != 0
+        assert "nonsense" in run.text
+        with deployed.client() as client:
+            assert client.get("/catmaid/whoami").status_code == 200
+    finally:
+        host.run("rm /etc/nginx/conf.d/broken.conf")
+        deployed.deploy()
+
+
+def test_other_sites_of_the_host_are_left_alone(deployed: Deployed) -> None:
+    host = deployed.host
+    host.run(
+        "echo 'server { listen 80; server_name other.example.org; return 200 other; }' > /etc/nginx/sites-enabled/other"
+        " && systemctl reload nginx"
+    )
+    try:
+        assert deployed.deploy().changed == []
+        with deployed.client() as client:
+            assert client.get("/", headers={"Host": "other.example.org"}).text == "other"
+    finally:
+        host.run("rm /etc/nginx/sites-enabled/other && systemctl reload nginx")
+
+
+def test_the_report_is_json(deployed: Deployed) -> None:
+    assert json.dumps(deployed.first.report)
+    assert len(deployed.first.changed) > 20

@@ -1,0 +1,82 @@
+"""What the templates make of a site, read back by parsers."""
+
+import configparser
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import crossplane
+import pytest
+
+import schema
+from render import FOLDER, render
+from tasks import celery, daphne, nginx, program
+from tasks.program import Program
+
+SITE = {
+    "server_name": "catmaid.example.org",
+    "instances": [
+        {"prefix": "/", "celery": {"concurrency": 3, "queues": ["a", "b"], "max_tasks_per_child": 10}},
+        {"name": "catmaid-b", "prefix": "/a/b", "user": "catmaid", "environment": {"GREETING": 'it\'s $HOME; "x" %'}},
+    ],
+}
+
+
+def load(**instance: Any) -> schema.Instance:
+    return schema.load({"server_name": "a.org", "instances": [instance]}).instances[0]
+
+
+def test_nginx_files_parse(tmp_path: Path) -> None:
+    texts, _ = nginx.rendered(schema.load(SITE), ipv6=True)
+    for path, text in texts.items():
+        file = tmp_path / path.rpartition("/")[2]
+        file.write_text(text)
+        parsed = crossplane.parse(str(file), single=True, strict=False, check_ctx=False)
+        assert parsed["status"] == "ok", parsed["errors"]
+
+
+def test_the_digest_of_nginx_changes_with_its_files_alone() -> None:
+    same = [nginx.rendered(schema.load(SITE), ipv6=False)[1] for _ in range(2)]
+    other = nginx.rendered(schema.load(SITE | {"aliases": ["b.org"]}), ipv6=False)[1]
+    assert same[0] == same[1] != other
+
+
+def test_supervisor_file_parses_and_has_one_group() -> None:
+    instance = load()
+    programs = [daphne.configure(instance), *celery.configure(instance)]
+    text = render("etc/supervisor/conf.d/instance.conf", instance=instance, programs=programs, group_digest="x")
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string(text)
+    assert parser["group:catmaid"]["programs"] == "catmaid-daphne,catmaid-celery,catmaid-celery-beat"
+    assert parser["program:catmaid-celery"]["stopwaitsecs"] == "600"
+
+
+def test_environment_arrives_as_it_is(tmp_path: Path) -> None:
+    value = 'it\'s $HOME `id` "x" \\ % ; ü'
+    text = render("etc/catmaid/instance/_environment.sh", instance=load(environment={"GREETING": value}))
+    script = text + 'printf %s "$GREETING"'
+    assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == value
+
+
+def scripts(**instance: Any) -> list[Program]:
+    it = load(**instance)
+    return [daphne.configure(it), *celery.configure(it)]
+
+
+@pytest.mark.parametrize("instance", [{}, *SITE["instances"]])
+def test_start_scripts_are_shell(instance: dict[str, Any]) -> None:
+    for one in scripts(**instance):
+        subprocess.run(["sh", "-n"], input=one.script, text=True, check=True)
+    subprocess.run(["sh", "-n"], input=program.start_library(), text=True, check=True)
+
+
+def test_a_celery_option_changes_the_worker_alone() -> None:
+    before = {p.name: p.digest for p in scripts()}
+    after = {p.name: p.digest for p in scripts(celery={"concurrency": 3})}
+    assert [name for name in before if before[name] != after[name]] == ["catmaid-celery"]
+
+
+def test_every_template_says_where_it_comes_from() -> None:
+    for file in FOLDER.rglob("*.j2"):
+        if not file.name.startswith("_"):
+            assert "{{ source }}" in "".join(file.read_text().splitlines(keepends=True)[:2]), file

@@ -1,0 +1,167 @@
+"""What an inventory may say, and what a wrong one is told."""
+
+from typing import Any
+
+import pytest
+
+import schema
+
+
+def site(**instance: Any) -> dict[str, Any]:
+    return {"server_name": "catmaid.example.org", "instances": [instance]}
+
+
+def lines(data: object) -> list[str]:
+    with pytest.raises(schema.InvalidSite) as caught:
+        schema.load(data)
+    return caught.value.lines
+
+
+def test_the_seed_pages_values_are_the_defaults() -> None:
+    (instance,) = schema.load(site()).instances
+    assert instance.name == "catmaid"
+    assert instance.prefix == "/catmaid"
+    assert instance.virtualenv == "/home/catmaid/catmaid-server/django/env"
+    assert instance.static_folder == "/home/catmaid/catmaid-server/django/static"
+    assert (instance.user, instance.runtime_group, instance.runtime_mode) == ("www-data", "www-data", "0755")
+    assert (instance.workers, instance.threads, instance.body_limit) == (8, 2, "20m")
+    assert instance.post_buffering == 8192
+    assert instance.uwsgi_socket == "/run/catmaid/uwsgi.socket"
+    assert instance.daphne_socket == "/run/catmaid/daphne.sock"
+
+
+def test_paths_follow_from_the_checkout() -> None:
+    (instance,) = schema.load(site(checkout="/opt/catmaid/")).instances
+    assert instance.checkout == "/opt/catmaid"
+    assert instance.wsgi_file == "/opt/catmaid/django/projects/mysite/django.wsgi"
+
+
+def test_another_user_gets_a_folder_that_hands_nginx_group_on() -> None:
+    (instance,) = schema.load(site(user="catmaid")).instances
+    assert instance.runtime_mode == "2750"
+    assert instance.runtime_group == "www-data"
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix", "location", "mount"),
+    [
+        ("/catmaid", "/catmaid", "/catmaid/", "/catmaid"),
+        ("catmaid", "/catmaid", "/catmaid/", "/catmaid"),
+        ("/catmaid/", "/catmaid", "/catmaid/", "/catmaid"),
+        ("catmaid/", "/catmaid", "/catmaid/", "/catmaid"),
+        ("/", "", "/", "/"),
+        ("", "", "/", "/"),
+        ("tracing/fafb/v14/", "/tracing/fafb/v14", "/tracing/fafb/v14/", "/tracing/fafb/v14"),
+    ],
+)
+def test_spellings_of_a_prefix(given: str, prefix: str, location: str, mount: str) -> None:
+    (instance,) = schema.load(site(prefix=given)).instances
+    assert (instance.prefix, instance.location, instance.mount) == (prefix, location, mount)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ("https://example.org/catmaid", "is a whole address"),
+        ("//catmaid", "empty or dotted part"),
+        ("/a//b", "empty or dotted part"),
+        ("/a/../b", "empty or dotted part"),
+        ("/catmaid; return 200", "more than a path"),
+        ("/catmaid ", "more than a path"),
+        ("/catmaid?x=1", "more than a path"),
+        ("/catmaid%2f", "more than a path"),
+        ("/$uri", "more than a path"),
+        ("/neurón", "more than a path"),
+        ("/catmaid\n", "more than a path"),
+    ],
+)
+def test_prefixes_without_one_meaning_are_refused(given: str, part: str) -> None:
+    (line,) = lines(site(prefix=given))
+    assert line.startswith("site.instances[0].prefix: ")
+    assert part in line
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (None, "site: missing: describe the site in the inventory, as inventories/prod.py does"),
+        ({"instances": [{}]}, "site.server_name: missing: add it"),
+        (site(worker=4), "site.instances[0].worker: unknown key; did you mean 'workers'?"),
+        (
+            site(celery={"concurency": 1}),
+            "site.instances[0].celery.concurency: unknown key; did you mean 'concurrency'?",
+        ),
+        (site() | {"hostname": "x"}, "site.hostname: unknown key; did you mean 'server_name'?"),
+        (site(workers="8"), "site.instances[0].workers: a whole number is needed, not '8'"),
+        (site(workers=True), "site.instances[0].workers: a whole number is needed, not True or False"),
+        (site(workers=0), "site.instances[0].workers: 0 is not allowed: input should be greater than or equal to 1"),
+        (site(prefix=5), "site.instances[0].prefix: text is needed, not 5"),
+        (site(environment=["A=1"]), "site.instances[0].environment: a dictionary is needed, not ['A=1']"),
+        ({"server_name": "a.org", "instances": "catmaid"}, "site.instances: a list is needed, not 'catmaid'"),
+        (site(user="root"), "site.instances[0].user: root must not serve web pages: give another user"),
+        (
+            {"server_name": "https://a.org/", "instances": [{}]},
+            "site.server_name: 'https://a.org/' is an address: give the host name alone, 'a.org'",
+        ),
+    ],
+)
+def test_one_line_with_key_and_mend(data: object, line: str) -> None:
+    found = lines(data)
+    assert found[0].startswith(line.split(";")[0])
+    assert found == [line] or "unknown key" in line
+
+
+@pytest.mark.parametrize(
+    ("instance", "key"),
+    [
+        ({"name": "nginx"}, "name"),
+        ({"name": "catmaid-Fafb"}, "name"),
+        ({"name": "catmaid/x"}, "name"),
+        ({"checkout": "catmaid-server"}, "checkout"),
+        ({"checkout": "/opt/../etc"}, "checkout"),
+        ({"checkout": "/opt/cat maid"}, "checkout"),
+        ({"virtualenv": "/opt/$(reboot)"}, "virtualenv"),
+        ({"user": "www-data; reboot"}, "user"),
+        ({"body_limit": "20 MB"}, "body_limit"),
+        ({"body_limit": "0"}, "body_limit"),
+        ({"uwsgi_version": "2.0.30"}, "uwsgi_version"),
+        ({"uwsgi_version": "latest"}, "uwsgi_version"),
+        ({"runtime_mode": "rwx"}, "runtime_mode"),
+        ({"runtime_mode": "0077"}, "runtime_mode"),
+        ({"user": "catmaid", "runtime_mode": "0755"}, "runtime_mode"),
+        ({"environment": {"DB_PASSWORD": "x"}}, "environment"),
+        ({"environment": {"1X": "x"}}, "environment"),
+        ({"environment": {"PATH": "/tmp"}}, "environment"),
+        ({"environment": {"A": "x\ny"}}, "environment"),
+        ({"celery": {"log_level": "loud"}}, "celery.log_level"),
+        ({"celery": {"queues": ["a b"]}}, "celery.queues[0]"),
+        ({"broker": {"host": "rabbit", "port": 0}}, "broker.port"),
+    ],
+)
+def test_what_could_break_out_of_its_place_is_refused(instance: dict[str, Any], key: str) -> None:
+    (line,) = lines(site(**instance))
+    assert line.startswith(f"site.instances[0].{key}: ")
+
+
+def test_secrets_are_not_repeated_in_the_refusal() -> None:
+    (line,) = lines(site(environment={"DJANGO_SECRET_KEY": "hunter2"}))
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "part"),
+    [
+        ({}, {"prefix": "/b"}, "two have the name 'catmaid'"),
+        ({}, {"name": "catmaid-b", "prefix": "catmaid/"}, "two have the prefix '/catmaid/'"),
+        ({}, {"name": "catmaid-b", "prefix": "/catmaid/static"}, "lies in /catmaid/static/"),
+        ({"prefix": "/"}, {"name": "catmaid-b", "prefix": "/files/b"}, "lies in /files/"),
+    ],
+)
+def test_instances_keep_apart(one: dict[str, Any], other: dict[str, Any], part: str) -> None:
+    (line,) = lines({"server_name": "a.org", "instances": [one, other]})
+    assert line.startswith("site.instances: ")
+    assert part in line
+
+
+def test_all_faults_come_together() -> None:
+    assert len(lines({"server_name": "a b", "instances": [{"workers": 0, "prefix": "//"}]})) == 3
