@@ -162,9 +162,11 @@ def survey_instance(instance):
         },
         "blocked": None,
     }
-    if found["user"] and all(found["paths"].values()):
+    if found["user"]:
         for path in (instance["settings_file"], instance["wsgi_file"], instance["virtualenv"] + "/bin/python"):
-            found["blocked"] = found["blocked"] or blocked(path, user)
+            # What isn't there has its own line.
+            if os.path.exists(path):
+                found["blocked"] = found["blocked"] or blocked(path, user)
     return found
 
 

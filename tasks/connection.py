@@ -51,6 +51,15 @@ def _password() -> str:
     )
 
 
+def _last(text: str) -> str:
+    return (text.splitlines() or ["no message"])[-1]
+
+
+def _no_rights(error: str) -> NoAccess:
+    reason = next((line for line in error.splitlines() if "sudoers" in line), _last(error))
+    return NoAccess(f"_sudo: sudo refuses ({reason}): give the user sudo rights")
+
+
 def _use_password(password: str) -> None:
     folder = str(host.get_temp_dir_config())  # type: ignore[no-untyped-call]
     ok, path, error = _ask(f"umask 077; mktemp {shlex.quote(folder)}/askpass-XXXXXXXXXXXX")
@@ -64,7 +73,9 @@ def _use_password(password: str) -> None:
     config.SUDO_PASSWORD = None
     ok, _, error = _ask("true", _sudo=True)
     if not ok:
-        raise NoAccess(f"sudo_password: sudo refuses it ({(error.splitlines() or ['no message'])[-1]}): correct it")
+        if "sudoers" in error or "not allowed" in error:
+            raise _no_rights(error)
+        raise NoAccess(f"sudo_password: sudo refuses it ({_last(error)}): correct it")
 
 
 def become_root() -> None:
@@ -83,12 +94,14 @@ def become_root() -> None:
         return
     if not wants_sudo:
         raise NoAccess('_sudo: the login user isn\'t root: add "_sudo": True, or "ssh_user": "root"')
-    ok, _, error = _ask("sudo -H -n true")
-    if ok:
+    # pyinfra answers sudo's complaint about a password by asking at the terminal, even where there is none:
+    # so the complaint comes back as the output of a command that succeeds.
+    _, error, _ = _ask('error=$(sudo -H -n true 2>&1) || echo "${error:-no message}"')
+    if not error:
         return
     if "password is required" in error or "authentication is required" in error:
         _use_password(_password())
     elif "not found" in error:
         raise NoAccess('_sudo: the host has no sudo: install it there, or log in with "ssh_user": "root"')
     else:
-        raise NoAccess(f"_sudo: sudo refuses ({(error.splitlines() or ['no message'])[-1]}): give the user sudo rights")
+        raise _no_rights(error)

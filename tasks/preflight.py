@@ -141,6 +141,7 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
                 f"prefix: {instance.mount!r} doesn't fit {name} = {value!r} in {instance.settings_file}: "
                 f"correct one of them ({name} = {wanted!r})"
             )
+            break  # the other one follows from the same mistake
     return lines
 
 

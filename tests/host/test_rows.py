@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import gzip
 import io
@@ -33,8 +34,6 @@ each_instance = pytest.mark.parametrize("name", NAMES)
 def nginx_tree(deployed: Deployed) -> list[dict[str, Any]]:
     """The configuration on the host as crossplane reads it, includes resolved, with nothing unknown in it."""
     archive = deployed.host.run("tar -C /etc -chf - nginx | base64 -w0")
-    import base64
-
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive))) as tar:
             tar.extractall(folder, filter="data")

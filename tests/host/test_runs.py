@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from testbed.run import pyinfra
 from tests.host.conftest import SITE, Deployed
 
 
@@ -75,7 +76,6 @@ def test_a_changed_program_restarts_alone(deployed: Deployed, change: dict[str, 
 def test_an_interrupted_run_is_healed(deployed: Deployed) -> None:
     """The files are there but were never loaded, as when a run breaks before its last steps."""
     host = deployed.host
-    host.run("sed -i 's/begin .*uwsgi.started .*/&/' /etc/catmaid/catmaid/run-uwsgi.sh")
     host.run("sed -i 's/ [0-9a-f]\\{16\\} / 0000000000000000 /' /run/catmaid/uwsgi.started")
     before = program_pids(deployed)
     run = deployed.deploy()
@@ -101,8 +101,6 @@ def test_a_site_that_nginx_refuses_leaves_the_running_one(deployed: Deployed) ->
     host = deployed.host
     host.run("echo 'nonsense;' > /etc/nginx/conf.d/broken.conf")
     try:
-        from testbed.run import pyinfra
-
         run = pyinfra(host, {"site": SITE | {"aliases": ["127.0.0.1", "other.example.org"]}}, "-y")
         assert run.code != 0
         assert "nonsense" in run.text
