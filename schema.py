@@ -231,6 +231,11 @@ class Instance(_Model):
         return f"{self.runtime_dir}/private"
 
     @property
+    def private_mode(self) -> str:
+        """0700; below a setgid folder with that bit too, which new folders get and a chmod 700 leaves."""
+        return "2700" if int(self.runtime_mode, 8) & 0o2000 else "0700"
+
+    @property
     def log_dir(self) -> str:
         return f"/var/log/{self.name}"
 

@@ -25,7 +25,7 @@ def create(site: Site) -> None:
     )
     for i in site.instances:
         _folder(i, "socket folder", i.runtime_dir, i.user, i.runtime_group, i.runtime_mode)
-        _folder(i, "folder of the statistics socket", i.private_dir, i.user, i.runtime_group, "700")
+        _folder(i, "folder of the statistics socket", i.private_dir, i.user, i.runtime_group, i.private_mode)
         _folder(i, "log folder", i.log_dir, "root", "adm", "755")
         _folder(i, "state folder", i.state_dir, i.user, i.runtime_group, "750")
         _folder(i, "configuration folder", i.config_dir, "root", "root", "755")

@@ -74,13 +74,22 @@ def pyinfra(
 
 
 def place_application(host: BedHost, checkout: str, prefix: str, user: str) -> None:
-    """Put another copy of the stand-in in place, as CATMAID's installation page would; it shares the virtualenv."""
+    """Put another copy of the stand-in in place, as CATMAID's installation page would.
+
+    It shares the virtualenv, and has a virtual host of its own at the broker: on a shared one each worker
+    would take the others' tasks.
+    """
+    vhost = checkout.rpartition("/")[2]
     host.run(
         f"""
+        rabbitmqctl await_startup >/dev/null
+        rabbitmqctl add_vhost {vhost} >/dev/null
+        rabbitmqctl set_permissions -p {vhost} guest '.*' '.*' '.*' >/dev/null
         mkdir -p {checkout}
         tar -C {CHECKOUT} --exclude=./django/env --exclude=./django/files -c . | tar -C {checkout} -x
         cd {checkout}/django
-        {VIRTUALENV}/bin/python create_configuration.py --prefix '{prefix}' --files {checkout}/django/files
+        {VIRTUALENV}/bin/python create_configuration.py --prefix '{prefix}' --files {checkout}/django/files \
+            --broker amqp://guest:guest@127.0.0.1:5672/{vhost}
         {VIRTUALENV}/bin/python projects/manage.py collectstatic --noinput --verbosity 0
         chown -R catmaid:catmaid {checkout}
         chown -R {user}:{user} files

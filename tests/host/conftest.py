@@ -37,7 +37,7 @@ SITE: dict[str, Any] = {
             "user": "catmaid",
             "workers": 1,
             "threads": 4,
-            "celery": {"concurrency": 1, "queues": ["fafb"]},
+            "celery": {"concurrency": 1, "queues": ["celery", "fafb"]},
         },
         {
             "name": "catmaid-root",
@@ -45,7 +45,7 @@ SITE: dict[str, Any] = {
             "checkout": "/home/catmaid/root",
             "virtualenv": VIRTUALENV,
             "workers": 1,
-            "celery": {"concurrency": 1, "queues": ["root"]},
+            "celery": {"concurrency": 1},
         },
     ],
 }
@@ -82,7 +82,7 @@ find /etc /home /opt /usr/local /var/lib/systemd -xdev -type f -not -path '*/__p
     | sort -z | xargs -0 sha256sum
 find /etc /run /var/log -xdev \( -path '/run/systemd/*' -o -path '/run/user*' -o -path '/run/sudo*' \
     -o -path '/var/log/journal*' -o -path '/var/log/rabbitmq/*' -o -name utmp -o -name wtmp -o -name btmp \
-    -o -name lastlog -o -name faillog \) -prune -o -printf '%p %u %g %m\n' | sort
+    -o -name lastlog -o -name motd.dynamic -o -name faillog \) -prune -o -printf '%p %u %g %m\n' | sort
 dpkg-query -W
 ps -eo user,comm --no-headers | sort | uniq -c \
     | grep -v -E ' (sshd.*|ps|sh|bash|sort|uniq|grep|sftp-server|sudo|systemd.*|\(sd-pam\)|beam.smp|erl.*|inet.*)$'

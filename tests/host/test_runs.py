@@ -15,7 +15,7 @@ from tests.host.conftest import SITE, Deployed
 def pids(deployed: Deployed) -> str:
     """Every process of the stack with its number and start time."""
     return deployed.host.run(
-        "ps -eo pid,lstart,args --no-headers | grep -E 'nginx|uwsgi|celery|daphne|supervisord' | sort"
+        "ps -eo pid,lstart,args --no-headers | grep -E '[n]ginx|[u]wsgi|[c]elery|[d]aphne|[s]upervisord' | sort"
     )
 
 
@@ -87,8 +87,12 @@ def test_an_interrupted_run_is_healed(deployed: Deployed) -> None:
 def test_a_hand_edit_is_put_right(deployed: Deployed) -> None:
     host = deployed.host
     host.run("echo '# by hand' >> /etc/nginx/sites-available/catmaid.conf; supervisorctl stop catmaid:catmaid-daphne")
-    dry = deployed.deploy(None, "--dry", "--diff")
-    assert "# by hand" in dry.text
+    dry = pyinfra(host, {"site": SITE}, "--dry", "--diff")
+    assert "- # by hand" in dry.text
+    assert dry.planned == [
+        "catmaid: its four programs run with their files",
+        "Write the site: /etc/nginx/sites-available/catmaid.conf",
+    ]
     run = deployed.deploy()
     assert set(run.changed) == {
         "Write the site: /etc/nginx/sites-available/catmaid.conf",
