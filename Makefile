@@ -28,11 +28,11 @@ check:
 
 test: check
 	@sh testbed/bootstrap.sh hosts
-	@$(PY) -m pytest -v tests/host
+	@$(PY) -m pytest -v -n 3 --dist loadgroup tests/host
 
 test-long: check
 	@sh testbed/bootstrap.sh hosts
-	@$(PY) -m pytest -v tests/host --long
+	@$(PY) -m pytest -v -n 3 --dist loadgroup tests/host --long
 
 bench:
 	@sh testbed/bootstrap.sh hosts

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from statistics import median
 
 from tasks.packages import NEEDED
-from testbed import images
+from testbed import hosts, images
 from testbed.hosts import Bed, BedHost
 from testbed.images import say
 from testbed.podman import BedError
@@ -99,6 +99,7 @@ def main() -> None:
             imports.append(
                 _timed(lambda: subprocess.run([sys.executable, "-c", "import pyinfra_cli.main"], check=True))
             )
+    hosts.tidy()
     print("                                        median s  (least to most)")
     print(f"first deploy                            {_spread(deploys)}")
     print(f"plain shell script, same end            {_spread(scripts)}")

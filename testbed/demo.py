@@ -13,11 +13,13 @@ from testbed import hosts, images, verify
 from testbed.images import ROOT, say
 from testbed.podman import BedError, podman
 
-STATE = "demo.json"
+# Another name gives a second demo beside the first: the tests' own.
+NAME = os.environ.get("CATMAID_DEMO", "demo")
+BED = f"catmaid-{NAME}"
 
 
 def _state() -> Path:
-    return images.cache_dir() / STATE
+    return images.cache_dir() / f"{NAME}.json"
 
 
 def connection() -> dict[str, object]:
@@ -46,7 +48,7 @@ def _running() -> hosts.BedHost | None:
         ports = json.loads(_state().read_text())["ports"]
     except (OSError, ValueError, KeyError):
         return None
-    host = hosts.BedHost(f"{hosts.DEMO}-host", {int(k): v for k, v in ports.items()})
+    host = hosts.BedHost(f"{BED}-host", {int(k): v for k, v in ports.items()})
     status = podman("inspect", "--format", "{{.State.Status}}", host.name, check=False)
     return host if status == "running" and host.answers_ssh() else None
 
@@ -58,8 +60,8 @@ def up() -> None:
         if host is None:
             with images.lock():
                 image = images.site("bookworm")
-            hosts.remove_bed(hosts.DEMO)
-            bed = hosts.Bed("demo")
+            hosts.remove_bed(BED)
+            bed = hosts.Bed(NAME, keep=True)
             with images.progress("booting a Debian 12 host with systemd and sshd"):
                 bed.open()
                 host = bed.boot(image, "host", http_port=_free_port(8080))
@@ -82,6 +84,8 @@ def up() -> None:
 
 def down() -> None:
     """Remove the demo host, its network and its firewall rules."""
-    found = hosts.remove_bed(hosts.DEMO)
-    _state().unlink(missing_ok=True)
+    with hosts.uninterrupted():
+        found = hosts.remove_bed(BED)
+        hosts.tidy()
+        _state().unlink(missing_ok=True)
     say("the demo is gone" if found else "there is no demo host")

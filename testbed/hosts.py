@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 
 from testbed import images
-from testbed.podman import BedError, command, limits, podman
+from testbed.podman import BedError, command, limits, podman, root_words
 
 LABEL = "io.catmaid-deploy.bed"
 OWNER = "io.catmaid-deploy.owner"
@@ -115,11 +116,17 @@ class BedHost:
 
 
 class Bed:
-    """A network and its hosts. A context manager: what it booted is gone when it closes."""
+    """A network and its hosts. A context manager: what it booted is gone when it closes.
 
-    def __init__(self, name: str) -> None:
+    One that is to be kept outlives the process that made it.
+    """
+
+    def __init__(self, name: str, keep: bool = False) -> None:
         self.name = f"catmaid-{name}"
         self.hosts: list[BedHost] = []
+        self._labels = ["--label", f"{LABEL}={self.name}"]
+        if not keep:
+            self._labels += ["--label", f"{OWNER}={os.getpid()}"]
 
     def __enter__(self) -> Bed:
         self.open()
@@ -129,8 +136,7 @@ class Bed:
         self.close()
 
     def open(self) -> None:
-        labels = ["--label", f"{LABEL}={self.name}", "--label", f"{OWNER}={os.getpid()}"]
-        podman("network", "create", *labels, self.name)
+        podman("network", "create", *self._labels, self.name)
 
     def boot(
         self, image: str, name: str, http_port: int | None = None, extra: tuple[str, ...] = (), wait: bool = True
@@ -139,8 +145,7 @@ class Bed:
         host = BedHost(f"{self.name}-{name}")
         self.hosts.append(host)
         words = ["run", "--detach", "--systemd=always", "--pull=never", "--name", host.name, "--hostname", name]
-        words += ["--network", self.name, "--network-alias", name]
-        words += ["--label", f"{LABEL}={self.name}", "--label", f"{OWNER}={os.getpid()}"]
+        words += ["--network", self.name, "--network-alias", name, *self._labels]
         words += ["--publish", "127.0.0.1::22", "--publish", f"127.0.0.1:{http_port or ''}:80"]
         podman(*words, *limits(), *extra, image)
         published = json.loads(podman("inspect", "--format", "{{json .NetworkSettings.Ports}}", host.name))
@@ -156,20 +161,14 @@ class Bed:
 
 def remove_bed(name: str) -> bool:
     """Remove the hosts and the network of one bed; says whether there was anything."""
-    before = [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    try:
+    with uninterrupted():
         found = podman("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}").split()
         if found:
             podman("rm", "--force", "--time", "0", "--volumes", *found, check=False)
         networks = podman("network", "ls", "--quiet", "--filter", f"label={LABEL}={name}").split()
         if networks:
             podman("network", "rm", "--force", *networks, check=False)
-        if not podman("ps", "--all", "--quiet"):
-            _forget_firewall()
         return bool(found or networks)
-    finally:
-        for number, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
-            signal.signal(number, handler)
 
 
 def remove_orphans() -> None:
@@ -179,16 +178,32 @@ def remove_orphans() -> None:
     ).splitlines():
         name, _, labels = line.partition(" ")
         owner = next((p.split("=", 1)[1] for p in labels.split(",") if p.startswith(f"{OWNER}=")), "")
-        if name != DEMO and owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             remove_bed(name)
+
+
+def remove_beds(prefix: str) -> None:
+    """Remove all beds whose name starts so: those of a test run's workers."""
+    for name in podman("network", "ls", "--filter", f"label={LABEL}", "--format", "{{.Name}}").split():
+        if name.startswith(prefix):
+            remove_bed(name)
+
+
+def tidy() -> None:
+    """Take out what podman leaves on this machine after its last container, of any owner, is gone."""
+    if podman("ps", "--all", "--quiet", check=False):
+        return
+    _forget_firewall()
+    namespaces = Path("/run/netns")
+    if namespaces.is_mount() and not any(namespaces.iterdir()):
+        subprocess.run([*root_words(), "umount", str(namespaces)], capture_output=True)
 
 
 def _forget_firewall() -> None:
     """netavark leaves its empty chains behind when the last container goes; take them out."""
-    root_words = [] if os.geteuid() == 0 else ["sudo"]
     for tool in ("iptables", "ip6tables"):
         for table in ("filter", "nat"):
-            saved = subprocess.run([*root_words, f"{tool}-save", "-t", table], capture_output=True, text=True)
+            saved = subprocess.run([*root_words(), f"{tool}-save", "-t", table], capture_output=True, text=True)
             if saved.returncode:
                 continue
             lines = saved.stdout.splitlines()
@@ -196,10 +211,22 @@ def _forget_firewall() -> None:
             rules = [line for line in lines if line.startswith("-A ")]
             jumps = [r for r in rules if any(f"-j {chain}" in r for chain in ours)]
             for rule in jumps:
-                subprocess.run([*root_words, tool, "-t", table, "-D", *shlex.split(rule)[1:]], capture_output=True)
+                subprocess.run([*root_words(), tool, "-t", table, "-D", *shlex.split(rule)[1:]], capture_output=True)
             for action in ("-F", "-X"):
                 for chain in ours:
-                    subprocess.run([*root_words, tool, "-t", table, action, chain], capture_output=True)
+                    subprocess.run([*root_words(), tool, "-t", table, action, chain], capture_output=True)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C must not cut the clean-up that the first one began."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def exit_on_signals() -> None:
@@ -210,6 +237,3 @@ def exit_on_signals() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)
-
-
-DEMO = "catmaid-demo"

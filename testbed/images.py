@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.podman import BedError, command, limits, podman, succeeds
+from testbed.podman import BedError, command, limits, podman, root_words, succeeds
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -162,22 +162,21 @@ def base(suite: str) -> str:
     tag = f"{REGISTRY}/base:{suite}-{_digest(BASE_PACKAGES)}"
     if succeeds("image", "exists", tag):
         return tag
-    root_words = [] if os.geteuid() == 0 else ["sudo"]
     folder = Path(tempfile.mkdtemp(prefix="catmaid-deploy-", dir="/var/tmp"))
     log = cache_dir() / f"base-{suite}.log"
     try:
         with progress(f"Debian {suite}: base system by debootstrap (once, about a minute)"):
-            words = [*root_words, "unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"]
+            words = [*root_words(), "unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"]
             words += ["--variant=minbase", f"--include={BASE_PACKAGES}", suite, str(folder / "root")]
             mirror = _uri("Debian")
             if run_with_ticks(words + ([mirror] if mirror else []), log):
                 raise BedError(f"debootstrap of {suite} failed; its output is in {log}")
         with progress(f"Debian {suite}: import into podman"):
             archive = folder / "root.tar"
-            subprocess.run([*root_words, "tar", "-C", str(folder / "root"), "-cf", str(archive), "."], check=True)
+            subprocess.run([*root_words(), "tar", "-C", str(folder / "root"), "-cf", str(archive), "."], check=True)
             podman("import", "--change", f"LABEL {LABEL}=base", str(archive), tag)
     finally:
-        subprocess.run([*root_words, "rm", "-rf", "--one-file-system", str(folder)], check=False)
+        subprocess.run([*root_words(), "rm", "-rf", "--one-file-system", str(folder)], check=False)
     return _finish(tag)
 
 
@@ -195,9 +194,21 @@ def _build(stage: str, suite: str, parent: str, context: Callable[[Path], None],
             words += ["--label", f"{LABEL}={stage}", "-f", str(recipe), "-t", tag, str(folder)]
             if run_with_ticks(words, log):
                 raise BedError(f"the image {stage} of {suite} was not built; the output is in {log}")
+    except BaseException:
+        _remove_build_containers()
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return _finish(tag)
+
+
+def _remove_build_containers() -> None:
+    """An interrupted build leaves its working container, which 'podman ps' shows with --external alone."""
+    listed = podman("ps", "--all", "--external", "--format", "{{.ID}} {{.Status}} {{.Image}}", check=False)
+    for line in listed.splitlines():
+        number, status, image = [*line.split(), "", ""][:3]
+        if status.lower() == "storage" and (not image or image.startswith(REGISTRY)):
+            podman("rm", "--force", number, check=False)
 
 
 def host(suite: str) -> str:

@@ -16,6 +16,11 @@ class BedError(Exception):
     """The testbed can't do its work; the text is one line with the mend."""
 
 
+def root_words() -> list[str]:
+    """What stands before a command that only root may run."""
+    return [] if os.geteuid() == 0 else ["sudo"]
+
+
 @cache
 def command() -> tuple[str, ...]:
     """The start of every podman command line here.
@@ -24,10 +29,11 @@ def command() -> tuple[str, ...]:
     """
     if shutil.which("podman") is None:
         raise BedError("podman is missing: 'make demo' and 'make test' install it; here: apt install podman")
-    words = ["podman"]
-    if os.geteuid() != 0:
-        # Rootless podman needs a delegated cgroup and subordinate ids, which few machines have set up.
-        words.insert(0, "sudo")
+    # Rootless podman needs a delegated cgroup and subordinate ids, which few machines have set up.
+    words = [*root_words(), "podman"]
+    storage = os.environ.get("CONTAINERS_STORAGE_CONF")
+    if storage and os.geteuid() != 0:
+        words[1:1] = ["env", f"CONTAINERS_STORAGE_CONF={storage}"]  # sudo drops it
     # crun refuses hybrid cgroups (v1 controllers with v2 beside them), runc takes them.
     if not Path("/sys/fs/cgroup/cgroup.controllers").exists() and shutil.which("runc"):
         words += ["--runtime", "runc"]

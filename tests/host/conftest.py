@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +48,10 @@ SITE: dict[str, Any] = {
         },
     ],
 }
+
+
+# One name for the run, also in its parallel workers, which inherit it.
+RUN = os.environ.setdefault("CATMAID_TEST_RUN", f"test-{os.getpid()}")
 
 
 @dataclass
@@ -98,7 +101,7 @@ def _machine() -> None:
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[hosts.Bed]:
-    with hosts.Bed(f"test-{os.getpid()}") as bed:
+    with hosts.Bed(f"{RUN}-{os.getpid()}") as bed:
         yield bed
 
 
@@ -138,6 +141,20 @@ def bare(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
     host.remove()
 
 
-def pytest_sessionfinish() -> None:
-    # A second Ctrl-C must not cut the clean-up that the first one began.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a host run one after the other, on one worker; all others where there is room."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "deployed" in names and isinstance(item, pytest.Function):
+            item.add_marker(pytest.mark.xdist_group(f"deployed-{item.callspec.params['deployed']}"))
+        elif "bare" in names:
+            item.add_marker(pytest.mark.xdist_group("bare"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last process of the run takes out what workers that were interrupted could not."""
+    if not hasattr(config, "workerinput"):
+        with hosts.uninterrupted():
+            hosts.remove_beds(f"catmaid-{RUN}-")
+            hosts.tidy()

@@ -63,7 +63,9 @@ def values(block: dict[str, Any], name: str) -> list[list[str]]:
 def locations(deployed: Deployed) -> dict[str, dict[str, Any]]:
     """The site's locations by their path."""
     (server,) = [
-        s for s in blocks(nginx_tree(deployed), "server") if [["localhost", "127.0.0.1"]] == values(s, "server_name")
+        s
+        for s in blocks(nginx_tree(deployed), "server")
+        if "block" in s and values(s, "server_name") == [["localhost", "127.0.0.1"]]
     ]
     return {one["args"][-1]: one for one in blocks(server["block"], "location")}
 
@@ -412,6 +414,9 @@ def test_logs_are_rotated_and_written_on(deployed: Deployed) -> None:
     assert all_running(deployed)
 
 
+# The file of the schedule, without what its database keeps beside it while it is open.
+SCHEDULE = "stat -c '%i %n' /var/lib/catmaid/celery-beat-schedule* | grep -v -e -shm -e -wal"
+
 KILLS = {
     "uWSGI master": "cat /run/catmaid/uwsgi.pid",
     "uWSGI workers": "pgrep -P $(cat /run/catmaid/uwsgi.pid)",
@@ -465,7 +470,7 @@ def test_there_is_one_beat(deployed: Deployed) -> None:
 @pytest.mark.row_28
 def test_after_a_reboot_everything_is_there(deployed: Deployed) -> None:
     host = deployed.host
-    schedule = host.run("stat -c %i /var/lib/catmaid/celery-beat-schedule*")
+    schedule = host.run(SCHEDULE)
     first_boot = host.run("cat /proc/1/stat | cut -d' ' -f22")
     host.reboot()
     assert host.run("cat /proc/1/stat | cut -d' ' -f22") != first_boot
@@ -474,7 +479,7 @@ def test_after_a_reboot_everything_is_there(deployed: Deployed) -> None:
         wait_for(instance.name, lambda i=instance: page_answers(deployed, i), 20)  # type: ignore[misc]
     test_socket_folder(deployed, "catmaid")
     test_socket_folder(deployed, "catmaid-fafb")
-    assert host.run("stat -c %i /var/lib/catmaid/celery-beat-schedule*") == schedule
+    assert host.run(SCHEDULE) == schedule
     order = host.run("systemctl show -p After --value supervisor.service")
     assert "sysinit.target" in order.split()
     tmpfiles = host.run("systemctl show -p Before --value systemd-tmpfiles-setup.service")
