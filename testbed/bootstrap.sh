@@ -40,7 +40,8 @@ if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
         || die "this machine's python3 is $(python3 -V | cut -d' ' -f2); 3.11 or later is needed (Debian 12 has it)"
     say "making the virtualenv .venv (once, about half a minute)"
-    rm -rf .venv
+    # One that works is brought up to date in place: something may run from it.
+    .venv/bin/python -c '' 2>/dev/null || rm -rf .venv
     python3 -m venv .venv
     .venv/bin/pip --disable-pip-version-check --quiet install -r requirements-dev.txt
     echo "$wanted" > .venv/made-from

@@ -191,11 +191,12 @@ def remove_beds(prefix: str) -> None:
 
 def tidy() -> None:
     """Take out what podman leaves on this machine after its last container, of any owner, is gone."""
-    if podman("ps", "--all", "--quiet", check=False):
+    namespaces = Path("/run/netns")
+    # The second look is for containers of another storage, which podman doesn't list.
+    if podman("ps", "--all", "--quiet", check=False) or (namespaces.exists() and any(namespaces.iterdir())):
         return
     _forget_firewall()
-    namespaces = Path("/run/netns")
-    if namespaces.is_mount() and not any(namespaces.iterdir()):
+    if f" {namespaces} " in Path("/proc/mounts").read_text():
         subprocess.run([*root_words(), "umount", str(namespaces)], capture_output=True)
 
 
