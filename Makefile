@@ -28,11 +28,11 @@ check:
 
 test: check
 	@sh testbed/bootstrap.sh hosts
-	@$(PY) -m pytest -v -n 3 --dist loadgroup tests/host
+	@$(PY) -m pytest -v -n 3 --dist loadgroup --durations=15 tests/host
 
 test-long: check
 	@sh testbed/bootstrap.sh hosts
-	@$(PY) -m pytest -v -n 3 --dist loadgroup tests/host --long
+	@$(PY) -m pytest -v -n 3 --dist loadgroup --durations=15 tests/host --long
 
 bench:
 	@sh testbed/bootstrap.sh hosts

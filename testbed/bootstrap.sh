@@ -43,6 +43,6 @@ if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -
     # One that works is brought up to date in place: something may run from it.
     .venv/bin/python -c '' 2>/dev/null || rm -rf .venv
     python3 -m venv .venv
-    .venv/bin/pip --disable-pip-version-check --quiet install -r requirements-dev.txt
+    .venv/bin/pip --disable-pip-version-check --no-color install --progress-bar off -r requirements-dev.txt >&2
     echo "$wanted" > .venv/made-from
 fi

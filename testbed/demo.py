@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from testbed import hosts, images, verify
@@ -16,6 +17,7 @@ from testbed.podman import BedError, podman
 # Another name gives a second demo beside the first: the tests' own.
 NAME = os.environ.get("CATMAID_DEMO", "demo")
 BED = f"catmaid-{NAME}"
+FIRST_PORT = 8080
 
 
 def _state() -> Path:
@@ -34,12 +36,19 @@ def connection() -> dict[str, object]:
     return found
 
 
-def _free_port(first: int) -> int:
-    for port in range(first, first + 50):
+def _boot(bed: hosts.Bed, image: str) -> hosts.BedHost:
+    """Boot the demo host at the first free port: the one that looked free may be taken a moment later."""
+    for port in range(FIRST_PORT, FIRST_PORT + 50):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise BedError(f"no port is free on this machine between {first} and {first + 50}: stop one of the programs there")
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        try:
+            return bed.boot(image, "host", http_port=port)
+        except BedError as error:
+            if "address already in use" not in str(error):
+                raise
+            bed.hosts.pop().remove()
+    raise BedError(f"no port from {FIRST_PORT} to {FIRST_PORT + 49} is free here: stop one of the programs there")
 
 
 def _running() -> hosts.BedHost | None:
@@ -53,6 +62,23 @@ def _running() -> hosts.BedHost | None:
     return host if status == "running" and host.answers_ssh() else None
 
 
+def _deploy() -> int:
+    """Run pyinfra as a user would, with a sign of life where one operation takes long."""
+    words = [str(Path(sys.executable).parent / "pyinfra"), "-y", "inventories/demo.py", "deploy.py"]
+    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    start = time.monotonic()
+    try:
+        while True:
+            try:
+                return process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                say(f"    deploying for {time.monotonic() - start:.0f} s")
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
 def up() -> None:
     """Boot, deploy, verify, print the URL. What was begun is removed when it fails or is interrupted."""
     host = _running()
@@ -64,13 +90,12 @@ def up() -> None:
             bed = hosts.Bed(NAME, keep=True)
             with images.progress("booting a Debian 12 host with systemd and sshd"):
                 bed.open()
-                host = bed.boot(image, "host", http_port=_free_port(8080))
+                host = _boot(bed, image)
             _state().write_text(json.dumps({"ssh": host.ssh_data(), "ports": host.ports}))
         else:
             say("the demo host runs already: deploying to it again")
         say("pyinfra inventories/demo.py deploy.py")
-        words = [str(Path(sys.executable).parent / "pyinfra"), "-y", "inventories/demo.py", "deploy.py"]
-        if subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode:
+        if _deploy():
             raise BedError("the deploy to the demo host failed: its last lines above tell why")
         say("verifying, from this machine, as a browser would")
         for what, detail in verify.checks(host.url, "/catmaid/"):

@@ -6,6 +6,7 @@ from tests.rows import CLAIMED
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: on one of the systems, on all of them with --long")
     for number, text in CLAIMED.items():
         config.addinivalue_line("markers", f"row_{number}: {text}")
 

@@ -88,7 +88,7 @@ find /etc /run /var/log -xdev \( -path '/run/systemd/*' -o -path '/run/user*' -o
     -o -name lastlog -o -name motd.dynamic -o -name faillog \) -prune -o -printf '%p %u %g %m\n' | sort
 dpkg-query -W
 ps -eo user,comm --no-headers | sort | uniq -c \
-    | grep -v -E ' (sshd.*|ps|sh|bash|sort|uniq|grep|sftp-server|sudo|systemd.*|\(sd-pam\)|beam.smp|erl.*|inet.*)$'
+    | grep -v -E ' (sshd.*|ps|sh|bash|sort|uniq|grep|sftp-server|sudo|systemd.*|\(sd-pam\)|beam.smp|epmd|erl.*|inet.*)$'
 """
 
 
@@ -141,14 +141,25 @@ def bare(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
     host.remove()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a host run one after the other, on one worker; all others where there is room."""
+# First: xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that share a host run one after the other, on one worker; all others where there is room.
+
+    What a mark calls slow runs on Debian 12 alone, and with --long on all.
+    """
+    if not config.getoption("long"):
+        slow = [i for i in items if i.get_closest_marker("slow") and "trixie" in i.name]
+        items[:] = [i for i in items if i not in slow]
+        config.hook.pytest_deselected(items=slow)
     for item in items:
         names = getattr(item, "fixturenames", ())
         if "deployed" in names and isinstance(item, pytest.Function):
             item.add_marker(pytest.mark.xdist_group(f"deployed-{item.callspec.params['deployed']}"))
         elif "bare" in names:
             item.add_marker(pytest.mark.xdist_group("bare"))
+        elif item.path.name == "test_testbed.py":
+            item.add_marker(pytest.mark.xdist_group("testbed"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -298,6 +298,7 @@ def test_websockets_reach_daphne(deployed: Deployed, name: str) -> None:
     assert f"{name}-daphne" in servers
 
 
+@pytest.mark.slow
 @pytest.mark.row_21
 def test_an_idle_websocket_outlives_a_minute(deployed: Deployed) -> None:
     """nginx's default ends a silent connection after 60 s; no ping may be what keeps it."""
