@@ -19,9 +19,12 @@ NGINX_USER = "www-data"
 UWSGI_OLDEST = (2, 0, 31)
 
 _SECRET_NAME = re.compile(r"PASS(WORD|WD)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_KEY", re.IGNORECASE)
+# Not more digits than nginx can count.
+_SIZE = r"[1-9][0-9]{0,17}|[1-9][0-9]{0,8}[kmg]"
 _PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._+@~-]+)+/?")
-# What every managed program needs for itself.
+# What every managed program needs for itself; the last four are the shell's own, and dash dies of a text in OPTIND.
 _RESERVED_ENVIRONMENT = {"PATH", "HOME", "VIRTUAL_ENV", "IFS", "ENV", "LD_PRELOAD", "LD_LIBRARY_PATH"}
+_RESERVED_ENVIRONMENT |= {"OPTIND", "PPID", "LINENO", "_"}
 
 
 class InvalidSite(ValueError):
@@ -76,11 +79,13 @@ def _host_name(value: str) -> str:
         raise ValueError(f"{value!r} is an address: give the host name alone, {bare!r}")
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", value):
         raise ValueError(f"{value!r} is not a host name: use lower-case letters, digits, dots and hyphens")
+    if len(value) > 253 or max(map(len, value.split("."))) > 63:
+        raise ValueError(f"{value!r} is too long: a host name has up to 253 characters, and 63 between two dots")
     return value
 
 
 def _uwsgi_version(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)+", value):
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})+", value):
         raise ValueError(f"{value!r} is not a version: write it as '2.0.31'")
     if tuple(int(n) for n in value.split(".")) < UWSGI_OLDEST:
         raise ValueError(f"{value!r} has a reload defect: give 2.0.31 or later")
@@ -92,13 +97,16 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(f"{name!r} is not a variable's name: use letters, digits and _")
         if name in _RESERVED_ENVIRONMENT:
-            raise ValueError(f"{name} is set by the deploy itself: remove it")
+            raise ValueError(f"{name} is for the deploy and its shell alone: remove it")
         if _SECRET_NAME.search(name):
             raise ValueError(
                 f"{name} looks like a secret, which would show in diffs: put it into settings.py on the host"
             )
         if any(ord(c) < 32 or ord(c) == 127 for c in text):
             raise ValueError(f"the value of {name} has a control character, such as a line break: remove it")
+        # Python has these for bytes that it couldn't read, in os.environ for example; no file can have them.
+        if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+            raise ValueError(f"the value of {name} isn't Unicode text: write it anew")
     return value
 
 
@@ -163,13 +171,13 @@ class Instance(_Model):
     )
     workers: Annotated[Count, Field(ge=1, le=512)] = Field(8, description="uWSGI worker processes (rows 3 and 24).")
     threads: Annotated[Count, Field(ge=1, le=512)] = Field(2, description="Threads in each worker.")
-    body_limit: Annotated[str, AfterValidator(_text(r"[1-9][0-9]*[kmg]?", "write it as '20m' (k, m, g or bytes)"))] = (
-        Field("20m", description="The largest request body; more gets 413 (row 22).")
+    body_limit: Annotated[str, AfterValidator(_text(_SIZE, "write it as '20m' (k, m, g or bytes)"))] = Field(
+        "20m", description="The largest request body; more gets 413 (row 22)."
     )
-    post_buffering: Annotated[Count, Field(ge=0)] = Field(
+    post_buffering: Annotated[Count, Field(ge=0, le=2**30)] = Field(
         8192, description="Bytes of a body that uWSGI keeps in memory before it uses a file (row 24)."
     )
-    read_timeout: Annotated[Count, Field(ge=1)] = Field(
+    read_timeout: Annotated[Count, Field(ge=1, le=10**9)] = Field(
         600, description="Seconds that nginx waits for the application's answer."
     )
     uwsgi_version: Annotated[str, AfterValidator(_uwsgi_version)] = Field(
@@ -312,7 +320,8 @@ class Site(_Model):
 def _place(location: Iterable[str | int]) -> str:
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        # A key may have a line break in it, and a line is to stay one.
+        text += f"[{part}]" if isinstance(part, int) else f".{part if part.isprintable() else repr(part)}"
     return "site" + text
 
 

@@ -1,4 +1,4 @@
-"""One look at a host before anything is decided: what preflight judges."""
+"""One look at a host before anything is decided: all that the tasks need to know, in one command."""
 
 from __future__ import annotations
 

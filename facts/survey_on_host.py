@@ -1,125 +1,220 @@
 """Runs on the host, as root, with its own python3 (3.9 or later) and nothing else; prints JSON.
 
-Reads only. The argument is JSON: {"instances": [...], "packages": [...], "units": [...]}.
+Reads only. The argument is JSON, made by `tasks.preflight.question`. What takes a process of its own is
+started first and read last, so that the host works on it meanwhile.
 """
 
+import fcntl
+import grp
+import hashlib
+import html
 import json
 import os
 import pwd
 import re
 import shutil
 import socket
+import stat
+import struct
 import subprocess
 import sys
+import time
+
+STATE = "/var/lib/catmaid-deploy"
+RUN = "/run/catmaid-deploy"
+LARGEST = 1 << 18
+LOCK_SECONDS = 2 * 3600
 
 # Asked of a virtualenv's Python. The header tells whether uWSGI can be compiled against it.
 PYTHON = """
-import json, os, sys, sysconfig
-try:
-    from importlib.metadata import version
-    def have(name):
-        try:
-            return version(name)
-        except Exception:
-            return None
-except ImportError:
-    def have(name):
-        return None
+import json, os, re, sys, sysconfig
+site = sysconfig.get_path("purelib")
+names = {}
+for name in os.listdir(site) if os.path.isdir(site) else ():
+    found = re.match(r"([A-Za-z0-9_.]+?)-([0-9][^-]*)\\.(dist|egg)-info", name)
+    if found:
+        names[found.group(1).lower()] = found.group(2)
 print(json.dumps({
     "version": list(sys.version_info[:3]),
     "base": os.path.realpath(sys.executable),
-    "packages_exist": os.path.isdir(sysconfig.get_path("purelib")),
+    "packages_exist": os.path.isdir(site),
     "header": os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")),
-    "have": {name: have(name) for name in ("django", "daphne", "celery", "uwsgi")},
+    "have": {name: names.get(name) for name in ("django", "daphne", "celery", "uwsgi")},
 }))
 """
 
 
-def run(words, **options):
+def start(words):
     try:
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, **options)
-        return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-    except (OSError, subprocess.SubprocessError) as error:
-        return 127, "", str(error)
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        return str(error)
+
+
+def finish(process):
+    """Exit code, output and errors of what ``start`` began."""
+    if isinstance(process, str):
+        return 127, "", process
+    try:
+        out, error = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, error = process.communicate()
+    return process.returncode, out.decode("utf-8", "replace"), error.decode("utf-8", "replace")
+
+
+def read(path, default=""):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as text:
+            return text.read()
+    except OSError:
+        return default
+
+
+def read_json(path):
+    try:
+        found = json.loads(read(path, "{}"))
+    except ValueError:
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 def os_release():
     found = {}
-    try:
-        with open("/etc/os-release") as lines:
-            for line in lines:
-                key, _, value = line.strip().partition("=")
-                found[key] = value.strip('"')
-    except OSError:
-        pass
+    for line in read("/etc/os-release").splitlines():
+        key, _, value = line.strip().partition("=")
+        found[key] = value.strip('"')
     return {"id": found.get("ID", ""), "version": found.get("VERSION_ID", ""), "name": found.get("PRETTY_NAME", "?")}
 
 
-def packages(wanted):
-    """Those of ``wanted`` that are installed."""
-    _, out, _ = run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *wanted])
-    return [line.split()[0] for line in out.splitlines() if line.endswith(" installed")]
+def packages(output):
+    """The installed packages, and the digests of their configuration files as they came."""
+    installed, as_it_came = [], {}
+    for line in output.splitlines():
+        words = line.split()
+        if line.startswith("=") and words[1:] == ["installed"]:
+            installed.append(words[0][1:])
+        elif line.startswith(" /") and len(words) >= 2:
+            as_it_came[words[0]] = words[1]
+    return installed, as_it_came
 
 
-def python(virtualenv):
-    binary = os.path.join(virtualenv, "bin/python")
-    if not os.path.isdir(virtualenv):
-        return {"missing": virtualenv}
-    if not os.path.exists(binary):
-        return {"missing": binary}
-    code, out, error = run([binary, "-c", PYTHON])
-    if code:
-        return {"broken": (error.strip().splitlines() or ["no message"])[-1]}
-    found = json.loads(out)
-    found["owner"] = pwd.getpwuid(os.stat(virtualenv).st_uid).pw_name
+def units(output):
+    found = {}
+    for block in output.strip().split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        found[values.get("Id", "?")] = {
+            "active": values.get("ActiveState") == "active",
+            "enabled": values.get("UnitFileState") == "enabled",
+            "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
+        }
+    return found
+
+
+def owner_name(number):
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number):
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def look(path, secret):
+    """What is at a path: kind, owner, mode, and of a file its digest; its text only where everybody may read it."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    found = {
+        "user": owner_name(status.st_uid),
+        "group": group_name(status.st_gid),
+        "mode": "%o" % stat.S_IMODE(status.st_mode),
+        "time": status.st_mtime,
+    }
+    if stat.S_ISLNK(status.st_mode):
+        return dict(found, kind="link", target=os.readlink(path))
+    if stat.S_ISDIR(status.st_mode):
+        return dict(found, kind="folder")
+    if not stat.S_ISREG(status.st_mode):
+        return dict(found, kind="other")
+    with open(path, "rb") as file:
+        data = file.read(LARGEST)
+    found.update(kind="file", sha256=hashlib.sha256(data).hexdigest(), md5=hashlib.md5(data).hexdigest())
+    if status.st_mode & stat.S_IROTH and not secret:
+        found["text"] = data.decode("utf-8", "replace")
     return found
 
 
 def literal(settings, name):
     """The text that settings.py gives a name at the start of a line; the file's secrets stay on the host."""
-    try:
-        with open(settings, encoding="utf-8", errors="replace") as text:
-            found = re.findall(r"^%s\s*=\s*(['\"])(.*?)\1\s*(?:#.*)?$" % name, text.read(), re.MULTILINE)
-    except OSError:
-        return None
+    found = re.findall(r"^%s\s*=\s*(['\"])(.*?)\1\s*(?:#.*)?$" % name, settings, re.MULTILINE)
     return found[-1][1] if found else None
 
 
-def blocked(path, user):
-    """The first part of a path that ``user`` can't enter or read, asked of the kernel; None when all is open."""
+def blocked(questions):
+    """For each [user, path] the first part of the path that the user can't enter or read; None when all is open.
+
+    Asked of the kernel, by a child that is that user: groups and access lists count as they do in earnest.
+    """
+    answers = [None] * len(questions)
+    for user in sorted({user for user, _ in questions}):
+        try:
+            account = pwd.getpwnam(user)
+        except KeyError:
+            continue
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups(os.getgrouplist(user, account.pw_gid))
+                os.setgid(account.pw_gid)
+                os.setuid(account.pw_uid)
+                found = [first_blocked(path) if one == user else None for one, path in questions]
+                os.write(writer, json.dumps(found).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            text = pipe.read()
+        os.waitpid(child, 0)
+        for number, part in enumerate(json.loads(text or "[]")):
+            answers[number] = answers[number] or part
+    return answers
+
+
+def first_blocked(path):
     parts = path.strip("/").split("/")
     for n in range(1, len(parts) + 1):
         part = "/" + "/".join(parts[:n])
-        test = "-r" if n == len(parts) and not os.path.isdir(part) else "-x"
-        if run(["setpriv", "--reuid", user, "--regid", user_group(user), "--init-groups", "test", test, part])[0]:
+        if not os.path.lexists(part) and os.access(os.path.dirname(part), os.X_OK):
+            return None  # what isn't there has a line of its own
+        if not os.access(part, os.X_OK if n < len(parts) or os.path.isdir(part) else os.R_OK):
             return part
     return None
-
-
-def user_group(user):
-    return str(pwd.getpwnam(user).pw_gid)
 
 
 def listeners(port):
     """Names and numbers of the processes that listen on a TCP port."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table) as lines:
-                for line in list(lines)[1:]:
-                    words = line.split()
-                    if words[3] == "0A" and int(words[1].rpartition(":")[2], 16) == port:
-                        inodes.add("socket:[%s]" % words[9])
-        except OSError:
-            continue
+        for line in read(table).splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and int(words[1].rpartition(":")[2], 16) == port:
+                inodes.add("socket:[%s]" % words[9])
     found = {}
     if inodes:
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 for handle in os.listdir("/proc/%s/fd" % pid):
                     if os.readlink("/proc/%s/fd/%s" % (pid, handle)) in inodes:
-                        with open("/proc/%s/comm" % pid) as name:
-                            found.setdefault(name.read().strip(), int(pid))
+                        found.setdefault(read("/proc/%s/comm" % pid).strip(), int(pid))
+                        break
             except OSError:
                 continue
     return found
@@ -135,6 +230,27 @@ def free(path):
     return {"mount": mount, "bytes": shutil.disk_usage(path).free}
 
 
+def memory():
+    found = re.search(r"^MemTotal:\s+(\d+) kB", read("/proc/meminfo"), re.MULTILINE)
+    return int(found.group(1)) << 10 if found else None
+
+
+def work_mem():
+    """PostgreSQL's work_mem on this host in kB, from its files; None where it isn't installed here."""
+    found = None
+    for root in ("/etc/postgresql", "/var/lib/postgresql"):
+        for folder, names, files in os.walk(root):
+            names[:] = [n for n in names if n not in ("base", "pg_wal", "global")]
+            for name in files:
+                if name in ("postgresql.conf", "postgresql.auto.conf"):
+                    found = found or 4096
+                    text = read(os.path.join(folder, name))
+                    given = re.findall(r"^\s*work_mem\s*=?\s*'?(\d+)\s*([kMG]?B)?", text, re.MULTILINE)
+                    for number, unit in given:
+                        found = int(number) * {"": 1, "kB": 1, "MB": 1 << 10, "GB": 1 << 20}[unit]
+    return found
+
+
 def answers(address):
     try:
         socket.create_connection((address["host"], address["port"]), timeout=3).close()
@@ -143,50 +259,212 @@ def answers(address):
         return False
 
 
-def exists(kind, name):
-    return run(["getent", kind, name])[0] == 0
+def known(kind, name):
+    """Whether there is such a user or group."""
+    try:
+        (pwd.getpwnam if kind == "user" else grp.getgrnam)(name)
+        return True
+    except KeyError:
+        return False
 
 
-def survey_instance(instance):
-    user = instance["user"]
-    found = {
-        "user": exists("passwd", user),
-        "group": exists("group", instance["runtime_group"]),
+def started(stat_line):
+    """When a process started, in seconds since the epoch, from its line in /proc."""
+    ticks = int(stat_line.rpartition(")")[2].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def nginx(host):
+    """The digest of the configuration in the running nginx's memory, and since when its workers run."""
+    master = read("/run/nginx.pid").strip()
+    since = []
+    for pid in filter(str.isdigit, os.listdir("/proc")) if master.isdigit() else ():
+        line = read("/proc/%s/stat" % pid)
+        of_master = line and line.rpartition(")")[2].split()[1] == master
+        if of_master and "shutting down" not in read("/proc/%s/cmdline" % pid):
+            since.append(started(line))
+    digest = None
+    if since:
+        try:
+            with socket.create_connection(("127.0.0.1", 80), timeout=5) as connection:
+                connection.sendall(("GET / HTTP/1.0\r\nHost: %s\r\n\r\n" % host).encode())
+                answer = connection.makefile("rb").read(4096).decode("ascii", "replace")
+            head, _, body = answer.partition("\r\n\r\n")
+            if " 200 " in head.splitlines()[0] and re.fullmatch(r"[0-9a-f]{8,64}\n?", body):
+                digest = body.strip()
+        except (OSError, IndexError):
+            pass
+    return {"digest": digest, "since": min(since) if since else None}
+
+
+# What Supervisor has in memory of a program, by the names that its file uses.
+REMEMBERED = (
+    "command", "directory", "autostart", "startsecs", "startretries", "stopsignal", "stopwaitsecs", "killasgroup",
+    "redirect_stderr", "stdout_logfile", "stdout_logfile_maxbytes",
+)  # fmt: skip
+
+
+def ask_supervisor(method):
+    """The structs that a method of Supervisor's returns, with their values as text."""
+    body = "<methodCall><methodName>supervisor.%s</methodName><params/></methodCall>" % method
+    request = "POST /RPC2 HTTP/1.0\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect("/run/supervisor.sock")
+        connection.sendall((request % (len(body), body)).encode())
+        answer = connection.makefile("rb").read().decode("utf-8", "replace")
+    member = r"<name>(\w+)</name>\s*<value>\s*<\w+>(.*?)</\w+>\s*</value>"
+    for one in re.findall(r"<struct>(.*?)</struct>", answer, re.DOTALL):
+        yield {name: html.unescape(value) for name, value in re.findall(member, one, re.DOTALL)}
+
+
+def supervisor():
+    """Supervisor's programs with their state and number, asked over its own socket; None where it doesn't run."""
+    found = {}
+    try:
+        for values in ask_supervisor("getAllProcessInfo"):
+            pid = int(values.get("pid") or 0)
+            found["%s:%s" % (values.get("group"), values.get("name"))] = {
+                "state": values.get("statename", "UNKNOWN"),
+                "pid": pid or None,
+                "replaced": bool(pid) and executable_is_gone(pid),
+                "config": {},
+            }
+        for values in ask_supervisor("getAllConfigInfo"):
+            name = "%s:%s" % (values.get("group"), values.get("name"))
+            if name in found:
+                found[name]["config"] = {key: values.get(key, "") for key in REMEMBERED}
+    except OSError:
+        return None
+    records = {}
+    for folder in filter(lambda name: name.startswith("catmaid"), os.listdir("/run")):
+        try:
+            names = os.listdir("/run/" + folder)
+        except OSError:
+            continue
+        for name in names:
+            words = read("/run/%s/%s" % (folder, name)).split() if name.endswith(".started") else ()
+            if len(words) == 4 and words[0].isdigit():
+                records[int(words[0])] = words[2:]
+    for program in found.values():
+        program["digest"], program["group_digest"] = records.get(program["pid"], (None, None))
+    return found
+
+
+def executable_is_gone(pid):
+    """Whether the file that a process runs was replaced since, as by an installation of another release."""
+    try:
+        return os.readlink("/proc/%d/exe" % pid).endswith(" (deleted)")
+    except OSError:
+        return False
+
+
+def holds(path):
+    """The process that holds a lock of the package manager, as the kernel answers; None when it is free."""
+    try:
+        with open(path, "rb") as file:
+            asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    except OSError:
+        return None
+    if kind == fcntl.F_UNLCK:
+        return None
+    return {"pid": pid, "name": read("/proc/%d/comm" % pid).strip() or "a process"}
+
+
+def package_manager():
+    for path in ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"):
+        found = holds(path)
+        if found:
+            return found
+    return None
+
+
+def lock():
+    """Who holds the lock of a deploy; ``alive`` is false when the session it was taken in has ended."""
+    found = read_json(RUN + "/lock.json")
+    if not found:
+        return None
+    session = found.get("session")
+    if session:
+        line = read("/proc/%d/stat" % session[0])
+        alive = bool(line) and line.rpartition(")")[2].split()[19] == session[1]
+    else:
+        alive = True
+    return dict(found, alive=alive and time.time() - found.get("time", 0) < LOCK_SECONDS)
+
+
+def survey_instance(instance, python):
+    settings = read(instance["settings_file"])
+    return {
+        "user": known("user", instance["user"]),
+        "group": known("group", instance["runtime_group"]),
         "paths": {key: os.path.exists(instance[key]) for key in ("checkout", "wsgi_file", "settings_file")},
         "folders": {key: os.path.isdir(instance[key]) for key in ("static_folder", "files_folder")},
-        "python": python(instance["virtualenv"]),
-        "script_name": literal(instance["settings_file"], "FORCE_SCRIPT_NAME"),
-        "static_url": literal(instance["settings_file"], "STATIC_URL"),
+        "python": python,
+        "script_name": literal(settings, "FORCE_SCRIPT_NAME"),
+        "static_url": literal(settings, "STATIC_URL"),
         "silent": {
             key: instance[key] for key in ("database", "broker") if instance[key] and not answers(instance[key])
         },
-        "blocked": None,
     }
-    if found["user"]:
-        for path in (instance["settings_file"], instance["wsgi_file"], instance["virtualenv"] + "/bin/python"):
-            # What isn't there has its own line.
-            if os.path.exists(path):
-                found["blocked"] = found["blocked"] or blocked(path, user)
-    return found
+
+
+def begin_python(virtualenv):
+    binary = os.path.join(virtualenv, "bin/python")
+    if not os.path.isdir(virtualenv):
+        return {"missing": virtualenv}
+    if not os.path.exists(binary):
+        return {"missing": binary}
+    return start([binary, "-I", "-c", PYTHON])
+
+
+def end_python(virtualenv, process):
+    if isinstance(process, dict):
+        return process
+    code, out, error = finish(process)
+    if code:
+        return {"broken": (error.strip().splitlines() or ["no message"])[-1]}
+    return dict(json.loads(out), owner=owner_name(os.stat(virtualenv).st_uid))
 
 
 def main():
     question = json.loads(sys.argv[1])
-    units = run(["systemctl", "show", "--property=NeedDaemonReload", "--value"] + question["units"])[1]
-    json.dump(
-        {
-            "os": os_release(),
-            "systemd": os.path.isdir("/run/systemd/system"),
-            "root": os.geteuid() == 0,
-            "packages": packages(question["packages"]),
-            "needs_daemon_reload": "yes" in units.split(),
-            "ipv6": os.path.exists("/proc/net/if_inet6"),
-            "port_80": listeners(80),
-            "free": [free(path) for path in question["space"]],
-            "instances": {i["name"]: survey_instance(i) for i in question["instances"]},
-        },
-        sys.stdout,
-    )
+    status = "=${Package} ${db:Status-Status}\n${Conffiles}\n"
+    asked_packages = start(["dpkg-query", "-W", "-f", status] + question["packages"])
+    properties = "--property=Id,ActiveState,UnitFileState,NeedDaemonReload"
+    asked_units = start(["systemctl", "show", properties] + question["units"])
+    pythons = {i["virtualenv"]: None for i in question["instances"]}
+    for virtualenv in pythons:
+        pythons[virtualenv] = begin_python(virtualenv)
+
+    manifest = read_json(STATE + "/manifest.json")
+    secret = set(question["secret"])
+    paths = set(question["paths"]) | {path for paths in manifest.values() for path in paths}
+    found = {
+        "os": os_release(),
+        "systemd": os.path.isdir("/run/systemd/system"),
+        "ipv6": os.path.exists("/proc/net/if_inet6"),
+        "memory": memory(),
+        "work_mem": work_mem(),
+        "port_80": listeners(80),
+        "free": [free(path) for path in question["space"]],
+        "package_manager": package_manager(),
+        "files": {path: look(path, path in secret) for path in sorted(paths)},
+        "manifest": manifest,
+        "lock": lock(),
+        "last_run": read_json(STATE + "/last-run.json"),
+        "nginx": nginx(question["state_host"]),
+        "supervisor": supervisor(),
+        "blocked": blocked(question["access"]),
+    }
+    pythons = {virtualenv: end_python(virtualenv, process) for virtualenv, process in pythons.items()}
+    found["instances"] = {i["name"]: survey_instance(i, pythons[i["virtualenv"]]) for i in question["instances"]}
+    found["packages"], found["as_it_came"] = packages(finish(asked_packages)[1])
+    found["units"] = units(finish(asked_units)[1])
+    found["time"] = time.time()
+    json.dump(found, sys.stdout)
 
 
 main()

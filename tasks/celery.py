@@ -9,5 +9,5 @@ from tasks.program import Program, program
 STOP_SECONDS = 600
 
 
-def configure(instance: Instance) -> list[Program]:
+def programs(instance: Instance) -> list[Program]:
     return [program(instance, "celery", "TERM", STOP_SECONDS), program(instance, "celery-beat", "TERM", 20)]

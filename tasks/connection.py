@@ -6,7 +6,6 @@ import getpass
 import shlex
 import socket
 import sys
-from io import BytesIO
 from typing import Any
 
 from pyinfra import config, host
@@ -62,15 +61,14 @@ def _no_rights(error: str) -> NoAccess:
 
 def _use_password(password: str) -> None:
     folder = str(host.get_temp_dir_config())  # type: ignore[no-untyped-call]
-    ok, path, error = _ask(f"umask 077; mktemp {shlex.quote(folder)}/askpass-XXXXXXXXXXXX")
+    make = f"umask 077; path=$(mktemp {shlex.quote(folder)}/askpass-XXXXXXXXXXXX) && cat > $path && chmod 700 $path"
+    script = f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(password)}"
+    ok, path, error = _ask(f"{make} && echo $path", _stdin=script)
     if not ok:
         raise NoAccess(f"sudo_password: no temporary file in {folder} ({error}): free space there")
-    script = f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(password)}\n"
-    host.put_file(BytesIO(script.encode()), path)
-    _ask(f"chmod 700 {shlex.quote(path)}")
     host.connector_data[_NOTE.format(folder=folder)] = path
     host.connector_data["prompted_sudo_password"] = _IN_FILE
-    config.SUDO_PASSWORD = None
+    keep_password_out_of_sight()
     ok, _, error = _ask("true", _sudo=True)
     if not ok:
         if "sudoers" in error or "not allowed" in error:
@@ -78,8 +76,24 @@ def _use_password(password: str) -> None:
         raise NoAccess(f"sudo_password: sudo refuses it ({_last(error)}): correct it")
 
 
+def keep_password_out_of_sight() -> None:
+    """Where a file has the sudo password, the operations of this host get none of it."""
+    if host.connector_data.get("prompted_sudo_password") == _IN_FILE:
+        config.SUDO_PASSWORD = None
+
+
+# pyinfra answers sudo's complaint about a password by asking at the terminal, even where there is none:
+# so the complaint comes back as the output of a command that succeeds.
+_WHO = """
+id -u
+if ! command -v sudo; then echo; elif [ "$1" = yes ]; then
+    error=$(sudo -H -n true 2>&1) || echo "complaint: ${error:-no message}"
+fi
+"""
+
+
 def become_root() -> None:
-    """Find out how commands become root on this host.
+    """Find out, in one command, how commands become root on this host.
 
     Raises NoAccess with the key and the mend.
     """
@@ -87,21 +101,20 @@ def become_root() -> None:
     if host.data.get("_sudo_password"):
         raise NoAccess("_sudo_password: it would show in the host's process list: call the key sudo_password")
     wants_sudo = bool(host.data.get("_sudo") or config.SUDO)
-    _, uid, _ = _ask("id -u")
+    ok, output, error = _ask(f"set -- {'yes' if wants_sudo else 'no'}; {_WHO}")
+    uid, _, rest = output.partition("\n")
+    sudo, _, complaint = rest.partition("complaint: ")
+    if not ok or not uid.isdigit():
+        raise NoAccess(f"shell: the host doesn't run commands ({_last(error or output)}): allow the login user a shell")
     if uid == "0":
-        if wants_sudo and not _ask("command -v sudo")[0]:
+        if wants_sudo and not sudo.strip():
             raise NoAccess("_sudo: the host has no sudo, and you log in as root: remove the key")
         return
     if not wants_sudo:
         raise NoAccess('_sudo: the login user isn\'t root: add "_sudo": True, or "ssh_user": "root"')
-    # pyinfra answers sudo's complaint about a password by asking at the terminal, even where there is none:
-    # so the complaint comes back as the output of a command that succeeds.
-    _, error, _ = _ask('error=$(sudo -H -n true 2>&1) || echo "${error:-no message}"')
-    if not error:
-        return
-    if "password is required" in error or "authentication is required" in error:
-        _use_password(_password())
-    elif "not found" in error:
+    if not sudo.strip():
         raise NoAccess('_sudo: the host has no sudo: install it there, or log in with "ssh_user": "root"')
-    else:
-        raise _no_rights(error)
+    if "password is required" in complaint or "authentication is required" in complaint:
+        _use_password(_password())
+    elif complaint:
+        raise _no_rights(complaint)

@@ -6,5 +6,5 @@ from schema import Instance
 from tasks.program import Program, program
 
 
-def configure(instance: Instance) -> Program:
-    return program(instance, "daphne", "TERM", 20)
+def programs(instance: Instance) -> list[Program]:
+    return [program(instance, "daphne", "TERM", 20)]

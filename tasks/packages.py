@@ -8,14 +8,21 @@ from pyinfra.operations import apt
 
 # gcc and the headers compile uWSGI; procps has pkill, which the start scripts use.
 NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps")
+# Where nginx.conf comes from: the survey asks for it as it came.
+CONFIGURATION = "nginx-common"
 
 
-def install(survey: dict[str, Any]) -> None:
+def missing(survey: dict[str, Any]) -> list[str]:
+    return [name for name in NEEDED if name not in survey["packages"]]
+
+
+def install(lacking: list[str]) -> Any:
     """Install what is missing. The package list is read anew only then, so a second run reports nothing."""
-    missing = [name for name in NEEDED if name not in survey["packages"]]
-    apt.packages(
+    return apt.packages(
         name="Install nginx, Supervisor and what uWSGI is compiled with",
-        packages=list(NEEDED),
-        update=bool(missing),
+        packages=lacking,
+        update=True,
         no_recommends=True,
+        # Another one may have begun since the host was looked at.
+        extra_install_args="-o DPkg::Lock::Timeout=300",
     )

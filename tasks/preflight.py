@@ -1,40 +1,50 @@
-"""Everything that can be known to be wrong, said before anything changes."""
+"""Everything that can be known to be wrong, of all hosts, said before anything changes on any of them."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+import gevent
 from pyinfra import host, logger, state
 from pyinfra.api import Host
+from pyinfra.context import ctx_config, ctx_host
 
+import configuration
 import schema
 from facts.survey import Survey
-from schema import Instance, Site
-from tasks import connection, packages
+from schema import NGINX_USER, Instance, Site
+from tasks import connection, nginx, packages, plan, run, system
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
 OLDEST_PYTHON = (3, 8)
 # Where the deploy writes, and how much it needs there: packages and a compiled uWSGI the first time.
-SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/etc", "/tmp")
+SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/var/lib", "/etc", "/tmp")
 FIRST_BYTES = 700 << 20
 LATER_BYTES = 50 << 20
+# How long another run of the package manager is waited for.
+PACKAGE_MANAGER_SECONDS = 600
+CLOCK_SECONDS = 30
 
 
-def _refuse(lines: list[str]) -> None:
-    if lines:
-        raise SystemExit("\n".join(f"--> {line}" for line in lines))
+def validate(one: Host) -> tuple[Site | None, list[str]]:
+    """The site that an inventory describes for a host, or the faults of the description."""
+    try:
+        return schema.load(one.data.get("site")), []
+    except schema.InvalidSite as error:
+        return None, [f"{one.name}: {line}" for line in error.lines]
 
 
-def validate(hosts: list[Host]) -> list[str]:
-    """The faults in what the inventory says, of all hosts together; each line starts with its host."""
-    lines = []
-    for one in hosts:
-        try:
-            schema.load(one.data.get("site"))
-        except schema.InvalidSite as error:
-            lines += [f"{one.name}: {line}" for line in error.lines]
-    return lines
+def accesses(site: Site) -> list[tuple[Instance, str, str, str]]:
+    """Who has to reach what: instance, key, user and path (rows 7 and 9)."""
+    found = []
+    for i in site.instances:
+        for path in (i.settings_file, i.wsgi_file, f"{i.virtualenv}/bin/python"):
+            found.append((i, "user", i.user, path))
+        for key in ("static_folder", "files_folder"):
+            found.append((i, key, NGINX_USER, getattr(i, key)))
+    return found
 
 
 def question(site: Site) -> str:
@@ -47,12 +57,19 @@ def question(site: Site) -> str:
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
         instances.append(asked)
+    sets = plan.wanted_sets(site)
+    items = [item for one in sets for item in one.items]
+    links = [path for one in sets for pair in one.stock_links.items() for path in pair]
     return json.dumps(
         {
             "instances": instances,
-            "packages": list(packages.NEEDED),
-            "units": ["nginx.service", "supervisor.service"],
+            "packages": [*packages.NEEDED, packages.CONFIGURATION],
+            "units": list(system.UNITS),
             "space": [*SPACE, *(i.virtualenv for i in site.instances)],
+            "paths": [item.path for item in items] + links,
+            "secret": [item.path for item in items if isinstance(item, configuration.File) and item.secret],
+            "access": [(user, path) for _, _, user, path in accesses(site)],
+            "state_host": nginx.STATE_HOST,
         }
     )
 
@@ -67,7 +84,7 @@ def judge_system(survey: dict[str, Any]) -> list[str]:
         lines.append(f"system: {system['name']} isn't supported: use Debian 12 or 13, or Ubuntu 22.04 or 24.04")
     if not survey["systemd"]:
         lines.append("system: systemd doesn't run there: use a host that was booted with systemd")
-    needed = LATER_BYTES if len(survey["packages"]) == len(packages.NEEDED) else FIRST_BYTES
+    needed = FIRST_BYTES if packages.missing(survey) else LATER_BYTES
     for mount, free in {f["mount"]: f["bytes"] for f in survey["free"]}.items():
         if free < needed:
             lines.append(
@@ -129,10 +146,6 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
         lines.append(
             f"files_folder: {instance.files_folder} isn't there: install -d -o {instance.user} {instance.files_folder}"
         )
-    if found["blocked"]:
-        lines.append(
-            f"user: {instance.user} can't read {found['blocked']}: chmod o+rX it, or give it to that user's group"
-        )
     for key, wanted in (("script_name", instance.prefix), ("static_url", f"{instance.location}static/")):
         name = {"script_name": "FORCE_SCRIPT_NAME", "static_url": "STATIC_URL"}[key]
         value = found[key]
@@ -145,27 +158,158 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def check() -> tuple[Site, dict[str, Any]]:
-    """Validate the inventory of all hosts, survey this one, and refuse in clear lines what can't work.
+def judge_access(site: Site, survey: dict[str, Any]) -> list[str]:
+    """The first folder on a path that keeps somebody out, and the command that mends it (rows 7 and 9)."""
+    lines: dict[tuple[str, str], str] = {}
+    for (instance, key, user, path), part in zip(accesses(site), survey["blocked"], strict=True):
+        if part:
+            folder = part != path or key.endswith("_folder")
+            right, verb = ("x", "enter") if folder else ("r", "read")
+            lines.setdefault(
+                (user, part),
+                f"site.instances[{instance.name}].{key}: {user} can't {verb} {part}: "
+                f"setfacl -m u:{user}:{right} {part}, or chmod o+{right} {part}",
+            )
+    return list(lines.values())
 
-    Ends the run with exit code 1 and a line for each fault: host, key, mend. Nothing has changed by then.
-    """
-    _refuse(validate(list(state.inventory.get_active_hosts())))
-    site = schema.load(host.data.get("site"))
+
+def warn(site: Site, survey: dict[str, Any], offset: float) -> list[str]:
+    """What the admin should know, and what doesn't stop a run: key and mend, a line each."""
+    lines = []
+    for instance in site.instances:
+        for key, address in survey["instances"][instance.name]["silent"].items():
+            lines.append(
+                f"site.instances[{instance.name}].{key}: nothing answers at "
+                f"{address['host']}:{address['port']}; the deploy goes on"
+            )
+    connections = sum(i.workers * i.threads for i in site.instances)
+    if survey["work_mem"] and survey["memory"] and connections * survey["work_mem"] << 10 > survey["memory"]:
+        lines.append(
+            f"workers: {connections} (workers x threads of all instances) x {survey['work_mem'] >> 10} MiB "
+            f"(PostgreSQL's work_mem) = {connections * survey['work_mem'] >> 10} MiB, and the host has "
+            f"{survey['memory'] >> 20} MiB: lower workers, threads or work_mem"
+        )
+    if abs(offset) > CLOCK_SECONDS:
+        lines.append(
+            f"clock: the host's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: "
+            "timedatectl set-ntp true on the one that is wrong"
+        )
+    last, lock = survey["last_run"], survey["lock"]
+    if run.DRY and lock and lock["alive"]:
+        lines.append(f"lock: {lock['admin']} deploys there since {lock['since']}: this may change what is shown")
+    if last and not last.get("ended") and not (lock and lock["alive"]):
+        lines.append(f"the run of {last['admin']} at {last['since']} broke off before its end: this one mends it")
+    return lines
+
+
+class _Refused(Exception):
+    """A host can't be deployed to; the lines say why."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines)
+        self.lines = lines
+
+
+def _survey(site: Site) -> tuple[dict[str, Any], float]:
+    """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
+    end = time.monotonic() + PACKAGE_MANAGER_SECONDS
+    while True:
+        before = time.time()
+        survey = host.get_fact(Survey, question(site))
+        if not survey:
+            raise _Refused(["python3: missing on the host: apt install python3"])
+        offset = survey["time"] - time.time() if survey["time"] > time.time() else min(0.0, survey["time"] - before)
+        busy = survey["package_manager"]
+        if run.DRY or not busy or not packages.missing(survey):
+            return survey, offset
+        if time.monotonic() > end:
+            raise _Refused(
+                [f"packages: {busy['name']} (process {busy['pid']}) holds the package manager: wait for it or end it"]
+            )
+        logger.info(f"{host.print_prefix}waiting for {busy['name']} (process {busy['pid']}), which installs packages")
+        gevent.sleep(5)
+
+
+def _look(site: Site) -> plan.Plan:
+    """Ask the current host, judge what it says, and decide what there is to do."""
     try:
         connection.become_root()
     except connection.NoAccess as error:
-        _refuse([f"{host.name}: {error}"])
-    survey = host.get_fact(Survey, question(site))
+        raise _Refused([str(error)]) from None
+    survey, offset = _survey(site)
     lines = judge_system(survey)
-    for instance in site.instances if survey else ():
+    for instance in site.instances:
         found = survey["instances"][instance.name]
         lines += [f"site.instances[{instance.name}].{line}" for line in judge_instance(instance, found)]
-    _refuse([f"{host.name}: {line}" for line in lines])
-    for instance in site.instances:
-        for key, address in survey["instances"][instance.name]["silent"].items():
-            logger.warning(
-                f"{host.name}: site.instances[{instance.name}].{key}: nothing answers at "
-                f"{address['host']}:{address['port']}; the deploy goes on"
-            )
-    return site, survey
+    lines = lines or judge_access(site, survey)
+    lines += configuration.in_the_way(plan.wanted_sets(site), survey)
+    lock = survey["lock"]
+    if lock and lock["alive"] and not run.DRY:
+        lines.append(
+            f"lock: {lock['admin']} deploys there since {lock['since']}: wait for the end of that run, "
+            "or end it on the admin's side"
+        )
+    if lines:
+        raise _Refused(lines)
+    report = run.report(host.name, site.urls)
+    report.warnings += warn(site, survey, offset)
+    for line in report.warnings:
+        logger.warning(f"{host.print_prefix}{line}")
+    last = survey["last_run"]
+    if last.get("ended"):
+        report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")
+    return plan.make(site, survey, report)
+
+
+def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
+    """The plans of all hosts, asked side by side, and the faults of all."""
+    sites: dict[Host, Site] = {}
+    # pyinfra goes on without a host that it can't reach, and has said why.
+    faults = [
+        f"{one.name}: ssh_hostname: not reached, see above: mend that, or leave it out with --exclude {one.name}"
+        for one in sorted(state.failed_hosts, key=lambda one: one.name)
+    ]
+    for one in hosts:
+        site, lines = validate(one)
+        faults += lines
+        if site:
+            sites[one] = site
+    plans: dict[str, plan.Plan] = {}
+    if not faults:
+
+        def look(one: Host, site: Site) -> plan.Plan | list[str]:
+            with ctx_config.use(state.config.copy()), ctx_host.use(one):
+                try:
+                    return _look(site)
+                except _Refused as refused:
+                    return [f"{one.name}: {line}" for line in refused.lines]
+
+        asked = {one: gevent.spawn(look, one, site) for one, site in sites.items()}
+        for one, greenlet in asked.items():
+            answer = greenlet.get()
+            if isinstance(answer, plan.Plan):
+                plans[one.name] = answer
+            else:
+                faults += answer
+    return plans, faults
+
+
+_found: Any = None
+
+
+def check() -> plan.Plan:
+    """Validate the inventory of all hosts, survey them, and refuse in clear lines what can't work.
+
+    Ends the run with exit code 1 and a line for each fault: host, key, mend. Nothing has changed by then.
+    The host whose turn comes first asks for all of them.
+    """
+    global _found
+    if _found is None:
+        _found = gevent.spawn(_look_at_all, list(state.inventory.get_active_hosts()))
+    plans: dict[str, plan.Plan]
+    plans, faults = _found.get()
+    if faults:
+        run.REPORTS.clear()
+        raise SystemExit("\n".join(f"--> {line}" for line in faults))
+    connection.keep_password_out_of_sight()
+    return plans[host.name]

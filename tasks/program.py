@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from configuration import File
 from render import digest, render
 from schema import Instance
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program under Supervisor: its start script, and what Supervisor has to know to stop it.
+    """A program under Supervisor: the files that it is started with, and what Supervisor has to know to stop it.
 
-    ``stop_seconds`` is how long it may take to end in peace before it is killed. ``digest`` names its
-    start script and everything else it was started with: a running process with another one is stale.
+    ``stop_seconds`` is how long it may take to end in peace before it is killed.
     """
 
     name: str
     short: str
     stop_signal: str
     stop_seconds: int
-    script: str
-    digest: str
+    files: tuple[File, ...]
+
+    @property
+    def digest(self) -> str:
+        """Names the files' contents. Its start script notes the same for those that it finds on disk."""
+        return digest("".join(file.text for file in self.files))
 
 
-def start_library() -> str:
-    """The text of /etc/catmaid/start.sh, which every start script reads."""
-    return render("etc/catmaid/start.sh")
+def start_library(instance: Instance) -> File:
+    """What the start scripts of an instance read first."""
+    return File(f"{instance.config_dir}/start.sh", render("etc/catmaid/instance/start.sh"))
 
 
-def program(instance: Instance, short: str, stop_signal: str, stop_seconds: int, reads: Iterable[str] = ()) -> Program:
-    """Render a program's start script; ``reads`` are the texts of the other files it is started with."""
-    template = f"etc/catmaid/instance/run-{short}.sh"
-    bare = render(template, instance=instance, digest="")
-    name = digest(bare, start_library(), *reads)
-    script = render(template, instance=instance, digest=name)
-    return Program(f"{instance.name}-{short}", short, stop_signal, stop_seconds, script, name)
+def program(instance: Instance, short: str, stop_signal: str, stop_seconds: int, *reads: File) -> Program:
+    """Render a program's start script; ``reads`` are the other files that it is started with."""
+    path = f"{instance.config_dir}/run-{short}.sh"
+    library = start_library(instance)
+    files = [path, *(file.path for file in reads)]
+    text = render(f"etc/catmaid/instance/run-{short}.sh", instance=instance, files=files)
+    script = File(path, text, mode="755")
+    return Program(f"{instance.name}-{short}", short, stop_signal, stop_seconds, (library, script, *reads))

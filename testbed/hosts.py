@@ -139,12 +139,30 @@ class Bed:
         podman("network", "create", *self._labels, self.name)
 
     def boot(
-        self, image: str, name: str, http_port: int | None = None, extra: tuple[str, ...] = (), wait: bool = True
+        self,
+        image: str,
+        name: str,
+        http_port: int | None = None,
+        extra: tuple[str, ...] = (),
+        wait: bool = True,
+        hostname: str | None = None,
     ) -> BedHost:
-        """Boot a host from an image; ``http_port`` is the port on this machine, any free one by default."""
+        """Boot a host from an image; ``http_port`` is the port on this machine, any free one by default.
+
+        RabbitMQ knows its data by the host's name: an image taken of a host needs the ``hostname`` of that.
+        """
         host = BedHost(f"{self.name}-{name}")
         self.hosts.append(host)
-        words = ["run", "--detach", "--systemd=always", "--pull=never", "--name", host.name, "--hostname", name]
+        words = [
+            "run",
+            "--detach",
+            "--systemd=always",
+            "--pull=never",
+            "--name",
+            host.name,
+            "--hostname",
+            hostname or name,
+        ]
         words += ["--network", self.name, "--network-alias", name, *self._labels]
         words += ["--publish", "127.0.0.1::22", "--publish", f"127.0.0.1:{http_port or ''}:80"]
         podman(*words, *limits(), *extra, image)

@@ -52,9 +52,9 @@ def progress(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def lock() -> Iterator[None]:
+def lock(what: str = "images") -> Iterator[None]:
     """One builder at a time: 'make demo' and 'make test' may run together."""
-    with (cache_dir() / "images.lock").open("w") as handle:
+    with (cache_dir() / f"{what}.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -145,6 +145,11 @@ def _tree(folder: Path) -> dict[str, str]:
         for p in sorted(folder.rglob("*"))
         if p.is_file() and "__pycache__" not in p.parts
     }
+
+
+def digest_of(*places: str) -> str:
+    """Names the contents of files and folders of this project."""
+    return _digest([_tree(ROOT / place) if (ROOT / place).is_dir() else (ROOT / place).read_text() for place in places])
 
 
 def _finish(tag: str) -> str:

@@ -19,6 +19,10 @@ VIRTUALENV = f"{CHECKOUT}/django/env"
 PYINFRA = str(Path(sys.executable).parent / "pyinfra")
 
 
+# What every run that changes something does beside it.
+BOOKKEEPING = ["Take the host for this run", "Record what changed"]
+
+
 @dataclass(frozen=True)
 class Run:
     """How a run of pyinfra ended; ``changed`` has the names of the operations that changed something."""
@@ -37,6 +41,11 @@ class Run:
         return [op["name"] for op in self.report.get("plan", []) if op["hosts_with_change"]]
 
     @property
+    def changed_services(self) -> list[str]:
+        """The sets of files that changed, or whose service had to take them."""
+        return [name.removeprefix("Configuration: ") for name in self.changed if name not in BOOKKEEPING]
+
+    @property
     def refusals(self) -> list[str]:
         """The lines of a refusal: they name the host first."""
         lines = [line.removeprefix("--> ") for line in self.text.splitlines()]
@@ -47,19 +56,25 @@ def pyinfra(
     host: BedHost | None,
     data: dict[str, Any],
     *options: str,
-    deploy: str = "deploy.py",
+    before: str = "",
     user: str = "root",
     env: dict[str, str] | None = None,
+    cwd: Path = ROOT,
+    more: dict[str, dict[str, Any]] | None = None,
 ) -> Run:
-    """Run a deploy file against one host, called ``host``, as an admin would from a shell."""
+    """Run the deploy against one host, called ``host``, as an admin would from a shell.
+
+    ``before`` is a deploy file that is run before it, ``more`` are other hosts, by their names.
+    """
     connection = host.ssh_data(user) if host else {}
-    inventory = f"hosts = [('host', {connection | data!r})]\n"
+    everything = {"host": connection | data} | (more or {})
+    inventory = f"hosts = {list(everything.items())!r}\n"
     with tempfile.TemporaryDirectory(prefix="catmaid-deploy-") as folder:
         path = Path(folder) / "inventory.py"
         path.write_text(inventory)
         done = subprocess.run(
-            [PYINFRA, "--json", *options, str(path), deploy],
-            cwd=ROOT,
+            [PYINFRA, "--json", *options, str(path), *([before] if before else []), "deploy.py"],
+            cwd=cwd,
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,

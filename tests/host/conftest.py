@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 import schema
+from tasks import packages
 from testbed import hosts, images
 from testbed.podman import check_machine
 from testbed.run import VIRTUALENV, Run, place_application, pyinfra
@@ -109,6 +110,86 @@ def boot(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.BedHost
     with images.lock():
         image = images.site(suite)
     return bed.boot(image, name, **options)
+
+
+# What a first deploy's result depends on.
+CODE = ("tasks", "templates", "operations", "facts", "schema.py", "render.py", "configuration.py", "deploy.py")
+PACKAGES = f"""
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+apt-get -qq install -y --no-install-recommends curl acl {" ".join(packages.NEEDED)} >/dev/null 2>&1
+su -s /bin/sh catmaid -c '{VIRTUALENV}/bin/pip install -q uwsgi=={schema.load(SITE).instances[0].uwsgi_version}'
+"""
+
+
+def boot_packed(bed: hosts.Bed, suite: str, name: str) -> hosts.BedHost:
+    """A host with the applications of SITE, all packages and uWSGI, and no file of a deploy."""
+
+    def make(parent: str) -> str:
+        host = bed.boot(parent, f"packed-{suite}", hostname="host")
+        place_instances(host)
+        host.run(PACKAGES, timeout=600)
+        return host.name
+
+    with images.lock("packed"):
+        with images.lock():
+            site = images.site(suite)
+        image = images.committed("packed", suite, site, make, PACKAGES, images.digest_of("testbed/run.py"), SITE)
+    return bed.boot(image, name, hostname="host")
+
+
+def boot_ready(bed: hosts.Bed, suite: str, name: str) -> hosts.BedHost:
+    """A host after a first deploy of SITE, taken from an image: for tests that break it in their own ways."""
+
+    def make(parent: str) -> str:
+        host = boot_packed(bed, suite, f"ready-{suite}")
+        run = pyinfra(host, {"site": SITE}, "-y")
+        assert run.code == 0, run.text
+        return host.name
+
+    with images.lock("ready"):
+        with images.lock():
+            site = images.site(suite)
+        image = images.committed("ready", suite, site, make, images.digest_of(*CODE), PACKAGES, SITE)
+    host = bed.boot(image, name, hostname="host")
+    hosts.wait_for("the programs", lambda: running(host) == len(SITE["instances"]) * 4, 60)
+    return host
+
+
+# What a deploy answers for: files with their contents, owners and modes, and what runs, without numbers and times.
+RELEVANT = r"""
+cd /etc; places="catmaid nginx supervisor systemd/system tmpfiles.d logrotate.d"
+find $places -type f -print0 | sort -z | xargs -0 sha256sum
+find $places /run/catmaid* /var/l??/catmaid* \( -type d -o -type l \) -printf '%p %u %g %m %l\n' | sort
+find $places -type f -printf '%p %u %g %m\n' | sort
+cat /var/lib/catmaid-deploy/manifest.json
+dpkg-query -W
+ps -eo user:20,args --no-headers | grep -E '[n]ginx:|[u]wsgi|[c]elery|[d]aphne|[s]upervisord' | sort
+"""
+
+
+def settled(host: hosts.BedHost) -> str:
+    """RELEVANT, once it stays the same: Celery's processes come a while after their program is RUNNING."""
+    found = [host.run(RELEVANT)]
+
+    def same() -> bool:
+        found.append(host.run(RELEVANT))
+        return found[-1] == found[-2] and "is shutting down" not in found[-1]
+
+    hosts.wait_for("a state that stays", same, 60, every=2)
+    return found[-1]
+
+
+def serves(host: hosts.BedHost) -> bool:
+    """Whether all programs run and all instances answer."""
+    pages = [f"localhost/{i['prefix'].strip('/')}/whoami".replace("//", "/") for i in SITE["instances"]]
+    answers = host.run(f"for url in {' '.join(pages)}; do curl -s -m 5 $url || true; done")
+    return answers.count('"release"') == len(pages) and running(host) == len(pages) * 4
+
+
+def running(host: hosts.BedHost) -> int:
+    """How many programs are RUNNING."""
+    return host.run("supervisorctl status || true").count(" RUNNING ")
 
 
 def place_instances(host: hosts.BedHost) -> None:

@@ -11,7 +11,7 @@ import pytest
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.podman import command
 from testbed.run import Run, pyinfra
-from tests.host.conftest import boot
+from tests.host.conftest import boot, boot_packed
 from tests.host.test_refusals import add_users
 
 PASSWORD = 'correct horse $battery "staple"'
@@ -33,17 +33,15 @@ def deploy_twice(host: BedHost, user: str, data: dict[str, Any]) -> Run:
 
 
 def test_as_a_sudo_user_without_a_password(bed: Bed) -> None:
-    host = boot(bed, "bookworm", "sudo")
+    host = boot_packed(bed, "bookworm", "sudo")
     add_users(host)
-    host.run("apt-get -qq update && apt-get -qq install curl >/dev/null 2>&1")
     deploy_twice(host, "free", {})
     host.remove()
 
 
 def test_as_a_sudo_user_with_a_password(bed: Bed) -> None:
-    host = boot(bed, "trixie", "sudo-password")
+    host = boot_packed(bed, "trixie", "sudo-password")
     add_users(host)
-    host.run("apt-get -qq update && apt-get -qq install curl >/dev/null 2>&1")
     spy = subprocess.Popen([*command(), "exec", host.name, "sh", "-c", SPY])
     try:
         # From the environment of the admin, as the README says.

@@ -47,6 +47,48 @@ CASES = {
     "a secret in the environment": Case(
         "site.instances[0].environment", "looks like a secret", {"environment": {"DB_PASSWORD": "hunter2"}}
     ),
+    "a control character in the environment": Case(
+        "site.instances[0].environment", "has a control character", {"environment": {"GREETING": "a\nb"}}
+    ),
+    "a variable of the deploy's own": Case(
+        "site.instances[0].environment", "PATH is for the deploy", {"environment": {"PATH": "/bin"}}
+    ),
+    "root as the service user": Case("site.instances[0].user", "root must not serve web pages", {"user": "root"}),
+    "a socket folder that nginx can't enter": Case(
+        "site.instances[0].runtime_mode", "no setgid bit", {"user": "catmaid", "runtime_mode": "0750"}
+    ),
+    "a mode that keeps its owner out": Case(
+        "site.instances[0].runtime_mode", "keeps www-data out", {"runtime_mode": "0055"}
+    ),
+    "a body limit in words": Case("site.instances[0].body_limit", "write it as '20m'", {"body_limit": "20 MB"}),
+    "an old uWSGI": Case("site.instances[0].uwsgi_version", "give 2.0.31 or later", {"uwsgi_version": "2.0.30"}),
+    "a queue with a space": Case(
+        "site.instances[0].celery.queues[0]", "is not allowed", {"celery": {"queues": ["a b"]}}
+    ),
+    "no worker for tasks": Case(
+        "site.instances[0].celery.concurrency", "0 is not allowed", {"celery": {"concurrency": 0}}
+    ),
+    "no such port": Case("site.instances[0].broker.port", "70000 is not allowed", {"broker": {"port": 70000}}),
+    "a relative path": Case("site.instances[0].checkout", "give an absolute path", {"checkout": "catmaid"}),
+    "an alias for all": Case("site.aliases[0]", "is not a host name", site={"aliases": ["*.example.org"]}),
+    "somebody else's file": Case(
+        "/etc/supervisor/conf.d/catmaid.conf",
+        "somebody else's file is in the way",
+        before="mkdir -p /etc/supervisor/conf.d; echo '[program:x]' > /etc/supervisor/conf.d/catmaid.conf",
+        after="rm -r /etc/supervisor",
+    ),
+    "somebody's nginx.conf": Case(
+        "/etc/nginx/nginx.conf",
+        "mv /etc/nginx/nginx.conf /etc/nginx/nginx.conf.before",
+        before="mkdir -p /etc/nginx; echo '# mine' > /etc/nginx/nginx.conf",
+        after="rm -r /etc/nginx",
+    ),
+    "static files that nginx can't reach": Case(
+        "site.instances[catmaid].static_folder",
+        f"www-data can't enter {CHECKOUT}/django/static: setfacl -m u:www-data:x",
+        before=f"chmod 700 {CHECKOUT}/django/static",
+        after=f"chmod 755 {CHECKOUT}/django/static",
+    ),
     "no checkout": Case("site.instances[catmaid].checkout", "/opt/none isn't there", {"checkout": "/opt/none"}),
     "no virtualenv": Case("site.instances[catmaid].virtualenv", "/opt/none isn't there", {"virtualenv": "/opt/none"}),
     "a virtualenv of another Python": Case(
@@ -98,7 +140,7 @@ CASES = {
     ),
     "a folder that the user can't enter": Case(
         "site.instances[catmaid].user",
-        "www-data can't read /home/catmaid:",
+        "www-data can't enter /home/catmaid: setfacl -m u:www-data:x /home/catmaid, or chmod o+x /home/catmaid",
         before="chmod 700 /home/catmaid",
         after="chmod 755 /home/catmaid",
     ),
@@ -223,6 +265,31 @@ def test_several_faults_come_together(unfit: BedHost) -> None:
     ]
 
 
+def test_faults_of_all_hosts_come_together(unfit: BedHost) -> None:
+    """Also of hosts whose inventory is right; none of them is changed."""
+    before = unfit.run(STATE)
+    site = copy.deepcopy(SITE)
+    site["instances"][0].update(checkout="/opt/none")
+    other = unfit.ssh_data() | {"site": site}
+    run = pyinfra(unfit, {"site": SITE | {"instances": [{"user": "tracer"}]}}, "-y", more={"second": other})
+    assert run.code != 0
+    lines = [line.removeprefix("--> ") for line in run.text.splitlines() if ": site." in line]
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["host", "site.instances[catmaid].user"],
+        ["second", "site.instances[catmaid].checkout"],
+    ]
+    assert unfit.run(STATE) == before
+
+
+def test_one_host_that_does_not_answer_stops_the_others(unfit: BedHost) -> None:
+    before = unfit.run(STATE)
+    gone = {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_user": "root", "site": SITE}
+    run = pyinfra(unfit, {"site": SITE}, "-y", more={"gone": gone})
+    assert run.code != 0
+    assert "gone: ssh_hostname: not reached, see above: mend that, or leave it out with --exclude gone" in run.text
+    assert unfit.run(STATE) == before
+
+
 def test_a_host_that_does_not_answer() -> None:
     run = pyinfra(None, {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_user": "root", "site": SITE}, "-y")
     assert run.code != 0
@@ -231,9 +298,42 @@ def test_a_host_that_does_not_answer() -> None:
     assert line.endswith("correct ssh_hostname, ssh_port, ssh_user or ssh_key in the inventory")
 
 
+@pytest.mark.row_9
+@pytest.mark.parametrize("key", ["static_folder", "files_folder"])
+def test_nginx_can_not_enter_a_folder(unfit: BedHost, key: str) -> None:
+    """Below another folder that blocks: the message names the first one, and its command mends it."""
+    folder = f"{CHECKOUT}/django/{key.removesuffix('_folder')}"
+    unfit.run(f"chmod 700 {folder}; chown catmaid {folder}; chmod 700 {CHECKOUT}/django")
+    try:
+        site = {"server_name": "localhost", "instances": [{}]}
+        first = pyinfra(unfit, {"site": site}, "--dry").refusals
+        assert any(f"www-data can't enter {CHECKOUT}/django: " in line for line in first), first
+        assert not any(f"can't enter {folder}" in line for line in first)
+        unfit.run(f"chmod o+x {CHECKOUT}/django")
+        (line,) = pyinfra(unfit, {"site": site}, "--dry").refusals
+        assert line.startswith(f"host: site.instances[catmaid].{key}: www-data can't enter {folder}: ")
+        unfit.run(line.rpartition(", or ")[2])
+        assert pyinfra(unfit, {"site": site}, "--dry").code == 0
+    finally:
+        unfit.run(f"chmod 755 {folder} {CHECKOUT}/django; chown www-data {CHECKOUT}/django/files")
+
+
+@pytest.mark.row_5
+def test_work_mem_that_does_not_fit_the_memory_is_a_warning(unfit: BedHost) -> None:
+    unfit.run("mkdir -p /etc/postgresql/15/main; echo 'work_mem = 512GB' > /etc/postgresql/15/main/postgresql.conf")
+    try:
+        run = pyinfra(unfit, {"site": {"server_name": "localhost", "instances": [{}]}}, "--dry")
+    finally:
+        unfit.run("rm -r /etc/postgresql")
+    assert run.code == 0
+    memory = int(unfit.run("awk '/MemTotal/ {print $2}' /proc/meminfo")) >> 10
+    says = f"16 (workers x threads of all instances) x {512 << 10} MiB (PostgreSQL's work_mem) = {8192 << 10} MiB"
+    assert f"[host] WARNING workers: {says}, and the host has {memory} MiB" in run.text
+
+
 def test_a_silent_broker_is_a_warning(unfit: BedHost) -> None:
     site = copy.deepcopy(SITE)
     site["instances"][0]["broker"] = {"host": "localhost", "port": 5699}
     run = pyinfra(unfit, {"site": site}, "--dry")
     assert run.code == 0
-    assert "host: site.instances[catmaid].broker: nothing answers at localhost:5699; the deploy goes on" in run.text
+    assert "[host] WARNING site.instances[catmaid].broker: nothing answers at localhost:5699" in run.text

@@ -9,8 +9,9 @@ import crossplane
 import pytest
 
 import schema
+from configuration import File
 from render import FOLDER, render
-from tasks import celery, daphne, nginx, program
+from tasks import nginx, supervisor
 from tasks.program import Program
 
 SITE = {
@@ -42,12 +43,11 @@ def test_the_digest_of_nginx_changes_with_its_files_alone() -> None:
 
 
 def test_supervisor_file_parses_and_has_one_group() -> None:
-    instance = load()
-    programs = [daphne.configure(instance), *celery.configure(instance)]
-    text = render("etc/supervisor/conf.d/instance.conf", instance=instance, programs=programs, group_digest="x")
+    (file,) = [item for item in supervisor.files(load()).items if item.path.endswith("conf.d/catmaid.conf")]
+    assert isinstance(file, File)
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
-    parser.read_string(text)
-    assert parser["group:catmaid"]["programs"] == "catmaid-daphne,catmaid-celery,catmaid-celery-beat"
+    parser.read_string(file.text)
+    assert parser["group:catmaid"]["programs"] == "catmaid-uwsgi,catmaid-daphne,catmaid-celery,catmaid-celery-beat"
     assert parser["program:catmaid-celery"]["stopwaitsecs"] == "600"
 
 
@@ -58,21 +58,28 @@ def test_environment_arrives_as_it_is(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == value
 
 
-def scripts(**instance: Any) -> list[Program]:
-    it = load(**instance)
-    return [daphne.configure(it), *celery.configure(it)]
+def programs(**instance: Any) -> list[Program]:
+    return supervisor.programs(load(**instance))
 
 
 @pytest.mark.parametrize("instance", [{}, *SITE["instances"]])
 def test_start_scripts_are_shell(instance: dict[str, Any]) -> None:
-    for one in scripts(**instance):
-        subprocess.run(["sh", "-n"], input=one.script, text=True, check=True)
-    subprocess.run(["sh", "-n"], input=program.start_library(), text=True, check=True)
+    scripts = {file.path: file.text for one in programs(**instance) for file in one.files if file.path.endswith(".sh")}
+    assert len(scripts) == 5
+    for text in scripts.values():
+        subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
+def test_the_digest_is_the_one_that_the_start_script_notes() -> None:
+    for one in programs():
+        both = "".join(file.text for file in one.files)
+        noted = subprocess.run(["sha256sum"], input=both, capture_output=True, text=True, check=True)
+        assert noted.stdout[:16] == one.digest
 
 
 def test_a_celery_option_changes_the_worker_alone() -> None:
-    before = {p.name: p.digest for p in scripts()}
-    after = {p.name: p.digest for p in scripts(celery={"concurrency": 3})}
+    before = {p.name: p.digest for p in programs()}
+    after = {p.name: p.digest for p in programs(celery={"concurrency": 3})}
     assert [name for name in before if before[name] != after[name]] == ["catmaid-celery"]
 
 

@@ -1,0 +1,80 @@
+"""Whole sets of files with the service that reads them, under the lock of one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api import QuoteString, StringCommand, operation
+
+from configuration import Change, File, Folder, Item
+
+_SCRIPT = (Path(__file__).parent / "apply_on_host.py").read_text()
+_KINDS = {File: "file", Folder: "folder"}
+
+
+def _job(job: dict[str, Any]) -> StringCommand:
+    """The job travels on standard input: one transfer for all files, and none of it in a process list."""
+    return StringCommand("python3", "-c", QuoteString(_SCRIPT), _stdin=json.dumps(job))
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    return asdict(item) | {"kind": _KINDS.get(type(item), "link")}
+
+
+@operation()
+def locked(run: str, admin: str, revision: str, since: str, last_run: str | None) -> Generator[StringCommand]:
+    """
+    Take the host for one run. Another run that holds it, or has changed it since it was looked at, stops this one.
+
+    + run: the run's own name
+    + admin: who runs it
+    + revision: the revision of the inventory's repository
+    + since: when it began
+    + last_run: the name of the run that the survey found as the last one
+
+    A lock whose SSH session has ended, or that is two hours old, doesn't count.
+    """
+    yield _job({"do": "lock", "run": run, "admin": admin, "revision": revision, "since": since, "last_run": last_run})
+
+
+@operation()
+def applied(change: Change, run: str) -> Generator[StringCommand]:
+    """
+    Put a set's files in place, all or none, and have its service run with them (rows 1, 14, 15 and 28).
+
+    + change: what differs, from `configuration.compare`
+    + run: the name of the run that holds the lock
+
+    The files are staged and tested by the service's own parser, then moved in place together. When the
+    service doesn't take them, the files of before are put back and the service goes on with those.
+    """
+    wanted = change.set
+    yield _job(
+        {
+            "do": "apply",
+            "run": run,
+            "set": wanted.name,
+            "all": [_plain(item) for item in wanted.items],
+            "items": [_plain(one.item) for one in change.differences if one.item is not None],
+            "gone": change.gone,
+            "trees": wanted.trees,
+            "checks": wanted.checks,
+            "service": wanted.service,
+            "sweep": wanted.sweep,
+        }
+    )
+
+
+@operation()
+def recorded(run: str, changed: list[str]) -> Generator[StringCommand]:
+    """
+    End a run: a line in /var/log/catmaid-deploy.log, and the lock is free.
+
+    + run: the name of the run that holds the lock
+    + changed: what it changed, a few words each
+    """
+    yield _job({"do": "record", "run": run, "changed": changed})

@@ -1,0 +1,58 @@
+"""What all instances share of the system: folders at boot, logs, units (rows 6, 7, 23 and 28)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configuration import Change, ConfigurationSet, File, Folder, compare
+from render import render
+from schema import Site
+from tasks.celery import STOP_SECONDS
+
+UNITS = ("nginx.service", "supervisor.service")
+
+
+def wanted(site: Site) -> ConfigurationSet:
+    """The files that systemd and logrotate read; their own parsers are the check."""
+    folders = [f"/etc/systemd/system/{unit}.d" for unit in UNITS]
+    return ConfigurationSet(
+        "system",
+        (
+            Folder("/etc/catmaid"),
+            *(Folder(folder) for folder in folders),
+            # Here rather than with the programs: Supervisor's parser wants them before it accepts those.
+            *(Folder(i.log_dir, "root", "adm", "755", data=True) for i in site.instances),
+            *(Folder(i.state_dir, i.user, i.runtime_group, "750", data=True) for i in site.instances),
+            # systemd makes these folders at boot, before Supervisor starts (row 23).
+            File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", site=site)),
+            File("/etc/logrotate.d/catmaid", render("etc/logrotate.d/catmaid", site=site)),
+            *(
+                File(f"{folder}/catmaid.conf", render(f"{folder[1:]}/catmaid.conf", stop_seconds=STOP_SECONDS + 30))
+                for folder in folders
+            ),
+        ),
+        checks=(
+            ("systemd-tmpfiles", "--create", "--prefix=/nowhere", "{stage}/etc/tmpfiles.d/catmaid.conf"),
+            ("logrotate", "--debug", "{stage}/etc/logrotate.d/catmaid"),
+        ),
+        service={"kind": "systemd"},
+    )
+
+
+def change(site: Site, survey: dict[str, Any]) -> Change:
+    """What differs, and what systemd has to be told: also that it read its files in a run that broke off."""
+    one = wanted(site)
+    differences = compare(one, survey)
+    units = survey["units"]
+    reload = any(d.path.startswith("/etc/systemd/") and d.item for d in differences)
+    reasons = []
+    if not reload and any(unit["needs_daemon_reload"] for unit in units.values()):
+        reload = True
+        reasons.append("reload systemd: its files are newer")
+    enable = [unit for unit in UNITS if not units.get(unit, {}).get("enabled")]
+    # A unit of a package that isn't there yet comes enabled.
+    reasons += [
+        f"enable {unit}: it doesn't start at boot" for unit in enable if unit.split(".")[0] in survey["packages"]
+    ]
+    one.service.update(enable=enable if reasons or differences else [], reload=reload)
+    return Change(one, differences, tuple(reasons))

@@ -1,0 +1,160 @@
+"""Whatever state a host is in, a dry run names what the real run then does, and that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from testbed.hosts import Bed, BedHost, wait_for
+from testbed.run import BOOKKEEPING, pyinfra
+from tests.host.conftest import SITE, boot_ready, running, serves
+
+SITE_FILE = "/etc/nginx/sites-available/catmaid.conf"
+OURS = "programs of catmaid"
+EVERY = [OURS, "programs of catmaid-fafb", "programs of catmaid-root"]
+
+
+@dataclass(frozen=True)
+class State:
+    """How a host came to differ: what brings it there, the services that a run has to mend, and what it shows.
+
+    ``touched`` are the programs that may have another process afterwards.
+    """
+
+    script: str
+    mends: list[str]
+    shows: str = ""
+    touched: set[str] = field(default_factory=set)
+
+
+PROGRAMS = {f"catmaid:catmaid-{short}" for short in ("uwsgi", "daphne", "celery", "celery-beat")}
+
+STATES = {
+    "finished": State("true", []),
+    "an edited nginx file": State(f"echo '# by hand' >> {SITE_FILE}", ["nginx"], "-# by hand"),
+    "an edited nginx file that was loaded": State(
+        f"echo '# by hand' >> {SITE_FILE}; systemctl reload nginx", ["nginx"], "-# by hand"
+    ),
+    "another file is loaded than is there": State(
+        f"cp {SITE_FILE} /tmp/site; sed -i 's/expires 1h/expires 2h/; s/return 200 \"./&0/' {SITE_FILE};"
+        f"systemctl reload nginx; sleep 1; cp /tmp/site {SITE_FILE}",
+        ["nginx"],
+        "reload nginx: it runs with another configuration",
+    ),
+    "a reload that was lost": State(f"sleep 3; touch {SITE_FILE}", ["nginx"], "reload nginx: its files are newer"),
+    "nginx is stopped": State("systemctl stop nginx", ["nginx"], "start nginx: it doesn't run"),
+    "nginx doesn't start at boot": State(
+        "systemctl disable nginx 2>/dev/null", ["system"], "enable nginx.service: it doesn't start at boot"
+    ),
+    "a removed link": State(
+        "rm /etc/nginx/sites-enabled/catmaid.conf", ["nginx"], "link /etc/nginx/sites-enabled/catmaid.conf"
+    ),
+    "Debian's default site is back": State(
+        "ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default",
+        ["nginx"],
+        "remove /etc/nginx/sites-enabled/default",
+    ),
+    "a wrong owner": State("chown catmaid /etc/catmaid/catmaid/uwsgi.ini", [OURS], "-catmaid:root 644"),
+    "a wrong mode": State("chmod 777 /run/catmaid", [OURS], "+www-data:www-data 755"),
+    "a deleted socket folder": State("rm -r /run/catmaid", [OURS], "make folder /run/catmaid", PROGRAMS),
+    "a stopped program": State(
+        "supervisorctl stop catmaid:catmaid-daphne",
+        [OURS],
+        "start catmaid-daphne: it is STOPPED",
+        {"catmaid:catmaid-daphne"},
+    ),
+    "a program in FATAL": State(
+        """
+        cd /etc/catmaid/catmaid; cp -p run-celery-beat.sh /tmp/; cp -p /etc/supervisor/conf.d/catmaid.conf /tmp/
+        echo exit 1 > run-celery-beat.sh; sed -i 's/startretries=.*/startretries=0/' /etc/supervisor/conf.d/catmaid.conf
+        supervisorctl update catmaid
+        for i in $(seq 50); do supervisorctl status | grep -q FATAL && break; sleep 0.2; done
+        cp -p /tmp/run-celery-beat.sh .; cp -p /tmp/catmaid.conf /etc/supervisor/conf.d/
+        supervisorctl status | grep -q 'celery-beat *FATAL'
+        """,
+        [OURS],
+        "have Supervisor take group catmaid: Supervisor has it otherwise than its file",
+        PROGRAMS,
+    ),
+    "an edited start script": State(
+        "sed -i 's/^exec/exec nice/' /etc/catmaid/catmaid/run-daphne.sh", [OURS], "-exec nice"
+    ),
+    "an edited start script with which it was restarted": State(
+        "sed -i 's/^exec/exec nice/' /etc/catmaid/catmaid/run-daphne.sh; supervisorctl restart catmaid:catmaid-daphne",
+        [OURS],
+        "restart catmaid-daphne: its files are newer",
+        {"catmaid:catmaid-daphne"},
+    ),
+    "Supervisor is stopped": State(
+        "systemctl stop supervisor",
+        EVERY,
+        "have Supervisor take group catmaid-fafb: Supervisor doesn't run yet",
+        {f"{i['name']}:{i['name']}-{p.split('catmaid-')[1]}" for i in SITE["instances"] for p in PROGRAMS},
+    ),
+    "systemd's file is gone": State(
+        "rm /etc/systemd/system/supervisor.service.d/catmaid.conf", ["system"], "create /etc/systemd/system/supervisor"
+    ),
+    "systemd hasn't read its file": State(
+        "touch -d '+1 second' /etc/systemd/system/nginx.service.d/catmaid.conf",
+        ["system"],
+        "reload systemd: its files are newer",
+    ),
+    "an instance is half there": State(
+        "rm -r /etc/catmaid/catmaid-root /etc/supervisor/conf.d/catmaid-root.conf; supervisorctl update catmaid-root",
+        ["programs of catmaid-root"],
+        "create /etc/catmaid/catmaid-root/run-uwsgi.sh",
+        {f"catmaid-root:catmaid-root-{short}" for short in ("uwsgi", "daphne", "celery", "celery-beat")},
+    ),
+    "a package is gone": State(
+        "DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove logrotate >/dev/null 2>&1",
+        ["Install nginx, Supervisor and what uWSGI is compiled with"],
+        "logrotate",
+    ),
+    "everything at once": State(
+        f"rm -r /etc/catmaid /etc/supervisor/conf.d/* {SITE_FILE} /etc/tmpfiles.d/catmaid.conf; supervisorctl update",
+        ["system", *EVERY, "nginx"],
+        "create /etc/catmaid/catmaid/uwsgi.ini",
+        {f"{i['name']}:{i['name']}-{p.split('catmaid-')[1]}" for i in SITE["instances"] for p in PROGRAMS},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def host(bed: Bed) -> Iterator[BedHost]:
+    host = boot_ready(bed, "bookworm", "states")
+    yield host
+    host.remove()
+
+
+def processes(host: BedHost) -> dict[str, str]:
+    """Each program with its process and the time that this started."""
+    lines = host.run("supervisorctl status || true").splitlines()
+    return {line.split()[0]: line.split("pid ")[1].split(",")[0] for line in lines if "pid " in line}
+
+
+@pytest.mark.xdist_group("states")
+@pytest.mark.parametrize("name", STATES)
+def test_the_dry_run_tells_and_the_run_mends(host: BedHost, name: str) -> None:
+    state = STATES[name]
+    host.run(state.script)
+    before = processes(host)
+    dry = pyinfra(host, {"site": SITE}, "--dry", "--diff")
+    assert dry.code == 0, dry.text
+    assert state.shows in dry.text, dry.text
+    run = pyinfra(host, {"site": SITE}, "-y")
+    assert run.code == 0, run.text
+    assert run.changed == dry.planned
+    assert run.changed_services == state.mends
+    assert (run.changed == []) == (state.mends == [])
+    assert not state.mends or [run.changed[0], run.changed[-1]] == BOOKKEEPING
+    again = pyinfra(host, {"site": SITE}, "-y")
+    assert again.changed == []
+    assert "nothing to do" in again.text
+    wait_for("all programs", lambda: running(host) == len(EVERY) * 4, 30)
+    after = processes(host)
+    assert {program for program in before if before[program] != after[program]} <= state.touched | (
+        {"catmaid:catmaid-daphne"} if "start script" in name else set()
+    )
+    wait_for("all pages", lambda: serves(host), 30)
