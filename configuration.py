@@ -57,7 +57,7 @@ Item = File | Folder | Link
 class ConfigurationSet:
     """All files of one service. ``trees`` are copied and get the new files for ``checks``, the service's own
     tests, which find the copy under ``{stage}``; ``service`` tells how what runs takes the files. The check
-    ``supervisor`` is Supervisor's parser, which has no command of its own.
+    ``supervisor`` is Supervisor's parser, which has no command of its own; ``systemd-analyze`` verifies units.
     """
 
     name: str

@@ -295,6 +295,10 @@ class Site(_Model):
     def _check(self) -> Site:
         if not self.instances:
             raise ValueError("instances: there is none: describe at least one")
+        names = [self.server_name, *self.aliases]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"aliases: the name {name!r} stands twice: remove one")
         for what, values in (
             ("name", [i.name for i in self.instances]),
             ("prefix", [i.location for i in self.instances]),
@@ -361,7 +365,7 @@ def _explain(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if kind.startswith(("greater_than", "less_than", "literal", "too_", "string_too")):
         message = f"{error['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
-    if kind == "value_error" and not location and message.startswith("instances:"):
+    if kind == "value_error" and not location and message.startswith(("instances:", "aliases:")):
         return f"site.{message}"
     # A rule over several keys of one model names its key first.
     named = re.match(r"([a-z_]+): ", message) if kind == "value_error" else None

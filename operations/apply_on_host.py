@@ -332,14 +332,27 @@ def staged(path, data, trees):
 PARSE = "import sys; from supervisor.options import ServerOptions; ServerOptions().realize(['-c', sys.argv[1]])"
 
 
+def refusal(words):
+    """What a service's parser says against the staged files; None when it takes them."""
+    if words[0] == "supervisor":
+        code, output = run(["python3", "-c", PARSE, *words[1:]])
+    elif words[0] == "systemd-analyze":
+        # It ends with 0 for a key that it doesn't know, and with 1 for what is wrong elsewhere.
+        os.environ["SYSTEMD_UNIT_PATH"] = STAGE + "/etc/systemd/system:"
+        _, output = run(["systemd-analyze", "verify", "--man=no", *words[1:]])
+        del os.environ["SYSTEMD_UNIT_PATH"]
+        output = "\n".join(line for line in output.splitlines() if STAGE in line)
+        code = bool(output)
+    else:
+        code, output = run(words)
+    return output.replace(STAGE, "") or "exit code %s" % code if code else None
+
+
 def check(job):
     for words in job["checks"]:
-        words = [word.replace("{stage}", STAGE) for word in words]
-        who = os.path.basename(words[0])
-        code, output = run(["python3", "-c", PARSE, *words[1:]] if who == "supervisor" else words)
-        if code:
-            output = output.replace(STAGE, "")
-            raise Failed("%s refuses the new files: nothing was changed\n%s" % (who, output))
+        output = refusal([word.replace("{stage}", STAGE) for word in words])
+        if output is not None:
+            raise Failed("%s refuses the new files: nothing was changed\n%s" % (os.path.basename(words[0]), output))
 
 
 # ---- services ----

@@ -34,6 +34,7 @@ def wanted(site: Site) -> ConfigurationSet:
         checks=(
             ("systemd-tmpfiles", "--create", "--prefix=/nowhere", "{stage}/etc/tmpfiles.d/catmaid.conf"),
             ("logrotate", "--debug", "{stage}/etc/logrotate.d/catmaid"),
+            ("systemd-analyze", *UNITS),
         ),
         service={"kind": "systemd"},
     )

@@ -95,7 +95,7 @@ class BedHost:
         except OSError:
             return False
 
-    def wait_until_up(self, seconds: float = 90) -> None:
+    def wait_until_up(self, seconds: float = 180) -> None:
         wait_for(f"{self.name}: boot", self.is_booted, seconds, every=0.2)
         wait_for(f"{self.name}: sshd", self.answers_ssh, 20)
 

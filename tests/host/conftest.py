@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -156,20 +157,24 @@ def boot_ready(bed: hosts.Bed, suite: str, name: str) -> hosts.BedHost:
     return host
 
 
-# What a deploy answers for: files with their contents, owners and modes, and what runs, without numbers and times.
+# What a deploy answers for: files with their contents, owners and modes, and what runs, without numbers and times:
+# the programs themselves, nginx's workers, and what has lost its parent.
 RELEVANT = r"""
 cd /etc; places="catmaid nginx supervisor systemd/system tmpfiles.d logrotate.d"
 find $places -type f -print0 | sort -z | xargs -0 sha256sum
-find $places /run/catmaid* /var/l??/catmaid* \( -type d -o -type l \) -printf '%p %u %g %m %l\n' | sort
+find $places /run/catmaid* /var/l??/catmaid* -not -type f -not -type s -not -path /run/catmaid-deploy \
+    -not -name '*.lock' -printf '%p %u %g %m %l\n' | sort
 find $places -type f -printf '%p %u %g %m\n' | sort
 cat /var/lib/catmaid-deploy/manifest.json
 dpkg-query -W
-ps -eo user:20,args --no-headers | grep -E '[n]ginx:|[u]wsgi|[c]elery|[d]aphne|[s]upervisord' | sort
+supervisord=$(cat /run/supervisord.pid); nginx=$(cat /run/nginx.pid)
+ps -eo ppid,user:20,args --no-headers | awk -v s=$supervisord -v n=$nginx '
+    $1 == s || $1 == n || ($1 == 1 && /nginx:|uwsgi|celery|daphne|supervisord/) { $1 = ""; print }' | sort
 """
 
 
 def settled(host: hosts.BedHost) -> str:
-    """RELEVANT, once it stays the same: Celery's processes come a while after their program is RUNNING."""
+    """RELEVANT, once it stays the same: nginx's old workers take a while to end."""
     found = [host.run(RELEVANT)]
 
     def same() -> bool:
@@ -178,6 +183,11 @@ def settled(host: hosts.BedHost) -> str:
 
     hosts.wait_for("a state that stays", same, 60, every=2)
     return found[-1]
+
+
+def differences(before: str, after: str) -> list[str]:
+    """The lines in which two states differ."""
+    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))
 
 
 def serves(host: hosts.BedHost) -> bool:

@@ -165,3 +165,9 @@ def test_instances_keep_apart(one: dict[str, Any], other: dict[str, Any], part: 
 
 def test_all_faults_come_together() -> None:
     assert len(lines({"server_name": "a b", "instances": [{"workers": 0, "prefix": "//"}]})) == 3
+
+
+def test_a_host_name_stands_once() -> None:
+    assert lines(site() | {"aliases": ["b.org", "catmaid.example.org"]}) == [
+        "site.aliases: the name 'catmaid.example.org' stands twice: remove one"
+    ]
