@@ -4,7 +4,14 @@ pyinfra inventories/prod.py deploy.py                 shows what it would change
 pyinfra inventories/prod.py deploy.py --dry --diff    shows the changes of every file, does nothing
 """
 
-from tasks import plan, preflight
+from tasks import packages, preflight, record, services, uwsgi
 
 # All hosts are validated, asked and compared before the first change on any of them.
-plan.perform(preflight.check())
+plan = preflight.check()
+
+if plan:
+    record.begin(plan)
+    packages.install(plan)
+    uwsgi.install(plan)
+    services.apply(plan)
+    record.end(plan)

@@ -573,12 +573,12 @@ def apply(job):
         files.swap()
         if service:
             service.bring()
-    except Failed as error:
+    except Exception as error:  # whatever it was, what ran before comes back
         files.undo()
         if service:
             try:
                 service.back()
-            except Failed as other:
+            except Exception as other:
                 say("--> %s" % other, sys.stderr)
         raise Failed("%s\nthe files of before are back" % error) from None
     for folder in job["sweep"]:

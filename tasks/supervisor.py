@@ -37,12 +37,22 @@ def programs(instance: Instance) -> list[Program]:
     return [*uwsgi.programs(instance), *daphne.programs(instance), *celery.programs(instance)]
 
 
+def sections(group_file: File) -> configparser.RawConfigParser:
+    """The group's file as Supervisor reads it."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string(group_file.text)
+    return parser
+
+
 def _group_file(instance: Instance, members: list[Program]) -> tuple[File, str]:
-    """The group's file and its digest, which a program that was started by it carries in its environment."""
-    template = "etc/supervisor/conf.d/instance.conf"
-    name = digest(render(template, instance=instance, programs=members, group_digest=""))
-    text = render(template, instance=instance, programs=members, group_digest=name)
-    return File(f"/etc/supervisor/conf.d/{instance.name}.conf", text), name
+    """The group's file and its digest, which a program that was started by it carries in its environment.
+
+    The digest is of what the file says: another comment restarts nothing.
+    """
+    template, path = "etc/supervisor/conf.d/instance.conf", f"/etc/supervisor/conf.d/{instance.name}.conf"
+    bare = sections(File(path, render(template, instance=instance, programs=members, group_digest="")))
+    name = digest(*(f"{title} {dict(bare[title])}" for title in bare.sections()))
+    return File(path, render(template, instance=instance, programs=members, group_digest=name)), name
 
 
 def wanted(instance: Instance, members: list[Program], group_file: File) -> ConfigurationSet:
@@ -80,7 +90,7 @@ def decide(
     group_digest: str,
     found: dict[str, dict[str, Any]] | None,
     replaced: bool = False,
-    sections: Mapping[str, Mapping[str, str]] | None = None,
+    described: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[Call]:
     """Yield what brings ``group`` from what was found to what is wanted, each with the reason; nothing when it is so.
 
@@ -89,7 +99,7 @@ def decide(
     + group_digest: the digest of the group's file in conf.d
     + found: the programs that Supervisor has, by group:program; None where it doesn't run
     + replaced: whether this run installs another uWSGI
-    + sections: of the group's file, by their names
+    + described: the sections of the group's file
     """
     if found is None:
         yield "update", group, "Supervisor doesn't run yet"
@@ -101,7 +111,7 @@ def decide(
         yield "update", group, "Supervisor doesn't have its programs"
     elif any(p["group_digest"] not in (group_digest, None) for p in running.values()):
         yield "update", group, "its file is newer than what runs"
-    elif sections and any(p and not same_in_memory(sections[f"program:{n}"], p["config"]) for n, p in have.items()):
+    elif described and any(p and not same_in_memory(described[f"program:{n}"], p["config"]) for n, p in have.items()):
         yield "update", group, "Supervisor has it otherwise than its file"
     for name, program in have.items():
         if program is None:
@@ -123,9 +133,8 @@ def change(instance: Instance, survey: dict[str, Any], replaced: bool) -> Change
     one = wanted(instance, members, group_file)
     differences = compare(one, survey)
     digests = {program.name: program.digest for program in members}
-    sections = configparser.RawConfigParser()
-    sections.read_string(group_file.text)
-    calls = list(decide(instance.name, digests, group_digest, survey["supervisor"], replaced, sections))
+    found = survey["supervisor"]
+    calls = list(decide(instance.name, digests, group_digest, found, replaced, sections(group_file)))
     if any(d.path == group_file.path for d in differences) and not any(call == "update" for call, _, _ in calls):
         calls.insert(0, ("update", instance.name, "its file changes"))
     service = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import pip
 
@@ -10,6 +10,9 @@ from configuration import File
 from render import render
 from schema import NGINX_USER, Instance, Site
 from tasks.program import Program, program
+
+if TYPE_CHECKING:
+    from tasks.plan import Plan
 
 # Requests that may wait for a free thread; kernels since 5.4 allow 4096.
 BACKLOG = 1024
@@ -23,16 +26,16 @@ def outdated(site: Site, survey: dict[str, Any]) -> dict[str, Instance]:
     return {instance.virtualenv: instance for instance in wrong}
 
 
-def install(instance: Instance, survey: dict[str, Any]) -> Any:
-    """Install the pinned uWSGI into the virtualenv, as the user who owns that (row 2)."""
-    owner = survey["instances"][instance.name]["python"]["owner"]
-    as_owner: dict[str, Any] = {} if owner == "root" else {"_su_user": owner, "_su_shell": "/bin/sh"}
-    return pip.packages(
-        name=f"uWSGI {instance.uwsgi_version} in {instance.virtualenv}",
-        packages=[f"uwsgi=={instance.uwsgi_version}"],
-        virtualenv=instance.virtualenv,
-        **as_owner,
-    )
+def install(plan: Plan) -> None:
+    """Install the pinned uWSGI into the virtualenvs that lack it, as the user who owns each (row 2)."""
+    for virtualenv, instance in plan.uwsgi.items():
+        owner = plan.survey["instances"][instance.name]["python"]["owner"]
+        as_owner: dict[str, Any] = {} if owner == "root" else {"_su_user": owner, "_su_shell": "/bin/sh"}
+        title = f"uWSGI {instance.uwsgi_version} in {virtualenv}"
+        operation = pip.packages(
+            name=title, packages=[f"uwsgi=={instance.uwsgi_version}"], virtualenv=virtualenv, **as_owner
+        )
+        plan.report.planned.append((title, [], operation))
 
 
 def ini(instance: Instance) -> File:
