@@ -30,10 +30,11 @@ PYTHON = """
 import json, os, re, sys, sysconfig
 site = sysconfig.get_path("purelib")
 names = {}
-for name in os.listdir(site) if os.path.isdir(site) else ():
-    found = re.match(r"([A-Za-z0-9_.]+?)-([0-9][^-]*)\\.(dist|egg)-info", name)
-    if found:
-        names[found.group(1).lower()] = found.group(2)
+for folder in filter(os.path.isdir, sys.path):
+    for name in os.listdir(folder):
+        found = re.match(r"([A-Za-z0-9_.]+?)-([0-9][^-]*)\\.(dist|egg)-info", name)
+        if found:
+            names.setdefault(found.group(1).lower(), found.group(2))
 print(json.dumps({
     "version": list(sys.version_info[:3]),
     "base": os.path.realpath(sys.executable),
@@ -158,7 +159,8 @@ def literal(settings, name):
 
 
 def blocked(questions):
-    """For each [user, path] the first part of the path that the user can't enter or read; None when all is open.
+    """For each [user, path] the first part of the path that the user can't enter or read, and by which letter of
+    chmod it would be opened; None when all is open.
 
     Asked of the kernel, by a child that is that user: groups and access lists count as they do in earnest.
     """
@@ -172,10 +174,13 @@ def blocked(questions):
         child = os.fork()
         if child == 0:
             try:
-                os.setgroups(os.getgrouplist(user, account.pw_gid))
+                groups = os.getgrouplist(user, account.pw_gid)
+                os.setgroups(groups)
                 os.setgid(account.pw_gid)
                 os.setuid(account.pw_uid)
-                found = [first_blocked(path) if one == user else None for one, path in questions]
+                found = [
+                    first_blocked(path, account.pw_uid, groups) if one == user else None for one, path in questions
+                ]
                 os.write(writer, json.dumps(found).encode())
             finally:
                 os._exit(0)
@@ -188,14 +193,15 @@ def blocked(questions):
     return answers
 
 
-def first_blocked(path):
+def first_blocked(path, uid, groups):
     parts = path.strip("/").split("/")
     for n in range(1, len(parts) + 1):
         part = "/" + "/".join(parts[:n])
         if not os.path.lexists(part) and os.access(os.path.dirname(part), os.X_OK):
             return None  # what isn't there has a line of its own
         if not os.access(part, os.X_OK if n < len(parts) or os.path.isdir(part) else os.R_OK):
-            return part
+            status = os.stat(part)
+            return part, "u" if status.st_uid == uid else "g" if status.st_gid in groups else "o"
     return None
 
 

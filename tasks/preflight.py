@@ -161,14 +161,14 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
 def judge_access(site: Site, survey: dict[str, Any]) -> list[str]:
     """The first folder on a path that keeps somebody out, and the command that mends it (rows 7 and 9)."""
     lines: dict[tuple[str, str], str] = {}
-    for (instance, key, user, path), part in zip(accesses(site), survey["blocked"], strict=True):
-        if part:
+    for (instance, key, user, path), blocked in zip(accesses(site), survey["blocked"], strict=True):
+        if blocked:
+            part, who = blocked
             folder = part != path or key.endswith("_folder")
             right, verb = ("x", "enter") if folder else ("r", "read")
             lines.setdefault(
                 (user, part),
-                f"site.instances[{instance.name}].{key}: {user} can't {verb} {part}: "
-                f"setfacl -m u:{user}:{right} {part}, or chmod o+{right} {part}",
+                f"site.instances[{instance.name}].{key}: {user} can't {verb} {part}: chmod {who}+{right} {part}",
             )
     return list(lines.values())
 
@@ -269,7 +269,7 @@ def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
         f"{one.name}: ssh_hostname: not reached, see above: mend that, or leave it out with --exclude {one.name}"
         for one in sorted(state.failed_hosts, key=lambda one: one.name)
     ]
-    for one in hosts:
+    for one in sorted(hosts, key=lambda one: one.name):
         site, lines = validate(one)
         faults += lines
         if site:
