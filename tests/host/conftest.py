@@ -90,7 +90,7 @@ find /etc /run /var/log -xdev \( -path '/run/systemd/*' -o -path '/run/user*' -o
     -o -name lastlog -o -name motd.dynamic -o -name faillog \) -prune -o -printf '%p %u %g %m\n' | sort
 dpkg-query -W
 ps -eo user,comm --no-headers | sort | uniq -c \
-    | grep -v -E ' (sshd.*|ps|sh|bash|sort|uniq|grep|sftp-server|sudo|df|systemd.*|\(sd-pam\)|beam.smp|epmd|erl.*|inet.*)$'
+    | grep -v -E ' (sshd.*|ps|sh|bash|sort|uniq|grep|sftp.*|sudo|df|systemd.*|\(sd-pam\)|beam.smp|epmd|erl.*|inet.*)$'
 """
 
 
