@@ -1,111 +1,332 @@
-"""``make bench``: the deploy against what could be had without it, as ratios of one run."""
+"""``make bench``: the deploy against its peers, and each figure against its goal.
+
+CATMAID_BENCH="second,delay" runs these parts alone; the names are those of PARTS.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 
-from tasks.packages import NEEDED
+import httpx
+
+import schema
 from testbed import hosts, images
-from testbed.hosts import Bed, BedHost
-from testbed.images import say
-from testbed.podman import BedError
-from testbed.run import VIRTUALENV, pyinfra
+from testbed.hosts import Bed, BedHost, wait_for
+from testbed.images import progress, say
+from testbed.peers import ansible, deploys, link, script, sites
+from testbed.peers.sites import INSTANCE, MANY_INSTANCES, OTHER_SITE, SITE
+from testbed.peers.table import Line, ratio, show, spread
+from testbed.podman import BedError, podman
 
+FEWEST_FILES = 30
+ROUNDS = 7
+FEW_ROUNDS = 5
 FIRST_ROUNDS = 3
-SECOND_ROUNDS = 9
-SITE = {"server_name": "localhost", "instances": [{"workers": 2, "celery": {"concurrency": 1}}]}
+RECOVERY_ROUNDS = 3
+DELAY = 0.05
+MANY_HOSTS = 8
+MOST_COMMANDS = 5
 
-# All that the deploy writes, from a host that has it to one that hasn't.
-FILES = (
-    "etc/catmaid etc/tmpfiles.d/catmaid.conf etc/logrotate.d/catmaid etc/supervisor/conf.d/catmaid.conf "
-    "etc/systemd/system/nginx.service.d etc/systemd/system/supervisor.service.d etc/nginx/nginx.conf "
-    "etc/nginx/conf.d/catmaid.conf etc/nginx/snippets/catmaid-uwsgi.conf etc/nginx/sites-available/catmaid.conf "
-    "etc/nginx/sites-enabled/catmaid.conf"
-)
-
-# What an admin with the finished files at hand would type: no question asked, nothing checked.
-PLAIN = f"""
-set -e
-mkdir /tmp/files
-tar -C /tmp/files -x
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install -y --no-install-recommends {" ".join(NEEDED)}
-su -s /bin/sh catmaid -c '{VIRTUALENV}/bin/pip install -q uwsgi==2.0.31'
-cp -a /tmp/files/. /
-rm /etc/nginx/sites-enabled/default
-systemd-tmpfiles --create /etc/tmpfiles.d/catmaid.conf
-install -d /var/log/catmaid
-install -d -o www-data -g www-data /var/lib/catmaid
-systemctl daemon-reload
-supervisorctl update
-systemctl reload nginx
-until [ "$(supervisorctl status | grep -c RUNNING)" = 4 ]; do sleep 0.2; done
-"""
+Works = dict[str, Callable[[], object]]
 
 
-def _timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object]) -> float:
     start = time.monotonic()
     work()
     return time.monotonic() - start
 
 
-def _ssh(host: BedHost, script: str, data: bytes = b"") -> bytes:
-    words = ["ssh", "-q", "-i", str(images.ssh_key()), "-p", str(host.ssh_port), "-o", "StrictHostKeyChecking=no"]
-    words += ["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "root@127.0.0.1", script]
-    done = subprocess.run(words, input=data, capture_output=True)
-    if done.returncode:
-        raise BedError(f"{host.name}: {(done.stderr.decode(errors='replace').strip().splitlines() or ['?'])[-1]}")
-    return done.stdout
+def alternate(title: str, rounds: int, works: Works) -> dict[str, list[float]]:
+    """Seconds of each work, taken in turns, since machines are noisy; each has run once before."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        say(f"{title}: " + (f"round {number} of {rounds}" if number else "once to warm up"))
+        for name, work in works.items():
+            seconds = timed(work)
+            if number:
+                times[name].append(seconds)
+    return times
 
 
-def _deploy(host: BedHost) -> None:
-    run = pyinfra(host, {"site": SITE}, "-y")
-    if run.code:
-        raise BedError(f"{host.name}: the deploy failed: {run.text.strip().splitlines()[-1]}")
+class Bench:
+    """A bed, and the deployed host that most parts share."""
+
+    def __init__(self, bed: Bed, image: str) -> None:
+        self.bed, self.image = bed, image
+        self.late: list[str] | None = None
+
+    def boot(self, name: str) -> BedHost:
+        return self.bed.boot(self.image, name)
+
+    @cached_property
+    def host(self) -> BedHost:
+        """A host with SITE on it and nothing left to do."""
+        with progress("a host with every option, deployed"):
+            host = self.boot("site")
+            self.late = deploys.settle([host], SITE)
+        return host
+
+    @contextmanager
+    def copies(self, count: int) -> Iterator[list[BedHost]]:
+        """Copies of the deployed host, booted: compiling uWSGI on each of them would take minutes."""
+        image = f"{images.REGISTRY}/bench:{os.getpid()}"
+        try:
+            with progress(f"{count} copies of the deployed host"):
+                podman("commit", "--quiet", "--change", f"LABEL {images.LABEL}=bench", self.host.name, image)
+                found = [self.bed.boot(image, f"copy{number}", wait=False) for number in range(1, count + 1)]
+                for host in found:
+                    host.wait_until_up()
+                deploys.settle(found, SITE)
+            yield found
+        finally:
+            for host in self.bed.hosts:
+                if "-copy" in host.name:
+                    host.remove()
+            podman("rmi", image, check=False)
 
 
-def _spread(values: list[float]) -> str:
-    return f"{median(values):6.2f}   ({min(values):.2f} to {max(values):.2f})"
+def described(bench: Bench) -> list[Line]:
+    """What is deployed: whether it is what the goals speak of."""
+    bench.host  # noqa: B018 (its deploy tells whether the second run had something to do)
+    count = len(ansible.items(schema.load(SITE), ipv6=True)) + len(ansible.absent())
+    missing = sites.left_out()
+    return [
+        Line("files, folders and links of the site", str(count), "", f"at least {FEWEST_FILES}", count >= FEWEST_FILES),
+        Line("options left at their default", ", ".join(missing) or "none", "", "none", not missing),
+        Line("changed by the second run", ", ".join(bench.late or ()) or "nothing", "", "nothing", not bench.late),
+    ]
+
+
+def first(bench: Bench) -> list[Line]:
+    """A first deploy, against a plain shell script with the same end."""
+    site = schema.load(SITE)
+    text = script.plain(site, ansible.absent())
+    data = script.archive(bench.host, ansible.items(site, ansible.has_ipv6(bench.host)))
+    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    for number in range(FIRST_ROUNDS):
+        say(f"first deploy and plain script: round {number + 1} of {FIRST_ROUNDS}")
+        ours, plain = bench.boot(f"deploy{number}"), bench.boot(f"plain{number}")
+        works: Works = {
+            "ours": partial(deploys.deploy, [ours], SITE),
+            "plain": partial(script.ssh, plain, text, data),
+        }
+        # They take turns in being first: the other finds in caches what both read.
+        for name in sorted(works, reverse=number % 2 == 0):
+            times[name].append(timed(works[name]))
+        ours.remove()
+        plain.remove()
+    return [
+        Line("first deploy", spread(times["ours"])),
+        Line("plain shell script, same end", spread(times["plain"])),
+        ratio("  first deploy to plain script", times["ours"], times["plain"], 1.15),
+    ]
+
+
+def second(bench: Bench) -> list[Line]:
+    """A run without changes, against the peers and against what no run can do without."""
+    host, site = bench.host, schema.load(SITE)
+    with progress("what Ansible's modules need on the host"):
+        ansible.prepare(host)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="catmaid-deploy-")))
+        best = stack.enter_context(ansible.Ansible(folder / "best", host, site, mitogen=False))
+        mitogen = stack.enter_context(ansible.Ansible(folder / "mitogen", host, site, mitogen=True))
+        words = [sys.executable, "-c", "import pyinfra_cli.main"]
+        works: Works = {
+            "ours": lambda: deploys.unchanged([host], SITE),
+            "ansible": best.run,
+            "mitogen": mitogen.run,
+            "ssh": lambda: script.ssh(host, "true"),
+            "import": lambda: subprocess.run(words, check=True),
+        }
+        times = alternate("run without changes and its peers", ROUNDS, works)
+    floor = [a + b for a, b in zip(times["ssh"], times["import"], strict=True)]
+    return [
+        Line("run without changes", spread(times["ours"])),
+        Line("ansible-core, best settings", spread(times["ansible"])),
+        ratio("  ours to it", times["ours"], times["ansible"], 1 / 15, part=True),
+        Line("ansible-core with Mitogen", spread(times["mitogen"])),
+        ratio("  ours to it", times["ours"], times["mitogen"], 1 / 5, part=True),
+        Line("ssh host true", spread(times["ssh"])),
+        Line("import pyinfra_cli.main", spread(times["import"])),
+        ratio("  ours to the sum of both", times["ours"], floor, 1.5),
+    ]
+
+
+def commands(bench: Bench) -> list[Line]:
+    """Remote commands of a run without changes, for one instance and for many."""
+    one = deploys.commands(bench.host, SITE)
+    with progress(f"a host with {MANY_INSTANCES} instances (some minutes)"):
+        host = bench.boot("many")
+        host.run(sites.PLACE)
+        site = sites.many()
+        deploys.settle([host], site)
+    many = deploys.commands(host, site)
+    seconds = [timed(lambda: deploys.unchanged([host], site)) for _ in range(FEW_ROUNDS)]
+    host.remove()
+    goal = f"at most {MOST_COMMANDS}"
+    return [
+        Line("remote commands, one instance", str(one), "", goal, one <= MOST_COMMANDS),
+        Line(f"remote commands, {MANY_INSTANCES} instances", str(many), "", goal, many <= MOST_COMMANDS),
+        Line(f"run without changes, {MANY_INSTANCES} instances", spread(seconds)),
+    ]
+
+
+def template(bench: Bench) -> list[Line]:
+    """A run in which one template changes, until nginx serves it, against runs without changes."""
+    targets, turns = [bench.host], [SITE, OTHER_SITE]
+
+    def change() -> None:
+        turns.reverse()
+        changed = deploys.deploy(targets, turns[0]).changed_services
+        if changed != ["nginx"]:
+            raise BedError(f"a changed alias should change nginx alone, and changes {', '.join(changed) or 'nothing'}")
+
+    works: Works = {"changed": change, "unchanged": lambda: deploys.unchanged(targets, turns[0])}
+    times = alternate("one changed template", ROUNDS, works)
+    deploys.deploy(targets, SITE)
+    return [
+        Line("one changed template, live", spread(times["changed"])),
+        Line("run without changes, in turns with it", spread(times["unchanged"])),
+        ratio("  one to the other", times["changed"], times["unchanged"], 1.5),
+    ]
+
+
+def delay(bench: Bench) -> list[Line]:
+    """A run without changes over a long link."""
+    what = f"{DELAY * 1000:.0f} ms more a round trip"
+    with link.delayed(bench.host, DELAY) as (far, means):
+        works: Works = {
+            "ours": lambda: deploys.unchanged([far], SITE),
+            "ssh": lambda: script.ssh(far, "true"),
+        }
+        times = alternate(f"{what}, by {means}", ROUNDS, works)
+    met = median(times["ours"]) <= 2
+    return [
+        Line(f"run without changes, {what}", spread(times["ours"]), "", "at most 2 s", met),
+        Line(f"ssh host true, {what}", spread(times["ssh"])),
+        Line("  the delay is made by", means),
+    ]
+
+
+# Until all programs run, and none with the number of the one that was killed.
+_KILL = """
+pid=$({pid})
+kill -9 $pid
+until supervisorctl status | awk '/RUNNING/ && !/pid '$pid',/ {{n++}} END {{exit n != {programs}}}'; do sleep 0.1; done
+"""
+
+
+def recovery(bench: Bench) -> list[Line]:
+    """How long a killed supervisord and a killed uWSGI master are missed."""
+    host = bench.host
+    url = f"{host.url}{INSTANCE['prefix']}/"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(url, trust_env=False, timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def kill(pid: str) -> None:
+        host.run(_KILL.format(pid=pid, programs=4))
+        wait_for(f"{url} answers", answers, 60, every=0.05)
+
+    lines = []
+    for what, pid in (
+        ("supervisord", "systemctl show --property=MainPID --value supervisor"),
+        ("the uWSGI master", f"cat /run/{INSTANCE['name']}/uwsgi.pid"),
+    ):
+        seconds = []
+        for number in range(RECOVERY_ROUNDS):
+            say(f"kill -9 of {what}: round {number + 1} of {RECOVERY_ROUNDS}")
+            seconds.append(timed(partial(kill, pid)))
+        lines.append(
+            Line(f"all back after kill -9 of {what}", spread(seconds), "", "at most 10 s", median(seconds) <= 10)
+        )
+    return lines
+
+
+def eight(bench: Bench) -> list[Line]:
+    """A run without changes on many hosts, against one of them."""
+    with bench.copies(MANY_HOSTS) as found:
+        works: Works = {
+            "many": lambda: deploys.unchanged(found, SITE),
+            "one": lambda: deploys.unchanged(found[:1], SITE),
+        }
+        times = alternate(f"{MANY_HOSTS} hosts and one", ROUNDS, works)
+    return [
+        Line(f"run without changes, {MANY_HOSTS} hosts", spread(times["many"])),
+        Line("run without changes, one of them", spread(times["one"])),
+        ratio("  one to the other", times["many"], times["one"], 2),
+    ]
+
+
+PARTS: dict[str, Callable[[Bench], list[Line]]] = {
+    "described": described,
+    "second": second,
+    "template": template,
+    "delay": delay,
+    "recovery": recovery,
+    "commands": commands,
+    "eight": eight,
+    "first": first,
+}
+
+
+def _chosen() -> list[str]:
+    names = [name for name in os.environ.get("CATMAID_BENCH", "").split(",") if name] or list(PARTS)
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise BedError(f"CATMAID_BENCH: {', '.join(unknown)} is no part of the bench: use {', '.join(PARTS)}")
+    return names
+
+
+def _versions(host: BedHost) -> str:
+    names = ansible.versions()
+    there = host.run("echo Debian $(cat /etc/debian_version), Python $(python3 -V | cut -d' ' -f2)")
+    return (
+        f"pyinfra {version('pyinfra')} with Python {platform.python_version()}; "
+        + ", ".join(f"{name} {number}" for name, number in names.items())
+        + f"; the hosts have {there}"
+    )
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
 
 
 def main() -> None:
-    """Print medians and ratios; every round takes its figures side by side, since machines are noisy."""
+    """Take the figures of all parts, or of those in CATMAID_BENCH, and print them."""
+    names = _chosen()
+    # What a user's second run finds compiled is compiled here too.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with images.lock():
         image = images.site("bookworm")
-    deploys: list[float] = []
-    scripts: list[float] = []
-    seconds: list[float] = []
-    logins: list[float] = []
-    imports: list[float] = []
-    with Bed("bench") as bed:
-        for number in range(FIRST_ROUNDS):
-            say(f"first deploy and plain script, round {number + 1} of {FIRST_ROUNDS}")
-            ours, plain = bed.boot(image, f"deploy{number}"), bed.boot(image, f"plain{number}")
-            deploys.append(_timed(lambda host=ours: _deploy(host)))  # type: ignore[misc]
-            archive = _ssh(ours, f"tar -C / -c {FILES}")
-            scripts.append(_timed(lambda host=plain, data=archive: _ssh(host, PLAIN, data)))  # type: ignore[misc]
-            plain.remove()
-            if number < FIRST_ROUNDS - 1:
-                ours.remove()
-        say(f"second run, {SECOND_ROUNDS} rounds")
-        for _ in range(SECOND_ROUNDS):
-            seconds.append(_timed(lambda: _deploy(ours)))
-            logins.append(_timed(lambda: _ssh(ours, "true")))
-            imports.append(
-                _timed(lambda: subprocess.run([sys.executable, "-c", "import pyinfra_cli.main"], check=True))
-            )
-    hosts.tidy()
-    print("                                        median s  (least to most)")
-    print(f"first deploy                            {_spread(deploys)}")
-    print(f"plain shell script, same end            {_spread(scripts)}")
-    print(f"    first deploy / plain script         {_spread([a / b for a, b in zip(deploys, scripts, strict=True)])}")
-    print(f"second run                              {_spread(seconds)}")
-    print(f"ssh host true                           {_spread(logins)}")
-    print(f"import pyinfra_cli.main                 {_spread(imports)}")
-    floor = [a + b for a, b in zip(logins, imports, strict=True)]
-    print(f"    second run / (ssh true + import)    {_spread([a / b for a, b in zip(seconds, floor, strict=True)])}")
+    ansible.python()
+    lines: list[Line] = []
+    about = f"{os.cpu_count()} cores, with a load of {_load()} before"
+    try:
+        with Bed("bench") as bed:
+            bench = Bench(bed, image)
+            about = f"{_versions(bench.host)}; {about}"
+            for name in names:
+                lines += PARTS[name](bench)
+    finally:
+        with hosts.uninterrupted():
+            hosts.tidy()
+        # Also when a part has failed: the others took minutes.
+        if lines:
+            print(f"{about} and {_load()} after")
+            show(lines)

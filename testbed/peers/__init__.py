@@ -1,0 +1,1 @@
+"""What ``make bench`` compares the deploy with, and how it runs both."""

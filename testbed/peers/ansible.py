@@ -1,0 +1,197 @@
+"""The same site by ansible-core: a playbook made from what the deploy itself would write, so that it can't drift."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import schema
+from configuration import File, Folder, Item, Link
+from tasks import nginx, packages, plan, system
+from testbed import images
+from testbed.hosts import BedHost
+from testbed.podman import BedError
+
+REQUIREMENTS = images.ROOT / "requirements-bench.txt"
+# Ansible's apt and pip modules need these on the host; the deploy needs nothing.
+ON_HOST = ("python3-apt", "python3-packaging", "python3-setuptools")
+
+# Ansible as its documentation has it fastest: one connection kept open over all runs, modules piped into
+# python3 instead of copied, no fact gathered, no compression on a link that needs none, nothing shown of
+# tasks without a change.
+CONFIG = """\
+[defaults]
+inventory = {folder}/inventory.json
+home = {folder}/home
+forks = 10
+gathering = explicit
+host_key_checking = False
+interpreter_python = /usr/bin/python3
+nocows = True
+retry_files_enabled = False
+display_ok_hosts = False
+display_skipped_hosts = False
+localhost_warning = False
+{strategy}
+[connection]
+pipelining = True
+[ssh_connection]
+pipelining = True
+ssh_args = -o ControlMaster=auto -o ControlPersist=600s -o UserKnownHostsFile=/dev/null
+control_path_dir = {folder}/connections
+"""
+
+
+def python() -> Path:
+    """The Python of the peers' virtualenv, which is made once and kept in the testbed's cache."""
+    folder = images.cache_dir() / "bench-venv"
+    stamp, wanted = folder / "made-from", REQUIREMENTS.read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        with images.lock(), images.progress("a virtualenv with ansible-core and Mitogen (once)"):
+            log = images.cache_dir() / "bench-venv.log"
+            pip = [str(folder / "bin/pip"), "--disable-pip-version-check", "install", "-r", str(REQUIREMENTS)]
+            for words in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
+                if images.run_with_ticks(words, log):
+                    raise BedError(f"the virtualenv of the peers was not made; the output is in {log}")
+            stamp.write_text(wanted)
+    return folder / "bin/python"
+
+
+def versions() -> dict[str, str]:
+    """The peers' versions by name, as installed."""
+    code = "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in NAMES}))"
+    names = ("ansible-core", "mitogen")
+    done = subprocess.run([str(python()), "-c", code.replace("NAMES", repr(names))], capture_output=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def items(site: schema.Site, ipv6: bool) -> list[Item]:
+    """All files, folders and links of a site, as they are on a host with or without IPv6."""
+    sets = [one for one in plan.wanted_sets(site) if one.name != "nginx"] + [nginx.wanted(site, ipv6)[0]]
+    return [item for one in sets for item in one.items]
+
+
+def has_ipv6(host: BedHost) -> bool:
+    return host.run("test -e /proc/net/if_inet6 && echo yes || true") == "yes"
+
+
+def absent() -> list[str]:
+    """The links of packages that the deploy takes out."""
+    return list(nginx.DEFAULT_SITE)
+
+
+def playbook(site: schema.Site, wanted: list[Item], texts: Path) -> list[dict[str, Any]]:
+    """The work of the deploy as an Ansible role would have it; ``texts`` gets the rendered files.
+
+    One task a kind with a loop, which was the faster way: a task costs a process on this machine. And copy
+    instead of template, which renders and then does the same.
+    """
+    files = [item for item in wanted if isinstance(item, File)]
+    for number, file in enumerate(files):
+        (texts / str(number)).write_text(file.text)
+    tasks: list[dict[str, Any]] = [
+        {"ansible.builtin.apt": {"name": list(packages.NEEDED), "state": "present", "install_recommends": False}},
+        *(
+            {"ansible.builtin.pip": {"name": f"uwsgi=={version}", "virtualenv": virtualenv}}
+            for virtualenv, version in {i.virtualenv: i.uwsgi_version for i in site.instances}.items()
+        ),
+        {
+            "ansible.builtin.file": {
+                "path": "{{ item.path }}",
+                "state": "directory",
+                "owner": "{{ item.user }}",
+                "group": "{{ item.group }}",
+                "mode": "{{ item.mode }}",
+            },
+            "loop": [
+                {"path": one.path, "user": one.user, "group": one.group, "mode": one.mode}
+                for one in wanted
+                if isinstance(one, Folder)
+            ],
+        },
+        {
+            "ansible.builtin.copy": {
+                "src": f"{texts}/{{{{ item.number }}}}",
+                "dest": "{{ item.path }}",
+                "owner": "{{ item.user }}",
+                "group": "{{ item.group }}",
+                "mode": "{{ item.mode }}",
+            },
+            "loop": [
+                {"number": number, "path": one.path, "user": one.user, "group": one.group, "mode": one.mode}
+                for number, one in enumerate(files)
+            ],
+        },
+        *(
+            {"ansible.builtin.file": {"path": one.path, "src": one.target, "state": "link"}}
+            for one in wanted
+            if isinstance(one, Link)
+        ),
+        *({"ansible.builtin.file": {"path": path, "state": "absent"}} for path in absent()),
+        {
+            "ansible.builtin.systemd_service": {"name": "{{ item }}", "enabled": True, "state": "started"},
+            "loop": list(system.UNITS),
+        },
+    ]
+    return [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+
+
+class Ansible:
+    """One site on one host by ansible-core, or by ansible-core with Mitogen, from a folder of its own."""
+
+    def __init__(self, folder: Path, host: BedHost, site: schema.Site, mitogen: bool) -> None:
+        self.folder = folder
+        self.words = [str(python().parent / "ansible-playbook"), str(folder / "playbook.json")]
+        (folder / "texts").mkdir(parents=True)
+        # JSON is YAML, and the peers' virtualenv alone has a YAML library.
+        book = playbook(site, items(site, has_ipv6(host)), folder / "texts")
+        (folder / "playbook.json").write_text(json.dumps(book, indent=1))
+        (folder / "inventory.json").write_text(json.dumps({"all": {"hosts": {"host": _connection(host)}}}))
+        (folder / "ansible.cfg").write_text(CONFIG.format(folder=folder, strategy=_strategy() if mitogen else ""))
+
+    def __enter__(self) -> Ansible:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the connection that ControlPersist would keep for another ten minutes."""
+        for socket in self.folder.glob("connections/*"):
+            subprocess.run(["ssh", "-O", "exit", "-S", str(socket), "host"], capture_output=True)
+
+    def run(self) -> None:
+        """Run the playbook on the deployed host.
+
+        Raises BedError when it fails, and when it finds anything to change: then it does other work than ours.
+        """
+        env = {**os.environ, "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(self.words, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        recap = re.search(r"^host\s*:\s*ok=(\d+)\s+changed=(\d+)\s+unreachable=0\s+failed=0", done.stdout, re.MULTILINE)
+        if done.returncode or not recap or recap.group(2) != "0":
+            raise BedError(f"the playbook fails or changes what the deploy left:\n{done.stdout}\n{done.stderr}")
+
+
+def _strategy() -> str:
+    plugins = next(python().parent.parent.glob("lib/python*/site-packages/ansible_mitogen/plugins/strategy"))
+    return f"strategy = mitogen_linear\nstrategy_plugins = {plugins}"
+
+
+def _connection(host: BedHost) -> dict[str, Any]:
+    return {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": host.ssh_port,
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(images.ssh_key()),
+    }
+
+
+def prepare(host: BedHost) -> None:
+    """Install what Ansible's modules need on the host."""
+    host.run(
+        "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update; "
+        f"apt-get -qq install -y --no-install-recommends {' '.join(ON_HOST)}"
+    )

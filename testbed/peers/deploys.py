@@ -1,0 +1,59 @@
+"""Runs of the deploy as the bench needs them: against several hosts, and counted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.hosts import BedHost
+from testbed.images import ROOT, say
+from testbed.podman import BedError
+from testbed.run import PYINFRA, Run
+
+_COMMAND = "Running command on "
+
+
+def deploy(hosts: Sequence[BedHost], site: dict[str, Any], *options: str) -> Run:
+    """Deploy one site to all hosts in one run, as an admin would from a shell.
+
+    Raises BedError when it fails.
+    """
+    inventory = [(f"host{number}", host.ssh_data() | {"site": site}) for number, host in enumerate(hosts, 1)]
+    with tempfile.TemporaryDirectory(prefix="catmaid-deploy-") as folder:
+        path = Path(folder) / "inventory.py"
+        path.write_text(f"hosts = {inventory!r}\n")
+        words = [PYINFRA, "--json", "-y", *options, str(path), "deploy.py"]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise BedError(f"the deploy to {len(hosts)} hosts failed:\n{done.stderr[-4000:]}")
+    return Run(done.returncode, json.loads(done.stdout), done.stderr)
+
+
+def unchanged(hosts: Sequence[BedHost], site: dict[str, Any], *options: str) -> Run:
+    """A run that has nothing to do.
+
+    Raises BedError when it changed anything: then it is not the run that the bench means.
+    """
+    run = deploy(hosts, site, *options)
+    if run.changed:
+        raise BedError(f"a run without changes has changed: {', '.join(run.changed)}")
+    return run
+
+
+def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
+    """Deploy until there is nothing left to do; returns what the second run changed, which should be nothing."""
+    deploy(hosts, site)
+    late = deploy(hosts, site).changed_services
+    if late:
+        say(f"    the second run still changed: {', '.join(late)}")
+        unchanged(hosts, site)
+    return late
+
+
+def commands(host: BedHost, site: dict[str, Any], *options: str) -> int:
+    """How many commands a run without changes sends to the host, by pyinfra's own account."""
+    return unchanged([host], site, "--debug", *options).text.count(_COMMAND)

@@ -1,0 +1,63 @@
+"""The first deploy's peer: what an admin with the finished files at hand would type, over ssh."""
+
+from __future__ import annotations
+
+import subprocess
+
+import schema
+from configuration import Item
+from tasks.packages import NEEDED
+from testbed import images
+from testbed.hosts import BedHost
+from testbed.podman import BedError
+
+# No question asked, nothing checked. The files come on standard input before the packages, which bring
+# some of the same paths.
+_PLAIN = """
+set -e
+mkdir /tmp/files
+tar -C /tmp/files -x
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+apt-get -qq install -y --no-install-recommends {packages}
+{uwsgi}
+cp -a /tmp/files/. /
+rm {absent}
+systemd-tmpfiles --create /etc/tmpfiles.d/catmaid.conf
+systemctl daemon-reload
+supervisorctl update
+systemctl reload nginx
+until [ "$(supervisorctl status | grep -c RUNNING)" = {programs} ]; do sleep 0.2; done
+"""
+
+
+def ssh(host: BedHost, script: str, data: bytes = b"") -> bytes:
+    """Run a script on the host as OpenSSH does it; returns its standard output.
+
+    Raises BedError with its last error line when it fails.
+    """
+    words = ["ssh", "-q", "-i", str(images.ssh_key()), "-p", str(host.ssh_port), "-o", "StrictHostKeyChecking=no"]
+    words += ["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "root@127.0.0.1", script]
+    done = subprocess.run(words, input=data, capture_output=True)
+    if done.returncode:
+        raise BedError(f"{host.name}: {(done.stderr.decode(errors='replace').strip().splitlines() or ['?'])[-1]}")
+    return done.stdout
+
+
+def archive(host: BedHost, items: list[Item]) -> bytes:
+    """All that the deploy wrote on a host, with owners and modes; not what programs wrote into its folders."""
+    # systemd-tmpfiles makes those below /run.
+    paths = "".join(f"{one.path[1:]}\n" for one in items if not one.path.startswith("/run/"))
+    return ssh(host, "tar -C / -c --no-recursion -T -", paths.encode())
+
+
+def plain(site: schema.Site, absent: list[str]) -> str:
+    """The script for a site."""
+    versions = {i.virtualenv: i.uwsgi_version for i in site.instances}
+    uwsgi = [f"su -s /bin/sh catmaid -c '{env}/bin/pip install -q uwsgi=={v}'" for env, v in versions.items()]
+    return _PLAIN.format(
+        packages=" ".join(NEEDED),
+        uwsgi="\n".join(uwsgi),
+        absent=" ".join(absent),
+        programs=4 * len(site.instances),
+    )
