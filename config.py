@@ -1,8 +1,12 @@
 """pyinfra's configuration, which it reads before it connects to the hosts."""
 
 import logging
+import sys
 
 from pyinfra import logger
+
+# pyinfra turns this off for inventories; this project's modules need not be compiled at each run.
+sys.dont_write_bytecode = False
 
 FAILURES = ("Could not connect", "SSH error", "Could not resolve hostname", "Authentication error", "EOF error")
 

@@ -86,32 +86,34 @@ def keep_password_out_of_sight() -> None:
 # so the complaint comes back as the output of a command that succeeds.
 _WHO = """
 id -u
-if ! command -v sudo; then echo; elif [ "$1" = yes ]; then
-    error=$(sudo -H -n true 2>&1) || echo "complaint: ${error:-no message}"
-fi
+if ! command -v sudo; then echo; else error=$(sudo -H -n true 2>&1) || echo "complaint: ${error:-no message}"; fi
 """
 
 
+def not_root() -> NoAccess:
+    """What to say where commands run as another user and no sudo is asked for."""
+    return NoAccess('_sudo: the login user isn\'t root: add "_sudo": True, or "ssh_user": "root"')
+
+
 def become_root() -> None:
-    """Find out, in one command, how commands become root on this host.
+    """Find out, in one command, how sudo makes commands root on this host. Without sudo the survey tells who it is.
 
     Raises NoAccess with the key and the mend.
     """
     _send_at_once()
     if host.data.get("_sudo_password"):
         raise NoAccess("_sudo_password: it would show in the host's process list: call the key sudo_password")
-    wants_sudo = bool(host.data.get("_sudo") or config.SUDO)
-    ok, output, error = _ask(f"set -- {'yes' if wants_sudo else 'no'}; {_WHO}")
+    if not (host.data.get("_sudo") or config.SUDO):
+        return
+    ok, output, error = _ask(_WHO)
     uid, _, rest = output.partition("\n")
     sudo, _, complaint = rest.partition("complaint: ")
     if not ok or not uid.isdigit():
         raise NoAccess(f"shell: the host doesn't run commands ({_last(error or output)}): allow the login user a shell")
     if uid == "0":
-        if wants_sudo and not sudo.strip():
+        if not sudo.strip():
             raise NoAccess("_sudo: the host has no sudo, and you log in as root: remove the key")
         return
-    if not wants_sudo:
-        raise NoAccess('_sudo: the login user isn\'t root: add "_sudo": True, or "ssh_user": "root"')
     if not sudo.strip():
         raise NoAccess('_sudo: the host has no sudo: install it there, or log in with "ssh_user": "root"')
     if "password is required" in complaint or "authentication is required" in complaint:

@@ -218,6 +218,8 @@ def _survey(site: Site) -> tuple[dict[str, Any], float]:
         survey = host.get_fact(Survey, question(site))
         if not survey:
             raise _Refused(["python3: missing on the host: apt install python3"])
+        if survey["uid"]:
+            raise connection.not_root()
         offset = survey["time"] - time.time() if survey["time"] > time.time() else min(0.0, survey["time"] - before)
         busy = survey["package_manager"]
         if run.DRY or not busy or not packages.missing(survey):
@@ -234,9 +236,9 @@ def _look(site: Site) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     try:
         connection.become_root()
+        survey, offset = _survey(site)
     except connection.NoAccess as error:
         raise _Refused([str(error)]) from None
-    survey, offset = _survey(site)
     lines = judge_system(survey)
     for instance in site.instances:
         found = survey["instances"][instance.name]

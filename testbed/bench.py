@@ -318,7 +318,7 @@ def main() -> None:
     lines: list[Line] = []
     about = f"{os.cpu_count()} cores, with a load of {_load()} before"
     try:
-        with Bed("bench") as bed:
+        with Bed(f"bench-{os.getpid()}") as bed:
             bench = Bench(bed, image)
             about = f"{_versions(bench.host)}; {about}"
             for name in names:
