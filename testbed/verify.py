@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import httpx
+from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from testbed.podman import BedError
@@ -23,6 +24,18 @@ def echo(url: str, text: str) -> str:
     return answer if isinstance(answer, str) else answer.decode()
 
 
+def _patient_echo(url: str, text: str, seconds: float = 60) -> str:
+    """Like echo, but waits for Daphne: it is RUNNING for Supervisor before it listens."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return echo(url, text)
+        except (OSError, WebSocketException) as error:
+            if time.monotonic() > end:
+                return str(error)
+            time.sleep(0.5)
+
+
 def checks(url: str, location: str) -> Iterator[tuple[str, str]]:
     """Yield what works with a word about it.
 
@@ -38,7 +51,7 @@ def checks(url: str, location: str) -> Iterator[tuple[str, str]]:
         if static.status_code != 200 or static.headers.get("content-encoding") != "gzip":
             raise BedError(f"a static file answers {static.status_code}, not compressed: see /var/log/nginx/error.log")
         yield "static file", f"200, {static.headers['content-encoding']}, {static.headers['cache-control']}"
-        answer = echo(f"{url}{location}channels/echo/", "hello")
+        answer = _patient_echo(f"{url}{location}channels/echo/", "hello")
         if answer != "hello":
             raise BedError(f"the WebSocket answers {answer!r}: see /var/log/catmaid/daphne.log there")
         yield "WebSocket", "echoes"
