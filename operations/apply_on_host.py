@@ -69,7 +69,7 @@ def read_json(path):
 
 def write_whole(path, data, mode=0o644):
     """Write a file so that a reader, or a reboot, finds the old or the new one."""
-    new = "%s/.%s.catmaid-deploy" % os.path.split(path)
+    new = prepared(path)
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data)
