@@ -46,6 +46,10 @@ class BedHost:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.ports[80]}"
 
+    @property
+    def https_url(self) -> str:
+        return f"https://127.0.0.1:{self.ports[443]}"
+
     def ssh_data(self, user: str = "root") -> dict[str, object]:
         """The connection part of a pyinfra inventory for this host."""
         return {
@@ -146,9 +150,12 @@ class Bed:
         extra: tuple[str, ...] = (),
         wait: bool = True,
         hostname: str | None = None,
+        https_port: int | None = None,
+        aliases: tuple[str, ...] = (),
     ) -> BedHost:
         """Boot a host from an image; ``http_port`` is the port on this machine, any free one by default.
 
+        The other hosts of the bed reach it as ``name`` and as each of ``aliases``, such as tracing.test.
         RabbitMQ knows its data by the host's name: an image taken of a host needs the ``hostname`` of that.
         """
         host = BedHost(f"{self.name}-{name}")
@@ -163,8 +170,10 @@ class Bed:
             "--hostname",
             hostname or name,
         ]
-        words += ["--network", self.name, "--network-alias", name, *self._labels]
-        words += ["--publish", "127.0.0.1::22", "--publish", f"127.0.0.1:{http_port or ''}:80"]
+        words += ["--network", self.name, *self._labels]
+        words += [word for alias in (name, *aliases) for word in ("--network-alias", alias)]
+        for outer, inner in (("", 22), (http_port or "", 80), (https_port or "", 443)):
+            words += ["--publish", f"127.0.0.1:{outer}:{inner}"]
         podman(*words, *limits(), *extra, image)
         published = json.loads(podman("inspect", "--format", "{{json .NetworkSettings.Ports}}", host.name))
         host.ports = {int(k.split("/")[0]): int(v[0]["HostPort"]) for k, v in published.items() if v}
