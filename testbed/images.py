@@ -249,6 +249,16 @@ def site(suite: str) -> str:
     return _build("site", suite, app(suite), context, _tree(source))
 
 
+def client(suite: str = "bookworm") -> str:
+    """A host that looks at others: a browser, and programs that load and examine web servers."""
+    requirements = HERE / "images" / "requirements-client.txt"
+
+    def context(folder: Path) -> None:
+        shutil.copy(requirements, folder / "requirements.txt")
+
+    return _build("client", suite, host(suite), context, requirements.read_text())
+
+
 def committed(name: str, suite: str, parent: str, make: Callable[[str], str], *inputs: object) -> str:
     """An image taken from a host that ``make`` prepared; it gets the parent's tag, and returns the container."""
     tag = f"{REGISTRY}/{name}:{suite}-{_digest(parent, inputs)}"
