@@ -232,6 +232,16 @@ def bare(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
     host.remove()
 
 
+@pytest.fixture(scope="session")
+def client(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
+    """A host that looks at the others of the bed, with a browser (`tests.host.browser`)."""
+    with images.lock():
+        image = images.client()
+    host = bed.boot(image, "client")
+    yield host
+    host.remove()
+
+
 # First: xdist reads the groups in the same hook.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -249,6 +259,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(f"deployed-{item.callspec.params['deployed']}"))
         elif "bare" in names:
             item.add_marker(pytest.mark.xdist_group("bare"))
+        elif "client" in names:
+            item.add_marker(pytest.mark.xdist_group("client"))
         elif item.path.name == "test_testbed.py":
             item.add_marker(pytest.mark.xdist_group("testbed"))
 
