@@ -19,7 +19,8 @@ MARK = "Made by catmaid-deploy from templates/"
 class File:
     """A file as it is to be. ``stock`` may replace a package's own file that nobody changed.
 
-    A ``secret`` one is compared by its digest, and its text is shown nowhere.
+    A ``secret`` one is compared by its digest, and its text is shown nowhere. What isn't text has an
+    ``encoding`` that gives its bytes.
     """
 
     path: str
@@ -29,6 +30,19 @@ class File:
     group: str = "root"
     secret: bool = False
     stock: bool = False
+    encoding: str = "utf-8"
+
+    @staticmethod
+    def binary(path: str, data: bytes) -> File:
+        return File(path, data.decode("latin-1"), encoding="latin-1")
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode(self.encoding)).hexdigest()
+
+    @property
+    def has_diff(self) -> bool:
+        return not self.secret and self.encoding == "utf-8"
 
 
 @dataclass(frozen=True)
@@ -99,9 +113,7 @@ class Change:
         return [f"{one.what} {one.path}" for one in self.differences] + list(self.reasons)
 
 
-def _diff(path: str, before: str, after: str, secret: bool) -> tuple[str, ...]:
-    if secret:
-        return ()
+def _diff(path: str, before: str, after: str) -> tuple[str, ...]:
     new = difflib.unified_diff(before.splitlines(), after.splitlines(), f"host:{path}", f"deploy:{path}", lineterm="")
     return tuple(new)
 
@@ -127,20 +139,15 @@ def _difference(item: Item, found: dict[str, Any] | None) -> Difference | None:
                 return None
         case File():
             if not found or found["kind"] != "file":
-                return Difference(item.path, "create", _diff(item.path, "", item.text, item.secret), item)
-            changed = found["sha256"] != _digest(item.text)
-            if changed:
-                before = found.get("text", "")
-                return Difference(item.path, "change", _diff(item.path, before, item.text, item.secret), item)
+                return Difference(item.path, "create", _diff(item.path, "", item.text) if item.has_diff else (), item)
+            if found["sha256"] != item.sha256:
+                lines = _diff(item.path, found.get("text", ""), item.text) if item.has_diff else ()
+                return Difference(item.path, "change", lines, item)
             if _same_owner(item, found):
                 return None
     assert found is not None
     old, new = _owner(found["user"], found["group"], found["mode"]), _owner(item.user, item.group, item.mode)
     return Difference(item.path, "owner or mode of", (f"-{old}", f"+{new}"), item)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_ours(item: Item, found: dict[str, Any], owned: set[str], survey: dict[str, Any]) -> bool:
@@ -151,7 +158,7 @@ def _is_ours(item: Item, found: dict[str, Any], owned: set[str], survey: dict[st
         return bool(found["kind"] == "link" and found["target"] == item.target)
     if found["kind"] != "file":
         return False
-    if found["sha256"] == _digest(item.text) or MARK in found.get("text", "")[:400]:
+    if found["sha256"] == item.sha256 or MARK in found.get("text", "")[:400]:
         return True
     return item.stock and survey["as_it_came"].get(item.path) == found["md5"]
 
@@ -186,7 +193,7 @@ def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Differenc
 
 
 def _removal(path: str, found: dict[str, Any]) -> Difference:
-    return Difference(path, "remove", _diff(path, found["text"], "", False) if "text" in found else ())
+    return Difference(path, "remove", _diff(path, found["text"], "") if "text" in found else ())
 
 
 def foreign_links(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:

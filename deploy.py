@@ -4,7 +4,7 @@ pyinfra inventories/prod.py deploy.py                 shows what it would change
 pyinfra inventories/prod.py deploy.py --dry --diff    shows the changes of every file, does nothing
 """
 
-from tasks import packages, preflight, record, services, uwsgi
+from tasks import certificates, packages, preflight, record, services, uwsgi
 
 # All hosts are validated, asked and compared before the first change on any of them.
 plan = preflight.check()
@@ -13,5 +13,7 @@ if plan:
     record.begin(plan)
     packages.install(plan)
     uwsgi.install(plan)
+    certificates.make(plan)
     services.apply(plan)
+    certificates.get(plan)
     record.end(plan)

@@ -1,21 +1,26 @@
 """The one description of a site: its models, defaults, and every rule about valid input.
 
-An inventory gives a dictionary under the key ``site``; `load` turns it into a `Site` or raises
-`InvalidSite`, whose lines name the key, what is wrong and the mend. Everything that follows from a
-value (a socket's path, a location, Django's script name) is computed here and nowhere else.
+An inventory gives a dictionary under the key ``site``, or several under ``sites``; `load` turns them into
+a `Deployment` or raises `InvalidSite`, whose lines name the key, what is wrong and the mend. Everything that
+follows from a value (a socket's path, a location, Django's script name) is computed here and nowhere else.
 """
 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 NGINX_USER = "www-data"
+# The server that tells a deploy which configuration nginx has in memory; nobody else may have its name.
+STATE_HOST = "configuration.catmaid-deploy.invalid"
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 UWSGI_OLDEST = (2, 0, 31)
 
 _SECRET_NAME = re.compile(r"PASS(WORD|WD)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_KEY", re.IGNORECASE)
@@ -73,6 +78,14 @@ def _path(value: str) -> str:
     return value.rstrip("/")
 
 
+def _wsgi_file(value: str) -> str:
+    path = _path(value)
+    # uWSGI's mount takes anything else for the name of a module.
+    if not path.endswith((".py", ".wsgi")):
+        raise ValueError(f"{value!r} can't be loaded by uWSGI: give a file that ends in .py or .wsgi")
+    return path
+
+
 def _host_name(value: str) -> str:
     if "://" in value or "/" in value:
         bare = re.sub(r"^[a-z]+://", "", value).split("/")[0]
@@ -81,12 +94,31 @@ def _host_name(value: str) -> str:
         raise ValueError(f"{value!r} is not a host name: use lower-case letters, digits, dots and hyphens")
     if len(value) > 253 or max(map(len, value.split("."))) > 63:
         raise ValueError(f"{value!r} is too long: a host name has up to 253 characters, and 63 between two dots")
+    # The second would lie where the self-signed certificates do.
+    if value in (STATE_HOST, "self-signed"):
+        raise ValueError(f"{value!r} is the deploy's own: give another name")
+    return value
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _server_name(value: str) -> str:
+    # Twice as long in the name of a password file, where each hyphen may take two places.
+    if len(_host_name(value)) > 120:
+        raise ValueError(f"{value!r} is too long: it names files on the host, give one of up to 120 characters")
     return value
 
 
 def _uwsgi_version(value: str) -> str:
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})+", value):
-        raise ValueError(f"{value!r} is not a version: write it as '2.0.31'")
+    # As pip spells it afterwards: any other spelling would be installed anew in each run.
+    if not re.fullmatch(r"(0|[1-9][0-9]{0,3})(\.(0|[1-9][0-9]{0,3})){2}", value):
+        raise ValueError(f"{value!r} is not a version: write it as '2.0.31', three numbers without leading zeros")
     if tuple(int(n) for n in value.split(".")) < UWSGI_OLDEST:
         raise ValueError(f"{value!r} has a reload defect: give 2.0.31 or later")
     return value
@@ -110,18 +142,123 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+_HOST_PART = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+
+
+def _origin(value: str) -> str:
+    if (value.startswith("https://") and value.endswith(":443")) or (
+        value.startswith("http://") and value.endswith(":80")
+    ):
+        raise ValueError(
+            f"{value!r} is never an origin, browsers leave that port out: write {value.rpartition(':')[0]!r}"
+        )
+    if value == "*" or re.fullmatch(rf"https?://(\*\.)?{_HOST_PART}(:[1-9][0-9]{{0,4}})?", value):
+        return value
+    bare = re.match(rf"https?://(\*\.)?{_HOST_PART}(:[0-9]+)?", value.lower())
+    mend = repr(bare.group()) if bare else "'https://lab.example.org' or 'https://*.example.org'"
+    raise ValueError(f"{value!r} is not an origin, which has a scheme and a host name, and nothing after: write {mend}")
+
+
+def _header(value: str) -> str:
+    """A header's value that can stand between double quotes in nginx's file."""
+    if not value or re.search(r'[^ -~]|["$\\]', value):
+        raise ValueError(f"{value!r} can't be a header's value: use printable ASCII without \" $ and \\")
+    return value
+
+
+# What the host's crypt() takes, and nothing weaker: bcrypt, and SHA-512 as 'openssl passwd -6' makes it.
+_HASH = re.compile(
+    r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|\$6\$(rounds=[0-9]{4,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
+)
+
+
+def _passwords(value: object) -> object:
+    """Users and hashes. No message repeats a value: it may be the password itself."""
+    if not isinstance(value, dict):
+        raise ValueError("a dictionary of user names and password hashes is needed")
+    for number, (user, hashed) in enumerate(value.items(), 1):
+        if not isinstance(user, str) or not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", user):
+            raise ValueError(f"number {number} is not a user's name: use letters, digits and . _ @ + -")
+        if not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
+            raise ValueError(
+                f"the hash of {user} is neither bcrypt nor SHA-512: make one by 'htpasswd -nB {user}' or "
+                "'openssl passwd -6', and give what begins with $"
+            )
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        # A zone, 'fe80::1%eth0', may be any text at all.
+        network = str(ipaddress.ip_network("" if "%" in value else value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an address or network: write it as '192.0.2.7' or '192.0.2.0/24'") from None
+    if network == "255.255.255.255/32":
+        raise ValueError(f"{value!r} is nobody's address, and nginx doesn't take it: remove it")
+    return network
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        try:
+            moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        except ValueError:
+            raise ValueError(f"{value!r} is not a time: write it as '2026-12-01T18:00+01:00'") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone: write it as '{moment.isoformat(timespec='minutes')}+01:00'")
+    # Beyond these it has no date in another zone.
+    if not 2000 <= moment.year <= 9998:
+        raise ValueError(f"{value!r} is not a time of these days: write it as '2026-12-01T18:00+01:00'")
+    return moment
+
+
+def _plain_text(value: str) -> str:
+    if any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise ValueError("it has a control character: remove it")
+    return value
+
+
+def _certificate(value: str) -> str:
+    return value if value in ("self-signed", "acme", "none") else _certificate_path(value)
+
+
+def _certificate_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"{value!r} is not allowed: give 'self-signed', 'acme', 'none', or the path of a certificate")
+    return _path(value)
+
+
+def _directory(value: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._/-]*", value):
+        raise ValueError(f"{value!r} is not the address of an ACME server: write it as {LETS_ENCRYPT!r}")
+    return value
+
+
+def _fallback(value: str) -> str:
+    return value if value in ("black", "none") else _path(value)
+
+
 def _no_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a whole number is needed, not True or False")
     return value
 
 
+_EMAIL = rf"[A-Za-z0-9_][A-Za-z0-9._+-]*@{_HOST_PART}"
+
 HostName = Annotated[str, AfterValidator(_host_name)]
+ServerName = Annotated[str, AfterValidator(_server_name)]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
 Prefix = Annotated[str, BeforeValidator(_prefix)]
 UserName = Annotated[str, AfterValidator(_text(r"[a-z_][a-z0-9_-]{0,31}", "give the name of a user of the host"))]
 QueueName = Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._-]+", "use letters, digits and . _ -"))]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(strict=True)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Passwords = Annotated[dict[str, str], BeforeValidator(_passwords)]
+HeaderValue = Annotated[str, AfterValidator(_header)]
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class _Model(BaseModel):
@@ -150,6 +287,148 @@ class Celery(_Model):
     )
 
 
+class Tls(_Model):
+    """How a site is reached by HTTPS (row 19)."""
+
+    certificate: Annotated[str, AfterValidator(_certificate)] = Field(
+        "self-signed",
+        description="'self-signed' for trials, 'acme' for a public one by certbot, the path of one on the host, "
+        "or 'none' for HTTP alone.",
+    )
+    key: AbsolutePath | None = Field(None, description="The path of the certificate's key, where that is a path.")
+    email: Annotated[str, AfterValidator(_text(_EMAIL, "give an e-mail address"))] | None = Field(
+        None, description="Where the ACME server writes to before a certificate ends."
+    )
+    acme_server: Annotated[str, AfterValidator(_directory)] = Field(
+        LETS_ENCRYPT, description="The directory of the ACME server."
+    )
+    port: Annotated[Count, Field(ge=1, le=65535)] = Field(
+        443, description="The port in users' browsers, where something forwards another than 443."
+    )
+    hsts_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
+        63072000, description="How long browsers insist on HTTPS, in seconds; 0 sends no such header."
+    )
+    hsts_subdomains: bool = Field(False, description="Whether that holds for subdomains as well.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Tls:
+        path = self.certificate.startswith("/")
+        if path and not self.key:
+            raise ValueError("key: missing: give the path of the key of this certificate")
+        if self.key and not path:
+            raise ValueError(f"key: {self.certificate!r} brings its own key: remove this one")
+        return self
+
+
+class Cors(_Model):
+    """Which other sites' pages may read the answers (rows 10 and 11)."""
+
+    origins: tuple[Origin, ...] = Field(
+        description="Origins such as 'https://lab.example.org' or 'https://*.example.org'; '*' for all."
+    )
+    credentials: bool = Field(False, description="Whether they may send cookies and passwords along.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Cors:
+        if not self.origins:
+            raise ValueError("origins: there is none: name one, or leave cors out")
+        if "*" in self.origins and len(self.origins) > 1:
+            raise ValueError("origins: '*' stands for all: remove it, or the others")
+        if "*" in self.origins and self.credentials:
+            raise ValueError("origins: browsers refuse '*' together with credentials: name the origins")
+        return self
+
+
+class Headers(_Model):
+    """Security headers of every answer of a site."""
+
+    content_security_policy: HeaderValue = Field(
+        "frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
+        description="CATMAID's pages have inline scripts and eval(): a script-src that forbids these breaks them.",
+    )
+    referrer_policy: HeaderValue = Field(
+        "strict-origin-when-cross-origin", description="What other sites learn of the address they were reached from."
+    )
+    frame_options: Literal["SAMEORIGIN", "DENY"] = Field(
+        "SAMEORIGIN", description="Whose pages may show this site in a frame."
+    )
+
+
+class Maintenance(_Model):
+    """What users see while the application is away or closed (row 18)."""
+
+    text: Annotated[str, AfterValidator(_plain_text)] = Field(
+        "CATMAID is being worked on. Your saved work is safe.",
+        max_length=2000,
+        description="The page's text while it is closed.",
+    )
+    end: Annotated[datetime, BeforeValidator(_moment)] | None = Field(
+        None, description="The expected end, such as '2026-12-01T18:00+01:00'."
+    )
+    allow: tuple[Network, ...] = Field((), description="Addresses and networks that still see the application.")
+
+
+class TileSet(_Model):
+    """Image tiles of one data set, as files below a folder (row 13)."""
+
+    name: Annotated[str, AfterValidator(_text(r"[a-z0-9]+(-[a-z0-9]+)*", "use lower-case letters, digits and -"))] = (
+        Field(max_length=40, description="Names it in nginx's files.")
+    )
+    url: Prefix = Field(description="The URL below the host name, such as '/tiles/fafb'.")
+    folder: AbsolutePath = Field(description="Where the tiles are on the host.")
+    suffix: Literal["jpg", "jpeg", "png", "webp"] = Field("jpg", description="The tiles' suffix; no other is served.")
+    tile_size: Annotated[Count, Field(ge=16, le=4096)] = Field(512, description="Pixels of a black tile's side.")
+    fallback: Annotated[str, AfterValidator(_fallback)] = Field(
+        "black", description="What a missing tile is answered with: 'black', 'none' for 404, or an image's path."
+    )
+    mount: AbsolutePath | None = Field(
+        None, description="The mount point of the tiles' disk; given, a deploy goes on while it isn't mounted."
+    )
+    marker: AbsolutePath | None = Field(
+        None, description="A file on the tiles' disk; while it is not there, tiles answer 503. Without it, the folder."
+    )
+    cors: Cors | None = Field(
+        default_factory=lambda: Cors.model_validate({"origins": ["*"]}),
+        description="Who may read tiles from elsewhere; all by default.",
+    )
+    cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
+        31536000, description="How long browsers keep a tile, in seconds."
+    )
+    missing_cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
+        60, description="How long browsers keep the fallback, in seconds."
+    )
+    passwords: Passwords = Field({}, description="Users and password hashes; without any, those of the site.")
+
+    @model_validator(mode="after")
+    def _check(self) -> TileSet:
+        if not self.url:
+            raise ValueError("url: '/' would take all of the site: give a path such as '/tiles/fafb'")
+        if self.mount and not f"{self.folder}/".startswith(f"{self.mount}/"):
+            raise ValueError(f"mount: {self.folder} doesn't lie below {self.mount}: correct one of them")
+        if self.mount == self.folder and not self.marker:
+            raise ValueError(
+                f"marker: {self.folder} is there without its disk as well: name a file that lies on the disk"
+            )
+        return self
+
+    @property
+    def location(self) -> str:
+        return f"{self.url}/"
+
+    @property
+    def proof(self) -> str:
+        """What exists only while the tiles' disk is there."""
+        return self.marker or self.folder
+
+    @property
+    def fallback_file(self) -> str | None:
+        """The image that a missing tile is answered with."""
+        if self.fallback == "black":
+            # No host name begins like this, and so no folder of a site.
+            return f"/etc/catmaid/web/_black-{self.tile_size}.{self.suffix}"
+        return None if self.fallback == "none" else self.fallback
+
+
 class Instance(_Model):
     """One CATMAID: a prefix, a checkout, a virtualenv and the four programs that serve it."""
 
@@ -159,7 +438,7 @@ class Instance(_Model):
     prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root (row 4).")
     checkout: AbsolutePath = Field("/home/catmaid/catmaid-server", description="Where CATMAID's code is on the host.")
     virtualenv: AbsolutePath = Field("", description="Its Python environment; without it CHECKOUT/django/env.")
-    wsgi_file: AbsolutePath = Field(
+    wsgi_file: Annotated[str, AfterValidator(_wsgi_file)] = Field(
         "", description="What uWSGI loads; without it CHECKOUT/django/projects/mysite/django.wsgi."
     )
     static_folder: AbsolutePath = Field("", description="Django's STATIC_ROOT; without it CHECKOUT/django/static.")
@@ -186,6 +465,8 @@ class Instance(_Model):
     environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
         {}, description="Environment variables of the four programs. Not for secrets."
     )
+    cors: Cors | None = Field(None, description="Who may use its API from elsewhere (row 11); nobody by default.")
+    passwords: Passwords = Field({}, description="Users and password hashes (row 12); without any, those of the site.")
     database: Address | None = Field(
         None, description="PostgreSQL's address; given, a deploy warns when nothing answers there."
     )
@@ -287,38 +568,138 @@ class Instance(_Model):
 class Site(_Model):
     """What one nginx serves under one host name."""
 
-    server_name: HostName = Field(description="The host name in users' browsers.")
+    server_name: ServerName = Field(description="The host name in users' browsers.")
     aliases: tuple[HostName, ...] = Field((), description="Other host names of the same site.")
-    instances: tuple[Instance, ...] = Field(description="The CATMAIDs behind it.")
+    tls: Tls = Field(default_factory=lambda: Tls.model_validate({}), description="HTTPS; self-signed by default.")
+    headers: Headers = Field(
+        default_factory=lambda: Headers.model_validate({}), description="Security headers of every answer."
+    )
+    passwords: Passwords = Field({}, description="Users and password hashes for all of the site (row 12).")
+    maintenance: Maintenance = Field(
+        default_factory=lambda: Maintenance.model_validate({}), description="The maintenance page (row 18)."
+    )
+    instances: tuple[Instance, ...] = Field((), description="The CATMAIDs behind it.")
+    tiles: tuple[TileSet, ...] = Field((), description="The tile sets that it serves (row 13).")
 
     @model_validator(mode="after")
     def _check(self) -> Site:
-        if not self.instances:
-            raise ValueError("instances: there is none: describe at least one")
-        names = [self.server_name, *self.aliases]
-        for name in names:
-            if names.count(name) > 1:
+        if not self.instances and not self.tiles:
+            raise ValueError("instances: there is none: describe at least one, or a tile set")
+        for name in self.names:
+            if self.names.count(name) > 1:
                 raise ValueError(f"aliases: the name {name!r} stands twice: remove one")
-        for what, values in (
-            ("name", [i.name for i in self.instances]),
-            ("prefix", [i.location for i in self.instances]),
-        ):
-            for value in values:
-                if values.count(value) > 1:
-                    raise ValueError(f"instances: two have the {what} {value!r}: give each its own")
-        for one in self.instances:
-            for other in self.instances:
-                for folder in ("static/", "files/", "channels/"):
-                    if one is not other and one.location.startswith(other.location + folder):
-                        raise ValueError(
-                            f"instances: the prefix {one.prefix!r} lies in {other.location + folder}, "
-                            f"which belongs to {other.name}: give {one.name} another prefix"
-                        )
+        if self.tls.certificate == "acme" and self.has_address:
+            raise ValueError("tls: ACME's certificates are for names: leave out addresses, or use another certificate")
+        owners: dict[str, str] = {"/.well-known/acme-challenge/": "certbot", "/_catmaid/": "the maintenance page"}
+        for instance in self.instances:
+            if instance.location in (i.location for i in self.instances if i is not instance):
+                raise ValueError(f"instances: two have the prefix {instance.location!r}: give each its own")
+            owners |= {f"{instance.location}{f}/": instance.name for f in ("static", "files", "channels")}
+        places: list[tuple[Instance | TileSet, str, str]] = [(i, "instances", "prefix") for i in self.instances]
+        places += [(t, "tiles", "url") for t in self.tiles]
+        for one, field, key in places:
+            for folder, owner in owners.items():
+                if one.location.startswith(folder):
+                    raise ValueError(
+                        f"{field}: the {key} {one.location[:-1]!r} lies in {folder}, which belongs to {owner}: "
+                        f"give {one.name} another {key}"
+                    )
+        taken = {i.location: i.name for i in self.instances}
+        for tiles in self.tiles:
+            if tiles.location in taken:
+                raise ValueError(
+                    f"tiles: the url {tiles.url!r} belongs to {taken[tiles.location]}: give {tiles.name} another url"
+                )
+            taken[tiles.location] = tiles.name
         return self
 
     @property
+    def names(self) -> list[str]:
+        return [self.server_name, *self.aliases]
+
+    @property
+    def has_address(self) -> bool:
+        """Whether one of its names is an address, which browsers don't name in the TLS handshake."""
+        return any(is_address(name) for name in self.names)
+
+    @property
+    def certificate(self) -> str | None:
+        """The path of the certificate in nginx's files; None for HTTP alone."""
+        kind = self.tls.certificate
+        return None if kind == "none" else f"{self.tls_dir}/fullchain.pem" if self.tls_dir else kind
+
+    @property
+    def certificate_key(self) -> str | None:
+        return f"{self.tls_dir}/privkey.pem" if self.tls_dir else self.tls.key
+
+    @property
+    def self_signed_dir(self) -> str:
+        return f"/etc/catmaid/tls/self-signed/{self.server_name}"
+
+    @property
+    def tls_dir(self) -> str | None:
+        """Where a certificate lies that the deploy gets; with ACME a link, first to the self-signed one."""
+        kinds = {"self-signed": self.self_signed_dir, "acme": f"/etc/catmaid/tls/{self.server_name}"}
+        return kinds.get(self.tls.certificate)
+
+    @property
+    def address(self) -> str:
+        """The site's address without a path."""
+        if self.tls.certificate == "none":
+            return f"http://{self.server_name}"
+        return f"https://{self.server_name}{self.port_suffix}"
+
+    @property
+    def port_suffix(self) -> str:
+        return "" if self.tls.port == 443 else f":{self.tls.port}"
+
+    @property
     def urls(self) -> list[str]:
-        return [f"http://{self.server_name}{instance.location}" for instance in self.instances]
+        return [f"{self.address}{one.location}" for one in self.places]
+
+    @property
+    def places(self) -> list[Instance | TileSet]:
+        return [*self.instances, *self.tiles]
+
+
+class Deployment(_Model):
+    """All that one host serves."""
+
+    sites: tuple[Site, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Deployment:
+        if not self.sites:
+            raise ValueError("sites: there is none: describe at least one")
+        for key, values in (
+            ("server_name", [name for site in self.sites for name in site.names]),
+            ("instances", [instance.name for instance in self.instances]),
+            ("tiles", [tiles.name for tiles in self.tiles]),
+        ):
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"{key}: two have the name {value!r}: give each its own")
+        return self
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        return tuple(instance for site in self.sites for instance in site.instances)
+
+    @property
+    def tiles(self) -> tuple[TileSet, ...]:
+        return tuple(tiles for site in self.sites for tiles in site.tiles)
+
+    @property
+    def places(self) -> list[Instance | TileSet]:
+        return [*self.instances, *self.tiles]
+
+    @property
+    def urls(self) -> list[str]:
+        return [url for site in self.sites for url in site.urls]
+
+    @property
+    def acme_sites(self) -> list[Site]:
+        return [site for site in self.sites if site.tls.certificate == "acme"]
 
 
 def _place(location: Iterable[str | int]) -> str:
@@ -326,20 +707,28 @@ def _place(location: Iterable[str | int]) -> str:
     for part in location:
         # A key may have a line break in it, and a line is to stay one.
         text += f"[{part}]" if isinstance(part, int) else f".{part if part.isprintable() else repr(part)}"
-    return "site" + text
+    return text.removeprefix(".")
+
+
+_MODELS: dict[str | int, type[BaseModel]] = {
+    "sites": Site,
+    "site": Site,
+    "instances": Instance,
+    "tiles": TileSet,
+    "celery": Celery,
+    "database": Address,
+    "broker": Address,
+    "tls": Tls,
+    "cors": Cors,
+    "headers": Headers,
+    "maintenance": Maintenance,
+}
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     """The keys allowed where an unknown one was found."""
-    model: type[BaseModel] = Site
-    for part in location:
-        if part == "instances":
-            model = Instance
-        elif part == "celery":
-            model = Celery
-        elif part in ("database", "broker"):
-            model = Address
-    return list(model.model_fields)
+    names = [part for part in location if part in _MODELS]
+    return list(_MODELS[names[-1]].model_fields) if names else []
 
 
 _PLAIN = {
@@ -351,8 +740,11 @@ _PLAIN = {
 }
 
 
-def _explain(error: ErrorDetails) -> str:
+def _explain(error: ErrorDetails, single: bool) -> str:
     location, kind = error["loc"], error["type"]
+    if single:
+        location = ("site", *location[2:])
+    location = location or ("sites",)
     if kind == "extra_forbidden":
         known = _known_keys(location[:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
@@ -361,27 +753,33 @@ def _explain(error: ErrorDetails) -> str:
     if kind == "missing":
         return f"{_place(location)}: missing: add it"
     if kind in _PLAIN:
-        return f"{_place(location)}: {_PLAIN[kind]}, not {error['input']!r}"
+        # What is in a list or dictionary may be secret, and so may the value of a variable.
+        value = error["input"]
+        if isinstance(value, dict | list | tuple):
+            given = "a dictionary" if isinstance(value, dict) else "a list"
+        else:
+            given = "what is there" if "environment" in location else repr(value)
+        return f"{_place(location)}: {_PLAIN[kind]}, not {given}"
     message = error["msg"].removeprefix("Value error, ")
     if kind.startswith(("greater_than", "less_than", "literal", "too_", "string_too")):
         message = f"{error['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
-    if kind == "value_error" and not location and message.startswith(("instances:", "aliases:")):
-        return f"site.{message}"
     # A rule over several keys of one model names its key first.
     named = re.match(r"([a-z_]+): ", message) if kind == "value_error" else None
-    if named and named.group(1) in Instance.model_fields and not str(location[-1]).startswith(named.group(1)):
-        return f"{_place(location)}.{message}"
+    if named and not str(location[-1]).startswith(named.group(1)):
+        return f"{_place((*location, named.group(1)))}{message.removeprefix(named.group(1))}"
     return f"{_place(location)}: {message}"
 
 
-def load(data: object) -> Site:
-    """Validate what an inventory says under ``site``.
+def load(site: object = None, sites: object = None) -> Deployment:
+    """Validate what an inventory says under ``site``, or under ``sites`` for several.
 
     Raises InvalidSite with a line for each fault.
     """
-    if data is None:
+    if site is None and sites is None:
         raise InvalidSite(["site: missing: describe the site in the inventory, as inventories/prod.py does"])
+    if site is not None and sites is not None:
+        raise InvalidSite(["sites: stands beside 'site': keep one of them"])
     try:
-        return Site.model_validate(data)
+        return Deployment.model_validate({"sites": [site] if sites is None else sites})
     except ValidationError as error:
-        raise InvalidSite([_explain(e) for e in error.errors()]) from None
+        raise InvalidSite([_explain(e, sites is None) for e in error.errors()]) from None

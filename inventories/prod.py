@@ -11,6 +11,7 @@ hosts = [
             "_sudo": True,  # ... and becomes root by sudo; remove this line if you log in as root
             "site": {
                 "server_name": "catmaid.example.org",  # the host name in your users' browsers
+                "tls": {"certificate": "acme", "email": "admin@example.org"},  # from Let's Encrypt, renewed by itself
                 "instances": [
                     {
                         "name": "catmaid",  # names its folders and programs: /run/catmaid, group catmaid
@@ -23,6 +24,10 @@ hosts = [
                         "body_limit": "20m",  # the largest request: raise it for large imports
                         "celery": {"concurrency": 2},  # background jobs that run at the same time
                     },
+                ],
+                "tiles": [
+                    # Image stacks below /data/fafb, as files ending in .jpg; remove this if you have none here.
+                    {"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb", "mount": "/data"},
                 ],
             },
         },

@@ -178,6 +178,11 @@ def account(item):
         raise Failed("%s: %s" % (item["path"], error.args[0])) from None
 
 
+def data(item):
+    """The bytes of a file that is to be."""
+    return item.get("text", "").encode(item.get("encoding", "utf-8"))
+
+
 def remember(path):
     """What is at a path, so that it can be put back."""
     try:
@@ -280,7 +285,7 @@ class Files:
     @staticmethod
     def _prepare(item, place):
         with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(item["text"].encode())
+            file.write(data(item))
             os.fchown(file.fileno(), *account(item))
             os.fchmod(file.fileno(), int(item["mode"], 8))
             file.flush()
@@ -310,23 +315,23 @@ def stage(job):
         for path in job["gone"]:
             if os.path.lexists(STAGE + path) and not os.path.isdir(STAGE + path):
                 os.unlink(STAGE + path)
-        texts = {item["path"]: item["text"] for item in job["all"] if item["kind"] == "file"}
+        texts = {item["path"]: data(item) for item in job["all"] if item["kind"] == "file"}
         for path, text in texts.items():
-            staged(path, text.encode(), job["trees"])
+            staged(path, text, job["trees"])
         for item in job["all"]:
             if item["kind"] == "link" and item["target"] in texts:
-                staged(item["path"], texts[item["target"]].encode(), job["trees"])
+                staged(item["path"], texts[item["target"]], job["trees"])
     except OSError as error:
         shutil.rmtree(STAGE, ignore_errors=True)
         raise Failed("can't stage the files: %s: nothing was changed" % error) from None
 
 
-def staged(path, data, trees):
+def staged(path, content, trees):
     for tree in trees:
-        data = data.replace(tree.encode() + b"/", (STAGE + tree).encode() + b"/")
+        content = content.replace(tree.encode() + b"/", (STAGE + tree).encode() + b"/")
     os.makedirs(os.path.dirname(STAGE + path), exist_ok=True)
     with open(STAGE + path, "wb") as file:
-        file.write(data)
+        file.write(content)
 
 
 PARSE = "import sys; from supervisor.options import ServerOptions; ServerOptions().realize(['-c', sys.argv[1]])"
@@ -434,13 +439,22 @@ class Nginx:
             return None
 
 
+class LocalConnection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(900)
+        self.sock.connect("/run/supervisor.sock")
+
+
 class Local(xmlrpc.client.Transport):
+    """One connection for all calls. Supervisor 4.2 goes on polling the number of one that was closed; a program
+    that it starts at that moment gets this number for a pipe, and supervisord is busy with it for good.
+    """
+
     def make_connection(self, host):
-        connection = http.client.HTTPConnection("localhost", timeout=900)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(900)
-        connection.sock.connect("/run/supervisor.sock")
-        return connection
+        if self._connection[1] is None:
+            self._connection = host, LocalConnection(host)
+        return self._connection[1]
 
 
 class Supervisor:
@@ -453,9 +467,10 @@ class Supervisor:
         self.log_dir, self.seconds = job["log_dir"], job["seconds"]
         self.removed = job["removed"]
         self.fresh = False  # the whole group was started by this job
+        self.proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local())
 
     def _ask(self, method, *words):
-        return getattr(xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local()).supervisor, method)(*words)
+        return getattr(self.proxy.supervisor, method)(*words)
 
     def bring(self):
         if not is_active(self.unit):
@@ -589,7 +604,7 @@ def apply(job):
         say("removed %s" % path)
     manifest = read_json(STATE + "/manifest.json")
     ours = [item for item in job["all"] if not item.get("data")]
-    manifest[job["set"]] = {i["path"]: hashlib.sha256(i.get("text", "").encode()).hexdigest() for i in ours}
+    manifest[job["set"]] = {item["path"]: hashlib.sha256(data(item)).hexdigest() for item in ours}
     if not manifest[job["set"]]:
         del manifest[job["set"]]
     write_whole(STATE + "/manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())

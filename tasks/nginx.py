@@ -1,44 +1,154 @@
-"""nginx: its configuration, and that it runs with it (rows 1, 4, 7, 8, 20, 21, 22)."""
+"""nginx: its configuration, and that it runs with it (rows 1, 4, 8 to 13, 18 to 22 and 30)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from configuration import Change, ConfigurationSet, Difference, File, Link, compare
-from render import digest, render
-from schema import NGINX_USER, Site
+from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, compare
+from render import digest, regex, render
+from schema import NGINX_USER, STATE_HOST, Deployment, Instance, Site, TileSet
+from tasks import certificates, notices, packages, passwords
 
-STATE_HOST = "configuration.catmaid-deploy.invalid"
-TEMPLATES = (
-    "etc/nginx/nginx.conf",
-    "etc/nginx/conf.d/catmaid.conf",
-    "etc/nginx/snippets/catmaid-uwsgi.conf",
-    "etc/nginx/sites-available/catmaid.conf",
-)
 DEFAULT_SITE = {"/etc/nginx/sites-enabled/default": "/etc/nginx/sites-available/default"}
 # A worker that started within so many seconds of its files' time may be as new as they are.
 CLOCK_SECONDS = 2
+COMPRESSED = (
+    *("text/plain", "text/css", "text/xml", "text/javascript", "image/svg+xml"),
+    *("application/javascript", "application/json", "application/xml", "application/wasm"),
+)
+# What the site says by itself, and so no application behind it.
+OWN_HEADERS = (
+    *("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy"),
+    *("Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),
+    *("Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age"),
+)
+# Of users' files: they may be looked at, and run nothing.
+SANDBOX = (
+    "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
+)
+# As many files and connections as one worker may have open.
+DESCRIPTORS = 65536
 
 
-def rendered(site: Site, ipv6: bool) -> tuple[dict[str, str], str]:
-    """The nginx files by path, and the digest that an nginx which loaded them answers with."""
+@dataclass(frozen=True)
+class Server:
+    """What the host's nginx can do. ``other_default`` names a file of somebody's whose site answers unknown names."""
 
-    def texts(name: str) -> dict[str, str]:
-        values = {"site": site, "ipv6": ipv6, "nginx_user": NGINX_USER, "state_host": STATE_HOST, "digest": name}
-        return {f"/{template}": render(template, **values) for template in TEMPLATES}
+    ipv6: bool = True
+    http2_directive: bool = True
+    brotli: bool = True
+    kem: bool = True
+    other_default: str = ""
+    descriptors: int = DESCRIPTORS
+    connections: int = 4096
 
-    name = digest(*texts("").values())
+    @property
+    def open_tiles(self) -> int:
+        """How many tiles a worker keeps open: what connections, of two descriptors each, leave."""
+        return max(1000, self.descriptors - 2 * self.connections)
+
+    @staticmethod
+    def of(survey: dict[str, Any]) -> Server:
+        return Server(
+            ipv6=survey["ipv6"],
+            # 'listen ... http2' until then.
+            http2_directive=packages.nginx_version(survey) >= (1, 25, 1),
+            brotli=packages.has_brotli(survey),
+            # X25519MLKEM768 came with OpenSSL 3.5.
+            kem=tuple(survey["openssl"]) >= (3, 5),
+            other_default=next((path for path in survey["default_servers"] if path not in DEFAULT_SITE), ""),
+            # A container may allow less.
+            descriptors=min(DESCRIPTORS, survey["descriptors"]),
+        )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who may read a place's answers from elsewhere (rows 10 and 11); without ``patterns`` everybody."""
+
+    name: str
+    patterns: list[str]
+    credentials: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an instance or a tile set is, and its policy."""
+
+    server_name: str
+    location: str
+    policy: Policy | None
+
+
+def _pattern(origin: str) -> str:
+    """An origin as a regular expression; '*.' stands for one or more names."""
+    scheme, _, rest = origin.partition("://")
+    wild = rest.startswith("*.")
+    return f"{scheme}://" + (r"([a-z0-9-]+\.)+" if wild else "") + regex(rest.removeprefix("*."))
+
+
+def policy(one: Instance | TileSet) -> Policy | None:
+    if one.cors is None:
+        return None
+    kind = "tiles" if isinstance(one, TileSet) else "instance"
+    patterns = [_pattern(origin) for origin in one.cors.origins if origin != "*"]
+    return Policy(f"{kind}-{one.name}", patterns, one.cors.credentials)
+
+
+def site_path(site: Site) -> str:
+    return f"/etc/nginx/sites-available/catmaid-{site.server_name}.conf"
+
+
+def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
+    """The nginx files, and the digest that an nginx which loaded them answers with."""
+    places = [Place(site.server_name, one.location, policy(one)) for site in deployment.sites for one in site.places]
+    https = [site for site in deployment.sites if site.certificate]
+    common = {
+        "deployment": deployment,
+        "server": server,
+        "nginx_user": NGINX_USER,
+        "state_host": STATE_HOST,
+        "compressed": COMPRESSED,
+        "own_headers": OWN_HEADERS,
+        "sandbox": SANDBOX,
+        "policies": [place.policy for place in places if place.policy],
+        # The first that fits counts.
+        "places": sorted(places, key=lambda place: len(place.location), reverse=True),
+        "tls": bool(https),
+        "nameless": next((site for site in https if site.has_address), None),
+        "guards": passwords.guards(deployment),
+        "web": notices.WEB,
+        "webroot": certificates.WEBROOT,
+    }
+    snippets = ["cors", "catmaid-uwsgi", "catmaid-proxy"] + ["catmaid-tls"] * bool(https)
+
+    def texts(name: str) -> list[Item]:
+        paths = ["nginx.conf", "conf.d/catmaid.conf", *(f"snippets/{snippet}.conf" for snippet in snippets)]
+        found: list[Item] = [
+            File(f"/etc/nginx/{path}", render(f"etc/nginx/{path}", **common, digest=name), stock=path == "nginx.conf")
+            for path in paths
+        ]
+        for number, site in enumerate(deployment.sites, 1):
+            guard = {one.location: passwords.guard(site, one) for one in site.places}
+            retry = notices.retry_after(site.maintenance)
+            values = common | {"site": site, "number": number, "guard": guard, "retry": retry}
+            path = site_path(site)
+            found.append(File(path, render("etc/nginx/sites-available/site.conf", **values)))
+            found.append(Link(path.replace("available", "enabled"), path))
+        return [*found, *passwords.files(deployment)]
+
+    name = digest(*(file.text for file in texts("") if isinstance(file, File)))
     return texts(name), name
 
 
-def wanted(site: Site, ipv6: bool) -> tuple[ConfigurationSet, str]:
-    """nginx's files, tested by nginx itself, and their digest."""
-    texts, name = rendered(site, ipv6)
-    files = [File(path, text, stock=path == "/etc/nginx/nginx.conf") for path, text in texts.items()]
-    enabled = Link("/etc/nginx/sites-enabled/catmaid.conf", "/etc/nginx/sites-available/catmaid.conf")
+def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, str]:
+    """nginx's files and what it serves by itself, tested by nginx, and the digest of what it loads."""
+    items, name = rendered(deployment, server)
+    served = [Folder(notices.WEB), *(item for site in deployment.sites for item in notices.notices(site))]
     return ConfigurationSet(
         "nginx",
-        (*files, enabled),
+        (*served, *notices.black_tiles(deployment.tiles), *certificates.items(deployment), *items),
         trees=("/etc/nginx",),
         checks=(("nginx", "-t", "-q", "-c", "{stage}/etc/nginx/nginx.conf"),),
         service={"kind": "nginx", "digest": name, "state_host": STATE_HOST},
@@ -46,15 +156,16 @@ def wanted(site: Site, ipv6: bool) -> tuple[ConfigurationSet, str]:
     ), name
 
 
-def change(site: Site, survey: dict[str, Any]) -> Change:
+def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     """What differs, and whether the running nginx has what is on disk: a reload by hand counts, a lost one shows."""
-    one, name = wanted(site, survey["ipv6"])
+    one, name = wanted(deployment, Server.of(survey))
     differences = compare(one, survey)
     if "nginx" not in survey["packages"]:
         # The package that this run installs brings its default site along.
         differences += tuple(Difference(path, "remove") for path in DEFAULT_SITE)
     running = survey["nginx"]
-    times = [found["time"] for item in one.items if (found := survey["files"].get(item.path))]
+    loaded = [item.path for item in one.items if item.path.startswith("/etc/nginx/")]
+    times = [found["time"] for path in loaded if (found := survey["files"].get(path))]
     reasons = []
     if not survey["units"].get("nginx.service", {}).get("active"):
         if "nginx" in survey["packages"]:
@@ -65,4 +176,6 @@ def change(site: Site, survey: dict[str, Any]) -> Change:
         reasons.append("reload nginx: it runs with another configuration")
     elif running["since"] + CLOCK_SECONDS < max(times):
         reasons.append("reload nginx: its files are newer")
+    elif certificates.self_signed(deployment, survey) or certificates.newest(survey) > running["since"]:
+        reasons.append("reload nginx: a certificate is newer")
     return Change(one, differences, tuple(reasons))

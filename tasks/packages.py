@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import apt
 
+from schema import Deployment
+
 if TYPE_CHECKING:
     from tasks.plan import Plan
 
-# gcc and the headers compile uWSGI; procps has pkill, which the start scripts use.
-NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps")
+# gcc and the headers compile uWSGI; procps has pkill, which the start scripts use; openssl signs certificates.
+NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps", "openssl")
+CERTBOT = "certbot"
+BROTLI = ("libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static")
 # Where nginx.conf comes from: the survey asks for it as it came.
 CONFIGURATION = "nginx-common"
+# The distributions' nginx, and whether they have its brotli module.
+NGINX = {("debian", "12"): ((1, 22), True), ("debian", "13"): ((1, 26), True), ("ubuntu", "24.04"): ((1, 24), True)}
 
 
-def missing(survey: dict[str, Any]) -> list[str]:
-    return [name for name in NEEDED if name not in survey["packages"]]
+def _distribution(survey: dict[str, Any]) -> tuple[tuple[int, ...], bool]:
+    return NGINX.get((survey["os"]["id"], survey["os"]["version"]), ((1, 22), False))
+
+
+def nginx_version(survey: dict[str, Any]) -> tuple[int, ...]:
+    """The host's nginx, or the one that it is to get."""
+    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", survey["packages"].get("nginx", ""))
+    return tuple(map(int, found.groups())) if found else (*_distribution(survey)[0], 0)
+
+
+def has_brotli(survey: dict[str, Any]) -> bool:
+    """Whether nginx has the module for brotli, or is to get it with the distribution's nginx."""
+    # A module fits the nginx that it was built for: another than the distribution's goes without.
+    version, packaged = _distribution(survey)
+    return packaged and nginx_version(survey)[:2] == version
+
+
+def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+    return [*NEEDED, *(BROTLI if has_brotli(survey) else ()), *([CERTBOT] if deployment.acme_sites else [])]
+
+
+def missing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+    return [name for name in wanted(deployment, survey) if name not in survey["packages"]]
 
 
 def install(plan: Plan) -> None:
@@ -24,7 +52,7 @@ def install(plan: Plan) -> None:
     if not plan.packages:
         return
     operation = apt.packages(
-        name="Install nginx, Supervisor and what uWSGI is compiled with",
+        name="Install nginx, Supervisor and what they need",
         packages=plan.packages,
         update=True,
         no_recommends=True,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from configuration import Change, ConfigurationSet, foreign_links
-from schema import Instance, Site
-from tasks import nginx, packages, run, supervisor, system, uwsgi
+from schema import Deployment, Instance, Site
+from tasks import certificates, nginx, packages, run, supervisor, system, uwsgi
 
 
 @dataclass(frozen=True)
@@ -18,33 +18,42 @@ class Plan:
     report: run.Report
     packages: list[str]
     uwsgi: dict[str, Instance]
+    self_signed: list[Site]
     changes: list[Change]
+    from_acme: list[Site]
 
     def __bool__(self) -> bool:
-        return bool(self.packages or self.uwsgi or self.changes)
+        return bool(self.packages or self.uwsgi or self.self_signed or self.changes or self.from_acme)
 
 
-def wanted_sets(site: Site) -> list[ConfigurationSet]:
-    """All sets of a site, as far as they don't depend on the host: what the survey looks at."""
+def wanted_sets(deployment: Deployment) -> list[ConfigurationSet]:
+    """All sets of a host, as far as they don't depend on it: what the survey looks at."""
     return [
-        system.wanted(site),
-        *(supervisor.files(instance) for instance in site.instances),
-        nginx.wanted(site, True)[0],
+        system.wanted(deployment),
+        *(supervisor.files(instance) for instance in deployment.instances),
+        nginx.wanted(deployment, nginx.Server())[0],
     ]
 
 
-def make(site: Site, survey: dict[str, Any], report: run.Report) -> Plan:
+def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> Plan:
     """Compare a host with its description."""
-    outdated = uwsgi.outdated(site, survey)
+    outdated = uwsgi.outdated(deployment, survey)
     changes = [
-        system.change(site, survey),
-        *(supervisor.change(instance, survey, instance.virtualenv in outdated) for instance in site.instances),
-        nginx.change(site, survey),
-        *supervisor.removals(site.instances, survey),
+        system.change(deployment, survey),
+        *(supervisor.change(instance, survey, instance.virtualenv in outdated) for instance in deployment.instances),
+        nginx.change(deployment, survey),
+        *supervisor.removals(deployment.instances, survey),
     ]
     report.warnings += [
         f"nginx: {path} stays, since its site was changed by somebody"
-        for path in foreign_links(nginx.wanted(site, True)[0], survey)
+        for path in foreign_links(nginx.wanted(deployment, nginx.Server())[0], survey)
     ]
-    missing = packages.missing(survey)
-    return Plan(survey, report, missing, outdated, [c for c in changes if c.differences or c.reasons])
+    return Plan(
+        survey,
+        report,
+        packages.missing(deployment, survey),
+        outdated,
+        certificates.self_signed(deployment, survey),
+        [change for change in changes if change.differences or change.reasons],
+        certificates.from_acme(deployment, survey),
+    )

@@ -14,10 +14,10 @@ from pyinfra.context import ctx_config, ctx_host
 import configuration
 import schema
 from facts.survey import Survey
-from schema import NGINX_USER, Instance, Site
-from tasks import connection, nginx, packages, plan, run, system
+from schema import NGINX_USER, STATE_HOST, Deployment, Instance, TileSet
+from tasks import certificates, connection, nginx, packages, plan, run, system
 
-SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("24.04",)}
 OLDEST_PYTHON = (3, 8)
 # Where the deploy writes, and how much it needs there: packages and a compiled uWSGI the first time.
 SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/var/lib", "/etc", "/tmp")
@@ -28,74 +28,101 @@ PACKAGE_MANAGER_SECONDS = 600
 CLOCK_SECONDS = 30
 
 
-def validate(one: Host) -> tuple[Site | None, list[str]]:
-    """The site that an inventory describes for a host, or the faults of the description."""
+def validate(one: Host) -> tuple[Deployment | None, list[str]]:
+    """What an inventory describes for a host, or the faults of the description."""
     try:
-        return schema.load(one.data.get("site")), []
+        return schema.load(one.data.get("site"), one.data.get("sites")), []
     except schema.InvalidSite as error:
         return None, [f"{one.name}: {line}" for line in error.lines]
 
 
-def accesses(site: Site) -> list[tuple[Instance, str, str, str]]:
-    """Who has to reach what: instance, key, user and path (rows 7 and 9)."""
+def accesses(deployment: Deployment) -> list[tuple[str, str, str, bool]]:
+    """Who has to reach what: key, user, path, and whether that is a folder (rows 7 and 9)."""
     found = []
-    for i in site.instances:
+    for i in deployment.instances:
+        place = f"site.instances[{i.name}]"
         for path in (i.settings_file, i.wsgi_file, f"{i.virtualenv}/bin/python"):
-            found.append((i, "user", i.user, path))
+            found.append((f"{place}.user", i.user, path, False))
         for key in ("static_folder", "files_folder"):
-            found.append((i, key, NGINX_USER, getattr(i, key)))
+            found.append((f"{place}.{key}", NGINX_USER, getattr(i, key), True))
+    for tiles in deployment.tiles:
+        place = f"site.tiles[{tiles.name}]"
+        found.append((f"{place}.folder", NGINX_USER, tiles.folder, True))
+        if tiles.marker:
+            found.append((f"{place}.marker", NGINX_USER, tiles.marker, False))
+        if tiles.fallback not in ("black", "none"):
+            found.append((f"{place}.fallback", NGINX_USER, tiles.fallback, False))
     return found
 
 
-def question(site: Site) -> str:
+def flags(deployment: Deployment) -> list[str]:
+    """The files that close the host or an instance while they are there (row 18)."""
+    return ["/etc/catmaid/maintenance", *(f"{i.config_dir}/maintenance" for i in deployment.instances)]
+
+
+def question(deployment: Deployment) -> str:
     """What the survey is to look at, as JSON."""
     keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
     folders = ("static_folder", "files_folder")
     instances = []
-    for instance in site.instances:
+    for instance in deployment.instances:
         asked: dict[str, Any] = {key: getattr(instance, key) for key in keys + folders}
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
         instances.append(asked)
-    sets = plan.wanted_sets(site)
+    sets = plan.wanted_sets(deployment)
     items = [item for one in sets for item in one.items]
     links = [path for one in sets for pair in one.stock_links.items() for path in pair]
     return json.dumps(
         {
             "instances": instances,
-            "packages": [*packages.NEEDED, packages.CONFIGURATION],
-            "units": list(system.UNITS),
-            "space": [*SPACE, *(i.virtualenv for i in site.instances)],
-            "paths": [item.path for item in items] + links,
+            "packages": [*packages.NEEDED, *packages.BROTLI, packages.CERTBOT, packages.CONFIGURATION],
+            "units": [*system.UNITS, system.RENEWAL],
+            "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],
+            "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
+            "certificates": certificates.question(deployment),
+            "tiles": [
+                {
+                    "name": tiles.name,
+                    "folder": tiles.folder,
+                    "proof": tiles.proof,
+                    "mount": tiles.mount,
+                    "fallback": None if tiles.fallback in ("black", "none") else tiles.fallback,
+                }
+                for tiles in deployment.tiles
+            ],
+            "flags": flags(deployment),
+            "paths": [item.path for item in items] + links + [certificates.link(s) for s in deployment.acme_sites],
             "secret": [item.path for item in items if isinstance(item, configuration.File) and item.secret],
-            "access": [(user, path) for _, _, user, path in accesses(site)],
-            "state_host": nginx.STATE_HOST,
+            "access": [(user, path) for _, user, path, _ in accesses(deployment)],
+            "state_host": STATE_HOST,
         }
     )
 
 
-def judge_system(survey: dict[str, Any]) -> list[str]:
+def judge_system(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     """What is wrong with the host as a whole: key and mend, a line each."""
     if not survey:
         return ["python3: missing on the host: apt install python3"]
     lines = []
     system = survey["os"]
     if system["version"] not in SUPPORTED.get(system["id"], ()):
-        lines.append(f"system: {system['name']} isn't supported: use Debian 12 or 13, or Ubuntu 22.04 or 24.04")
+        lines.append(f"system: {system['name']} isn't supported: use Debian 12 or 13, or Ubuntu 24.04")
     if not survey["systemd"]:
         lines.append("system: systemd doesn't run there: use a host that was booted with systemd")
-    needed = FIRST_BYTES if packages.missing(survey) else LATER_BYTES
+    needed = FIRST_BYTES if packages.missing(deployment, survey) else LATER_BYTES
     for mount, free in {f["mount"]: f["bytes"] for f in survey["free"]}.items():
         if free < needed:
             lines.append(
                 f"space: {free >> 20} MiB are free on {mount}, {needed >> 20} MiB are needed: free some, "
                 "for example by 'apt-get clean' and 'journalctl --vacuum-size=100M'"
             )
-    for name, pid in survey["port_80"].items():
-        if name != "nginx":
-            lines.append(
-                f"port 80: held by {name} (process {pid}): stop it, for example by 'systemctl disable --now {name}'"
-            )
+    for port, holders in survey["ports"].items():
+        lines += [
+            f"port {port}: held by {name} (process {pid}): stop it, for example by 'systemctl disable --now {name}'"
+            for name, pid in holders.items()
+            if name != "nginx"
+        ]
     return lines
 
 
@@ -158,31 +185,61 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def judge_access(site: Site, survey: dict[str, Any]) -> list[str]:
+def judge_tiles(tiles: TileSet, found: dict[str, Any]) -> list[str]:
+    """What is wrong with a tile set (row 13): key and mend, a line each; a disk that isn't mounted is a warning."""
+    if tiles.mount and not found["mounted"]:
+        return []
+    lines = []
+    if not found["folder"]:
+        lines.append(
+            f"folder: {tiles.folder} isn't there: correct the path, or mount its disk; to deploy without it, name "
+            "its mount point under mount"
+        )
+    elif found["is_mount"] and not tiles.marker:
+        lines.append(
+            f"marker: {tiles.folder} is a mount point, and there without its disk as well: name a file on the disk"
+        )
+    elif not found["proof"]:
+        lines.append(f"marker: {tiles.proof} isn't there: put a file there, or name one that is on the disk")
+    if not found["fallback"]:
+        lines.append(f"fallback: {tiles.fallback} isn't there: put an image there, or use 'black'")
+    return lines
+
+
+def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     """The first folder on a path that keeps somebody out, and the command that mends it (rows 7 and 9)."""
     lines: dict[tuple[str, str], str] = {}
-    for (instance, key, user, path), blocked in zip(accesses(site), survey["blocked"], strict=True):
+    for (key, user, path, is_folder), blocked in zip(accesses(deployment), survey["blocked"], strict=True):
         if blocked:
             part, who = blocked
-            folder = part != path or key.endswith("_folder")
-            right, verb = ("x", "enter") if folder else ("r", "read")
-            lines.setdefault(
-                (user, part),
-                f"site.instances[{instance.name}].{key}: {user} can't {verb} {part}: chmod {who}+{right} {part}",
-            )
+            right, verb = ("x", "enter") if part != path or is_folder else ("r", "read")
+            lines.setdefault((user, part), f"{key}: {user} can't {verb} {part}: chmod {who}+{right} {part}")
     return list(lines.values())
 
 
-def warn(site: Site, survey: dict[str, Any], offset: float) -> list[str]:
+def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[str]:
     """What the admin should know, and what doesn't stop a run: key and mend, a line each."""
-    lines = []
-    for instance in site.instances:
+    lines = [
+        f"site[{site.server_name}].{line}" for site in deployment.sites for line in certificates.warn(site, survey)
+    ]
+    for tiles in deployment.tiles:
+        if tiles.mount and not survey["tiles"][tiles.name]["mounted"]:
+            lines.append(
+                f"site.tiles[{tiles.name}].mount: {tiles.mount} isn't mounted: its tiles answer 503 until it is"
+            )
+    lines += [f"maintenance: closed, users see the notice: rm {path} when it is over" for path in survey["closed"]]
+    other = nginx.Server.of(survey).other_default
+    if other:
+        lines.append(f"nginx: {other} answers host names that no site has; without its default_server nobody would")
+    if not packages.has_brotli(survey):
+        lines.append("nginx: this host's has no brotli module: answers are compressed by gzip alone")
+    for instance in deployment.instances:
         for key, address in survey["instances"][instance.name]["silent"].items():
             lines.append(
                 f"site.instances[{instance.name}].{key}: nothing answers at "
                 f"{address['host']}:{address['port']}; the deploy goes on"
             )
-    connections = sum(i.workers * i.threads for i in site.instances)
+    connections = sum(i.workers * i.threads for i in deployment.instances)
     if survey["work_mem"] and survey["memory"] and connections * survey["work_mem"] << 10 > survey["memory"]:
         lines.append(
             f"workers: {connections} (workers x threads of all instances) x {survey['work_mem'] >> 10} MiB "
@@ -210,19 +267,19 @@ class _Refused(Exception):
         self.lines = lines
 
 
-def _survey(site: Site) -> tuple[dict[str, Any], float]:
+def _survey(deployment: Deployment) -> tuple[dict[str, Any], float]:
     """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
     end = time.monotonic() + PACKAGE_MANAGER_SECONDS
     while True:
         before = time.time()
-        survey = host.get_fact(Survey, question(site))
+        survey = host.get_fact(Survey, question(deployment))
         if not survey:
             raise _Refused(["python3: missing on the host: apt install python3"])
         if survey["uid"]:
             raise connection.not_root()
         offset = survey["time"] - time.time() if survey["time"] > time.time() else min(0.0, survey["time"] - before)
         busy = survey["package_manager"]
-        if run.DRY or not busy or not packages.missing(survey):
+        if run.DRY or not busy or not packages.missing(deployment, survey):
             return survey, offset
         if time.monotonic() > end:
             raise _Refused(
@@ -232,19 +289,24 @@ def _survey(site: Site) -> tuple[dict[str, Any], float]:
         gevent.sleep(5)
 
 
-def _look(site: Site) -> plan.Plan:
+def _look(deployment: Deployment) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     try:
         connection.become_root()
-        survey, offset = _survey(site)
+        survey, offset = _survey(deployment)
     except connection.NoAccess as error:
         raise _Refused([str(error)]) from None
-    lines = judge_system(survey)
-    for instance in site.instances:
+    lines = judge_system(deployment, survey)
+    for site in deployment.sites:
+        lines += [f"site[{site.server_name}].{line}" for line in certificates.judge(site, survey)]
+    for tiles in deployment.tiles:
+        found = survey["tiles"][tiles.name]
+        lines += [f"site.tiles[{tiles.name}].{line}" for line in judge_tiles(tiles, found)]
+    for instance in deployment.instances:
         found = survey["instances"][instance.name]
         lines += [f"site.instances[{instance.name}].{line}" for line in judge_instance(instance, found)]
-    lines = lines or judge_access(site, survey)
-    lines += configuration.in_the_way(plan.wanted_sets(site), survey)
+    lines = lines or judge_access(deployment, survey)
+    lines += configuration.in_the_way(plan.wanted_sets(deployment), survey)
     lock = survey["lock"]
     if lock and lock["alive"] and not run.DRY:
         lines.append(
@@ -253,40 +315,40 @@ def _look(site: Site) -> plan.Plan:
         )
     if lines:
         raise _Refused(lines)
-    report = run.report(host.name, site.urls)
-    report.warnings += warn(site, survey, offset)
+    report = run.report(host.name, deployment.urls)
+    report.warnings += warn(deployment, survey, offset)
     for line in report.warnings:
         logger.warning(f"{host.print_prefix}{line}")
     last = survey["last_run"]
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")
-    return plan.make(site, survey, report)
+    return plan.make(deployment, survey, report)
 
 
 def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
     """The plans of all hosts, asked side by side, and the faults of all."""
-    sites: dict[Host, Site] = {}
+    deployments: dict[Host, Deployment] = {}
     # pyinfra goes on without a host that it can't reach, and has said why.
     faults = [
         f"{one.name}: ssh_hostname: not reached, see above: mend that, or leave it out with --exclude {one.name}"
         for one in sorted(state.failed_hosts, key=lambda one: one.name)
     ]
     for one in sorted(hosts, key=lambda one: one.name):
-        site, lines = validate(one)
+        deployment, lines = validate(one)
         faults += lines
-        if site:
-            sites[one] = site
+        if deployment:
+            deployments[one] = deployment
     plans: dict[str, plan.Plan] = {}
     if not faults:
 
-        def look(one: Host, site: Site) -> plan.Plan | list[str]:
+        def look(one: Host, deployment: Deployment) -> plan.Plan | list[str]:
             with ctx_config.use(state.config.copy()), ctx_host.use(one):
                 try:
-                    return _look(site)
+                    return _look(deployment)
                 except _Refused as refused:
                     return [f"{one.name}: {line}" for line in refused.lines]
 
-        asked = {one: gevent.spawn(look, one, site) for one, site in sites.items()}
+        asked = {one: gevent.spawn(look, one, deployment) for one, deployment in deployments.items()}
         for one, greenlet in asked.items():
             answer = greenlet.get()
             if isinstance(answer, plan.Plan):

@@ -6,13 +6,16 @@ from typing import Any
 
 from configuration import Change, ConfigurationSet, File, Folder, compare
 from render import render
-from schema import Site
+from schema import Deployment
 from tasks.celery import STOP_SECONDS
 
 UNITS = ("nginx.service", "supervisor.service")
+LOGROTATE = "/etc/logrotate.d/catmaid"
+# Renews what certbot got, twice a day.
+RENEWAL = "certbot.timer"
 
 
-def wanted(site: Site) -> ConfigurationSet:
+def wanted(deployment: Deployment) -> ConfigurationSet:
     """The files that systemd and logrotate read; their own parsers are the check."""
     folders = [f"/etc/systemd/system/{unit}.d" for unit in UNITS]
     return ConfigurationSet(
@@ -21,11 +24,11 @@ def wanted(site: Site) -> ConfigurationSet:
             Folder("/etc/catmaid"),
             *(Folder(folder) for folder in folders),
             # Here rather than with the programs: Supervisor's parser wants them before it accepts those.
-            *(Folder(i.log_dir, "root", "adm", "755", data=True) for i in site.instances),
-            *(Folder(i.state_dir, i.user, i.runtime_group, "750", data=True) for i in site.instances),
+            *(Folder(i.log_dir, "root", "adm", "755", data=True) for i in deployment.instances),
+            *(Folder(i.state_dir, i.user, i.runtime_group, "750", data=True) for i in deployment.instances),
             # systemd makes these folders at boot, before Supervisor starts (row 23).
-            File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", site=site)),
-            File("/etc/logrotate.d/catmaid", render("etc/logrotate.d/catmaid", site=site)),
+            File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", deployment=deployment)),
+            *([File(LOGROTATE, render(LOGROTATE[1:], deployment=deployment))] if deployment.instances else []),
             *(
                 File(f"{folder}/catmaid.conf", render(f"{folder[1:]}/catmaid.conf", stop_seconds=STOP_SECONDS + 30))
                 for folder in folders
@@ -33,16 +36,16 @@ def wanted(site: Site) -> ConfigurationSet:
         ),
         checks=(
             ("systemd-tmpfiles", "--create", "--prefix=/nowhere", "{stage}/etc/tmpfiles.d/catmaid.conf"),
-            ("logrotate", "--debug", "{stage}/etc/logrotate.d/catmaid"),
+            *([("logrotate", "--debug", f"{{stage}}{LOGROTATE}")] if deployment.instances else []),
             ("systemd-analyze", *UNITS),
         ),
         service={"kind": "systemd"},
     )
 
 
-def change(site: Site, survey: dict[str, Any]) -> Change:
+def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     """What differs, and what systemd has to be told: also that it read its files in a run that broke off."""
-    one = wanted(site)
+    one = wanted(deployment)
     differences = compare(one, survey)
     units = survey["units"]
     reload = any(d.path.startswith("/etc/systemd/") and d.item for d in differences)
@@ -50,7 +53,8 @@ def change(site: Site, survey: dict[str, Any]) -> Change:
     if not reload and any(unit["needs_daemon_reload"] for unit in units.values()):
         reload = True
         reasons.append("reload systemd: its files are newer")
-    enable = [unit for unit in UNITS if not units.get(unit, {}).get("enabled")]
+    wanted_units = (*UNITS, *([RENEWAL] if deployment.acme_sites else []))
+    enable = [unit for unit in wanted_units if not units.get(unit, {}).get("enabled")]
     # A unit of a package that isn't there yet comes enabled.
     reasons += [
         f"enable {unit}: it doesn't start at boot" for unit in enable if unit.split(".")[0] in survey["packages"]

@@ -8,7 +8,7 @@ from pyinfra.operations import pip
 
 from configuration import File
 from render import render
-from schema import NGINX_USER, Instance, Site
+from schema import NGINX_USER, Deployment, Instance
 from tasks.program import Program, program
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ BACKLOG = 1024
 STOP_SECONDS = 60
 
 
-def outdated(site: Site, survey: dict[str, Any]) -> dict[str, Instance]:
+def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, Instance]:
     """The virtualenvs without the pinned uWSGI, each with an instance that has it (row 2)."""
     found = survey["instances"]
-    wrong = [i for i in site.instances if found[i.name]["python"]["have"]["uwsgi"] != i.uwsgi_version]
+    wrong = [i for i in deployment.instances if found[i.name]["python"]["have"]["uwsgi"] != i.uwsgi_version]
     return {instance.virtualenv: instance for instance in wrong}
 
 

@@ -24,9 +24,9 @@ import schema
 from testbed import hosts, images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import progress, say
-from testbed.peers import ansible, deploys, link, script, sites
-from testbed.peers.sites import INSTANCE, MANY_INSTANCES, OTHER_SITE, SITE
-from testbed.peers.table import Line, ratio, show, spread
+from testbed.peers import ansible, deploys, link, load, script, sites, stock
+from testbed.peers.sites import HTTP_SITE, INSTANCE, MANY_INSTANCES, OPEN_SITE, OTHER_SITE, SITE
+from testbed.peers.table import Line, multiple, ratio, show, spread
 from testbed.podman import BedError, podman
 
 FEWEST_FILES = 30
@@ -37,6 +37,8 @@ RECOVERY_ROUNDS = 3
 DELAY = 0.05
 MANY_HOSTS = 8
 MOST_COMMANDS = 5
+MORE_TILES = 1.2
+PAGE_RATE = "50mbit"
 
 Works = dict[str, Callable[[], object]]
 
@@ -67,7 +69,9 @@ class Bench:
         self.late: list[str] | None = None
 
     def boot(self, name: str) -> BedHost:
-        return self.bed.boot(self.image, name)
+        host = self.bed.boot(self.image, name)
+        host.run(sites.DATA)
+        return host
 
     @cached_property
     def host(self) -> BedHost:
@@ -76,6 +80,24 @@ class Bench:
             host = self.boot("site")
             self.late = deploys.settle([host], SITE)
         return host
+
+    @cached_property
+    def client(self) -> BedHost:
+        """A host with programs that load others."""
+        with images.lock():
+            image = images.client()
+        return self.bed.boot(image, "client")
+
+    @contextmanager
+    def serving(self, site: dict[str, object]) -> Iterator[BedHost]:
+        """The deployed host with another site on it, and Debian's own nginx beside its own, each with one worker."""
+        with progress("a site without passwords"):
+            deploys.deploy([self.host], site)
+        try:
+            with stock.beside(self.host):
+                yield self.host
+        finally:
+            deploys.deploy([self.host], SITE)
 
     @contextmanager
     def copies(self, count: int) -> Iterator[list[BedHost]]:
@@ -98,8 +120,7 @@ class Bench:
 
 def described(bench: Bench) -> list[Line]:
     """What is deployed: whether it is what the goals speak of."""
-    bench.host  # noqa: B018 (its deploy tells whether the second run had something to do)
-    count = len(ansible.items(schema.load(SITE), ipv6=True)) + len(ansible.absent())
+    count = len(ansible.Work.of(bench.host, schema.load(SITE)).items) + len(ansible.absent())
     missing = sites.left_out()
     return [
         Line("files, folders and links of the site", str(count), "", f"at least {FEWEST_FILES}", count >= FEWEST_FILES),
@@ -111,8 +132,9 @@ def described(bench: Bench) -> list[Line]:
 def first(bench: Bench) -> list[Line]:
     """A first deploy, against a plain shell script with the same end."""
     site = schema.load(SITE)
-    text = script.plain(site, ansible.absent())
-    data = script.archive(bench.host, ansible.items(site, ansible.has_ipv6(bench.host)))
+    work = ansible.Work.of(bench.host, site)
+    text = script.plain(site, work.packages, ansible.absent())
+    data = script.archive(bench.host, work.items)
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for number in range(FIRST_ROUNDS):
         say(f"first deploy and plain script: round {number + 1} of {FIRST_ROUNDS}")
@@ -138,10 +160,11 @@ def second(bench: Bench) -> list[Line]:
     host, site = bench.host, schema.load(SITE)
     with progress("what Ansible's modules need on the host"):
         ansible.prepare(host)
+    work = ansible.Work.of(host, site)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="catmaid-deploy-")))
-        best = stack.enter_context(ansible.Ansible(folder / "best", host, site, mitogen=False))
-        mitogen = stack.enter_context(ansible.Ansible(folder / "mitogen", host, site, mitogen=True))
+        best = stack.enter_context(ansible.Ansible(folder / "best", host, site, work, mitogen=False))
+        mitogen = stack.enter_context(ansible.Ansible(folder / "mitogen", host, site, work, mitogen=True))
         words = [sys.executable, "-c", "import pyinfra_cli.main"]
         works: Works = {
             "ours": lambda: deploys.unchanged([host], SITE),
@@ -191,7 +214,7 @@ def template(bench: Bench) -> list[Line]:
         turns.reverse()
         changed = deploys.deploy(targets, turns[0]).changed_services
         if changed != ["nginx"]:
-            raise BedError(f"a changed alias should change nginx alone, and changes {', '.join(changed) or 'nothing'}")
+            raise BedError(f"a changed header should change nginx alone, and changes {', '.join(changed) or 'nothing'}")
 
     works: Works = {"changed": change, "unchanged": lambda: deploys.unchanged(targets, turns[0])}
     times = alternate("one changed template", ROUNDS, works)
@@ -232,12 +255,16 @@ def recovery(bench: Bench) -> list[Line]:
     """How long a killed supervisord and a killed uWSGI master are missed."""
     host = bench.host
     url = f"{host.url}{INSTANCE['prefix']}/"
+    # One client: who has shown the right password isn't counted any more, however often it asks.
+    browser = httpx.Client(verify=False, auth=sites.USER, trust_env=False, timeout=5)  # noqa: S501 (self-signed)
 
     def answers() -> bool:
         try:
-            return httpx.get(url, trust_env=False, timeout=5).status_code == 200
+            return browser.get(url).status_code == 200
         except httpx.HTTPError:
             return False
+
+    wait_for(f"{url} answers", answers, 60, every=1)
 
     def kill(pid: str) -> None:
         host.run(_KILL.format(pid=pid, programs=4))
@@ -273,6 +300,83 @@ def eight(bench: Bench) -> list[Line]:
     ]
 
 
+# The deployed nginx and Debian's.
+_HTTP = ("http://site", f"http://site:{stock.HTTP}")
+_HTTPS = ("https://site", f"https://site:{stock.HTTPS}")
+
+
+def _tiles(bench: Bench, title: str, bases: tuple[str, str], kind: str, cold: bool, goal: float | None) -> list[Line]:
+    """Tiles a second of both, in turns; cold ones with nothing of them in memory."""
+    how = ""
+    rates: dict[str, list[float]] = {"nginx": [], "stock": []}
+    computed: dict[str, list[float]] = {"nginx": [], "stock": []}
+    for number in range(FEW_ROUNDS + 1):
+        say(f"{title}: " + (f"round {number} of {FEW_ROUNDS}" if number else "once to warm up"))
+        for name, base in zip(rates, bases, strict=True):
+            if cold:
+                stock.renew(bench.host)
+                how = f" by {load.forget_tiles(bench.host)}"
+            before = stock.seconds(bench.host, name)
+            count, rate = load.tiles(bench.client, base, kind, start=number * 1237)
+            if number:
+                rates[name].append(rate)
+                computed[name].append((stock.seconds(bench.host, name) - before) / count * 1e6)
+    return [
+        Line(title + how, spread(rates["nginx"], "/s", 0)),
+        Line("  Debian's nginx, the same tiles", spread(rates["stock"], "/s", 0)),
+        multiple("  one to the other", rates["nginx"], rates["stock"], goal),
+        Line("  computed for one of them", spread(computed["nginx"], "us", 0)),
+        Line("  by Debian's nginx", spread(computed["stock"], "us", 0)),
+        multiple("  tiles of the same computing", computed["stock"], computed["nginx"]),
+    ]
+
+
+def tiles(bench: Bench) -> list[Line]:
+    """Tiles, one in five of them missing, against nginx as it comes from Debian."""
+    lines = []
+    with progress(f"{load.TILE_COUNT} tiles"):
+        load.put_tiles(bench.host, bench.client)
+    with bench.serving(HTTP_SITE):
+        lines += _tiles(bench, "tiles a second, warm", _HTTP, "all", cold=False, goal=MORE_TILES)
+        lines += _tiles(bench, "tiles a second, cold", _HTTP, "all", cold=True, goal=MORE_TILES)
+        lines += _tiles(bench, "tiles a second, none missing", _HTTP, "hits", cold=False, goal=None)
+        lines += _tiles(bench, "missing tiles a second: black ones, and 404", _HTTP, "misses", cold=False, goal=None)
+    with bench.serving(OPEN_SITE):
+        lines += _tiles(bench, "tiles a second by TLS, warm", _HTTPS, "all", cold=False, goal=None)
+    return lines
+
+
+def page(bench: Bench) -> list[Line]:
+    """A page of CATMAID's size over HTTP/2 and TLS, against nginx as it comes from Debian."""
+    lines = []
+    folder, url = f"{INSTANCE['static_folder']}/page", f"https://site{INSTANCE['prefix']}/static/page"
+    with bench.serving(OPEN_SITE) as host:
+        load.put_page(host, bench.client, folder, url)
+        for rate in (None, PAGE_RATE):
+            loads: dict[str, list[load.Page]] = {"ours": [], "stock": []}
+            with link.narrowed(host, rate):
+                for number in range(FEW_ROUNDS + 1):
+                    say(f"a page at {rate or 'full speed'}: round {number} of {FEW_ROUNDS}")
+                    for name, port in (("ours", 443), ("stock", stock.HTTPS)):
+                        one = load.page(bench.client, port)
+                        if number:
+                            loads[name].append(one)
+            ours, theirs = ([one.seconds for one in loads[name]] for name in ("ours", "stock"))
+            lines += [
+                Line(f"a page by HTTP/2, {rate or 'no limit'}", spread(ours)),
+                Line("  Debian's nginx, the same page", spread(theirs)),
+                ratio("  one to the other", ours, theirs),
+            ]
+        host.run(f"rm -r {folder}")
+    sent, plain = (float(loads[name][0].bytes) for name in ("ours", "stock"))
+    return [
+        *lines,
+        Line("  bytes of it", f"{sent / 1e6:.1f} MB"),
+        Line("  by Debian's nginx", f"{plain / 1e6:.1f} MB"),
+        ratio("  one to the other", [sent], [plain]),
+    ]
+
+
 PARTS: dict[str, Callable[[Bench], list[Line]]] = {
     "described": described,
     "second": second,
@@ -281,6 +385,8 @@ PARTS: dict[str, Callable[[Bench], list[Line]]] = {
     "recovery": recovery,
     "commands": commands,
     "eight": eight,
+    "tiles": tiles,
+    "page": page,
     "first": first,
 }
 

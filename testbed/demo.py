@@ -2,53 +2,99 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from testbed import hosts, images, verify
 from testbed.images import ROOT, say
-from testbed.podman import BedError, podman
+from testbed.podman import BedError, command, podman
+from testbed.run import place_application
 
 # Another name gives a second demo beside the first: the tests' own.
 NAME = os.environ.get("CATMAID_DEMO", "demo")
 BED = f"catmaid-{NAME}"
-FIRST_PORT = 8080
+FIRST_PORTS = (8080, 8443)
+TILES = "/data/demo"
 
 
 def _state() -> Path:
     return images.cache_dir() / f"{NAME}.json"
 
 
-def connection() -> dict[str, object]:
-    """How inventories/demo.py reaches the demo host.
-
-    Ends the run with one line when there is none.
-    """
+def _known(key: str) -> Any:
+    """What 'make demo' noted of its host. Ends the run with one line when there is none."""
     try:
-        found: dict[str, object] = json.loads(_state().read_text())["ssh"]
+        return json.loads(_state().read_text())[key]
     except (OSError, ValueError, KeyError):
         sys.exit("--> demo: there is no demo host on this machine: boot one with 'make demo'")
+
+
+def connection() -> dict[str, object]:
+    """How inventories/demo.py reaches the demo host."""
+    found: dict[str, object] = _known("ssh")
     return found
 
 
+def https_port() -> int:
+    """The port of this machine that leads to the host's 443."""
+    return int(_known("ports")["443"])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def _boot(bed: hosts.Bed, image: str) -> hosts.BedHost:
-    """Boot the demo host at the first free port: the one that looked free may be taken a moment later."""
-    for port in range(FIRST_PORT, FIRST_PORT + 50):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                continue
+    """Boot the demo host at the first free ports: those that looked free may be taken a moment later."""
+    for number in range(50):
+        http, https = (port + number for port in FIRST_PORTS)
+        if not (_is_free(http) and _is_free(https)):
+            continue
         try:
-            return bed.boot(image, "host", http_port=port)
+            return bed.boot(image, "host", http_port=http, https_port=https)
         except BedError as error:
             if "address already in use" not in str(error):
                 raise
             bed.hosts.pop().remove()
-    raise BedError(f"no port from {FIRST_PORT} to {FIRST_PORT + 49} is free here: stop one of the programs there")
+    raise BedError(
+        f"no ports from {FIRST_PORTS[1]} to {FIRST_PORTS[1] + 49} are free here: stop one of the programs there"
+    )
+
+
+def _tile(row: int, column: int) -> bytes:
+    """A piece of a picture that goes on in the next tile: rings around a middle, as in a slice of wood."""
+    size, image = 256, Image.new("L", (256, 256))
+    pixels = [
+        int(140 + 60 * math.sin(math.hypot(column * size + x - 560, row * size + y - 330) / 9 + math.sin((x + y) / 40)))
+        for y in range(size)
+        for x in range(size)
+    ]
+    image.putdata(pixels)
+    data = io.BytesIO()
+    image.save(data, "JPEG")
+    return data.getvalue()
+
+
+def _prepare(host: hosts.BedHost) -> None:
+    """What a lab would have on its server: another CATMAID, and tiles, of which one is missing."""
+    place_application(host, "/home/catmaid/fafb", "/tracing/fafb/v14", "www-data")
+    host.run(f"mkdir -p {TILES}/0")
+    for row in range(3):
+        for column in range(4):
+            if (row, column) != (2, 3):
+                host.put(f"{TILES}/0/{row}_{column}_0.jpg", _tile(row, column))
 
 
 def _running() -> hosts.BedHost | None:
@@ -91,6 +137,8 @@ def up() -> None:
             with images.progress("booting a Debian 12 host with systemd and sshd"):
                 bed.open()
                 host = _boot(bed, image)
+            with images.progress("another instance and a set of tiles"):
+                _prepare(host)
             _state().write_text(json.dumps({"ssh": host.ssh_data(), "ports": host.ports}))
         else:
             say("the demo host runs already: deploying to it again")
@@ -98,13 +146,23 @@ def up() -> None:
         if _deploy():
             raise BedError("the deploy to the demo host failed: its last lines above tell why")
         say("verifying, from this machine, as a browser would")
-        for what, detail in verify.checks(host.url, "/catmaid/"):
+        for what, detail in verify.checks(host.url, "/catmaid/", host.trust(), tiles="/tiles/demo/0/"):
             say(f"    {what}: {detail}")
     except BaseException:
         say("removing the demo host")
         down()
         raise
-    print(f"\nThe demo is ready: {host.url}/catmaid/\n'make demo-down' removes it.", flush=True)
+    flag = shlex.join([*command(), "exec", host.name, "touch", "/etc/catmaid/maintenance"])
+    print(
+        f"""
+The demo is ready: {host.url}/catmaid/
+another instance:  {host.url}/tracing/fafb/v14/
+Your browser warns of its certificate, which the host signed itself.
+The maintenance page appears after
+    {flag}
+and goes with rm instead of touch. 'make demo-down' removes the demo.""",
+        flush=True,
+    )
 
 
 def down() -> None:

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -44,11 +45,17 @@ class BedHost:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports[80]}"
+        """By its name: TLS has none for an address."""
+        return f"https://localhost:{self.ports[443]}"
 
     @property
-    def https_url(self) -> str:
-        return f"https://127.0.0.1:{self.ports[443]}"
+    def http_url(self) -> str:
+        return f"http://localhost:{self.ports[80]}"
+
+    def trust(self, server_name: str = "localhost") -> ssl.SSLContext:
+        """A client's context that trusts the certificate which the host signed for a site, and no other."""
+        pem = self.run(f"cat /etc/catmaid/tls/self-signed/{server_name}/fullchain.pem")
+        return ssl.create_default_context(cadata=pem)
 
     def ssh_data(self, user: str = "root") -> dict[str, object]:
         """The connection part of a pyinfra inventory for this host."""
@@ -78,6 +85,10 @@ class BedHost:
             error = result.stderr.decode(errors="replace").strip()
             raise BedError(f"{self.name}: {error or output or result.returncode}")
         return output
+
+    def run_privileged(self, script: str) -> None:
+        """Run a shell script with rights that the host itself hasn't: to mount."""
+        podman("exec", "--privileged", self.name, "sh", "-euc", script)
 
     def put(self, path: str, data: bytes, mode: str = "644") -> None:
         """Write a file on the host, past SSH."""

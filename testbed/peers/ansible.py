@@ -6,15 +6,16 @@ import json
 import os
 import re
 import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import schema
 from configuration import File, Folder, Item, Link
 from tasks import nginx, packages, plan, system
-from testbed import images
+from testbed import images, virtualenvs
 from testbed.hosts import BedHost
+from testbed.peers import deploys, script
 from testbed.podman import BedError
 
 REQUIREMENTS = images.ROOT / "requirements-bench.txt"
@@ -48,18 +49,8 @@ control_path_dir = {folder}/connections
 
 
 def python() -> Path:
-    """The Python of the peers' virtualenv, which is made once and kept in the testbed's cache."""
-    folder = images.cache_dir() / "bench-venv"
-    stamp, wanted = folder / "made-from", REQUIREMENTS.read_text()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        with images.lock(), images.progress("a virtualenv with ansible-core and Mitogen (once)"):
-            log = images.cache_dir() / "bench-venv.log"
-            pip = [str(folder / "bin/pip"), "--disable-pip-version-check", "install", "-r", str(REQUIREMENTS)]
-            for words in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
-                if images.run_with_ticks(words, log):
-                    raise BedError(f"the virtualenv of the peers was not made; the output is in {log}")
-            stamp.write_text(wanted)
-    return folder / "bin/python"
+    """The Python of the peers' virtualenv."""
+    return virtualenvs.python("bench", REQUIREMENTS, "ansible-core and Mitogen")
 
 
 def versions() -> dict[str, str]:
@@ -71,14 +62,31 @@ def versions() -> dict[str, str]:
     return found
 
 
-def items(site: schema.Site, ipv6: bool) -> list[Item]:
-    """All files, folders and links of a site, as they are on a host with or without IPv6."""
-    sets = [one for one in plan.wanted_sets(site) if one.name != "nginx"] + [nginx.wanted(site, ipv6)[0]]
+@dataclass(frozen=True)
+class Work:
+    """What a deploy sees to on a host: packages, files, folders and links. Certificates are files with their keys."""
+
+    packages: list[str]
+    items: list[Item]
+
+    @staticmethod
+    def of(host: BedHost, deployment: schema.Deployment) -> Work:
+        """The work on a host that is deployed already: nothing else has its certificates."""
+        survey = deploys.survey(host, deployment)
+        found = items(deployment, nginx.Server.of(survey))
+        for site in deployment.sites:
+            if site.tls.certificate == "self-signed":
+                folder = site.self_signed_dir
+                found += [Folder(str(Path(folder).parent)), Folder(folder)]
+                for name, mode in (("fullchain.pem", "644"), ("privkey.pem", "600")):
+                    found.append(File(f"{folder}/{name}", script.ssh(host, f"cat {folder}/{name}").decode(), mode))
+        return Work(packages.wanted(deployment, survey), found)
+
+
+def items(deployment: schema.Deployment, server: nginx.Server) -> list[Item]:
+    """All files, folders and links of a host, as they are with the nginx that it has."""
+    sets = [one for one in plan.wanted_sets(deployment) if one.name != "nginx"] + [nginx.wanted(deployment, server)[0]]
     return [item for one in sets for item in one.items]
-
-
-def has_ipv6(host: BedHost) -> bool:
-    return host.run("test -e /proc/net/if_inet6 && echo yes || true") == "yes"
 
 
 def absent() -> list[str]:
@@ -86,20 +94,20 @@ def absent() -> list[str]:
     return list(nginx.DEFAULT_SITE)
 
 
-def playbook(site: schema.Site, wanted: list[Item], texts: Path) -> list[dict[str, Any]]:
+def playbook(deployment: schema.Deployment, work: Work, texts: Path) -> list[dict[str, Any]]:
     """The work of the deploy as an Ansible role would have it; ``texts`` gets the rendered files.
 
     One task a kind with a loop, which was the faster way: a task costs a process on this machine. And copy
     instead of template, which renders and then does the same.
     """
-    files = [item for item in wanted if isinstance(item, File)]
+    files = [item for item in work.items if isinstance(item, File)]
     for number, file in enumerate(files):
-        (texts / str(number)).write_text(file.text)
+        (texts / str(number)).write_bytes(file.text.encode(file.encoding))
     tasks: list[dict[str, Any]] = [
-        {"ansible.builtin.apt": {"name": list(packages.NEEDED), "state": "present", "install_recommends": False}},
+        {"ansible.builtin.apt": {"name": work.packages, "state": "present", "install_recommends": False}},
         *(
             {"ansible.builtin.pip": {"name": f"uwsgi=={version}", "virtualenv": virtualenv}}
-            for virtualenv, version in {i.virtualenv: i.uwsgi_version for i in site.instances}.items()
+            for virtualenv, version in {i.virtualenv: i.uwsgi_version for i in deployment.instances}.items()
         ),
         {
             "ansible.builtin.file": {
@@ -111,7 +119,7 @@ def playbook(site: schema.Site, wanted: list[Item], texts: Path) -> list[dict[st
             },
             "loop": [
                 {"path": one.path, "user": one.user, "group": one.group, "mode": one.mode}
-                for one in wanted
+                for one in work.items
                 if isinstance(one, Folder)
             ],
         },
@@ -130,7 +138,7 @@ def playbook(site: schema.Site, wanted: list[Item], texts: Path) -> list[dict[st
         },
         *(
             {"ansible.builtin.file": {"path": one.path, "src": one.target, "state": "link"}}
-            for one in wanted
+            for one in work.items
             if isinstance(one, Link)
         ),
         *({"ansible.builtin.file": {"path": path, "state": "absent"}} for path in absent()),
@@ -143,14 +151,14 @@ def playbook(site: schema.Site, wanted: list[Item], texts: Path) -> list[dict[st
 
 
 class Ansible:
-    """One site on one host by ansible-core, or by ansible-core with Mitogen, from a folder of its own."""
+    """A deployment on one host by ansible-core, or by ansible-core with Mitogen, from a folder of its own."""
 
-    def __init__(self, folder: Path, host: BedHost, site: schema.Site, mitogen: bool) -> None:
+    def __init__(self, folder: Path, host: BedHost, deployment: schema.Deployment, work: Work, mitogen: bool) -> None:
         self.folder = folder
         self.words = [str(python().parent / "ansible-playbook"), str(folder / "playbook.json")]
         (folder / "texts").mkdir(parents=True)
         # JSON is YAML, and the peers' virtualenv alone has a YAML library.
-        book = playbook(site, items(site, has_ipv6(host)), folder / "texts")
+        book = playbook(deployment, work, folder / "texts")
         (folder / "playbook.json").write_text(json.dumps(book, indent=1))
         (folder / "inventory.json").write_text(json.dumps({"all": {"hosts": {"host": _connection(host)}}}))
         (folder / "ansible.cfg").write_text(CONFIG.format(folder=folder, strategy=_strategy() if mitogen else ""))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import schema
+from tasks import preflight
 from testbed.hosts import BedHost
 from testbed.images import ROOT, say
+from testbed.peers import script
 from testbed.podman import BedError
 from testbed.run import PYINFRA, Run
 
@@ -52,6 +56,15 @@ def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
         say(f"    the second run still changed: {', '.join(late)}")
         unchanged(hosts, site)
     return late
+
+
+def survey(host: BedHost, deployment: schema.Deployment) -> dict[str, Any]:
+    """What a host says of itself, as a deploy asks it."""
+    code = (ROOT / "facts/survey_on_host.py").read_text()
+    found: dict[str, Any] = json.loads(
+        script.ssh(host, shlex.join(["python3", "-c", code, preflight.question(deployment)]))
+    )
+    return found
 
 
 def commands(host: BedHost, site: dict[str, Any], *options: str) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from testbed.hosts import BedHost
-from testbed.podman import BedError, command, succeeds
+from testbed.podman import BedError, command, podman, succeeds
 
 _SIZE = 1 << 16
 
@@ -34,6 +34,19 @@ def delayed(host: BedHost, seconds: float) -> Iterator[tuple[BedHost, str]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_serve, args=(listener, host.ssh_port, seconds), daemon=True).start()
         yield replace(host, ports={**host.ports, 22: listener.getsockname()[1]}), "a proxy (no netem here)"
+
+
+@contextmanager
+def narrowed(host: BedHost, rate: str | None) -> Iterator[None]:
+    """The host behind a link that carries so much, such as ``50mbit``; as it is without a rate."""
+    words = ["exec", "--privileged", host.name, "tc", "qdisc"]
+    if rate:
+        podman(*words, "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms")
+    try:
+        yield
+    finally:
+        if rate:
+            podman(*words, "del", "dev", "eth0", "root")
 
 
 def _serve(listener: socket.socket, port: int, delay: float) -> None:

@@ -6,7 +6,6 @@ import subprocess
 
 import schema
 from configuration import Item
-from tasks.packages import NEEDED
 from testbed import images
 from testbed.hosts import BedHost
 from testbed.podman import BedError
@@ -51,13 +50,13 @@ def archive(host: BedHost, items: list[Item]) -> bytes:
     return ssh(host, "tar -C / -c --no-recursion -T -", paths.encode())
 
 
-def plain(site: schema.Site, absent: list[str]) -> str:
-    """The script for a site."""
-    versions = {i.virtualenv: i.uwsgi_version for i in site.instances}
+def plain(deployment: schema.Deployment, packages: list[str], absent: list[str]) -> str:
+    """The script for all that a host serves."""
+    versions = {i.virtualenv: i.uwsgi_version for i in deployment.instances}
     uwsgi = [f"su -s /bin/sh catmaid -c '{env}/bin/pip install -q uwsgi=={v}'" for env, v in versions.items()]
     return _PLAIN.format(
-        packages=" ".join(NEEDED),
+        packages=" ".join(packages),
         uwsgi="\n".join(uwsgi),
         absent=" ".join(absent),
-        programs=4 * len(site.instances),
+        programs=4 * len(deployment.instances),
     )

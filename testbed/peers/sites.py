@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 import schema
 from testbed.run import CHECKOUT, VIRTUALENV
 
 MANY_INSTANCES = 20
+TILES = "/srv/tiles/fafb"
+USER = ("bench", "bench")
+_PASSWORDS = {
+    "bench": "$6$benchbench$L/SWrobNRkV.iUB93gv.PJywy/QX4wzN1m2YZYeF.uBbRUYLgodycFkml5WWSUxFf4eG/3lJwiGVvvDLD8/76."
+}
 
-# One instance with every option that exists, each with a value of its own.
+# One instance and two tile sets with every option that exists, each with a value of its own.
 INSTANCE: dict[str, Any] = {
     "name": "catmaid",
     "prefix": "/catmaid",
@@ -28,19 +35,95 @@ INSTANCE: dict[str, Any] = {
     "read_timeout": 300,
     "uwsgi_version": "2.0.31",
     "environment": {"STANDIN_GREETING": "hello", "OMP_NUM_THREADS": "1"},
+    "cors": {"origins": ["https://lab.example.org", "https://*.example.com"], "credentials": True},
+    "passwords": _PASSWORDS,
     "database": {"host": "localhost", "port": 5432},
     "broker": {"host": "localhost", "port": 5672},
     "celery": {"concurrency": 1, "log_level": "warning", "queues": ["celery", "tracing"], "max_tasks_per_child": 500},
 }
-SITE: dict[str, Any] = {"server_name": "localhost", "aliases": ["127.0.0.1"], "instances": [INSTANCE]}
+FAFB: dict[str, Any] = {
+    "name": "fafb",
+    "url": "/tiles/fafb",
+    "folder": TILES,
+    "suffix": "jpg",
+    "tile_size": 512,
+    "fallback": "black",
+    "marker": f"{TILES}/here",
+    "cors": {"origins": ["*"], "credentials": False},
+    "cache_seconds": 604800,
+    "missing_cache_seconds": 30,
+    "passwords": _PASSWORDS,
+}
+# Its disk is away, which is no reason to refuse a deploy.
+EM: dict[str, Any] = {
+    "name": "em",
+    "url": "/tiles/em",
+    "folder": "/srv/disk/em",
+    "mount": "/srv/disk",
+    "suffix": "png",
+    "tile_size": 256,
+    "fallback": "none",
+}
+SITE: dict[str, Any] = {
+    "server_name": "localhost",
+    # The host has the last name on the bed's network.
+    "aliases": ["127.0.0.1", "site"],
+    "tls": {
+        "certificate": "self-signed",
+        "email": "admin@example.org",
+        "acme_server": "https://acme.example.org/directory",
+        "port": 8443,
+        "hsts_seconds": 86400,
+        "hsts_subdomains": True,
+    },
+    "headers": {
+        "content_security_policy": "frame-ancestors 'self' https://lab.example.org; object-src 'none'",
+        "referrer_policy": "same-origin",
+        "frame_options": "DENY",
+    },
+    "passwords": _PASSWORDS,
+    "maintenance": {"text": "Back on Monday.", "end": "2030-01-07T06:00+01:00", "allow": ["192.0.2.0/24"]},
+    "instances": [INSTANCE],
+    "tiles": [FAFB, EM],
+}
 # The same with another line in one template, nginx's site.
-OTHER_SITE = SITE | {"aliases": ["127.0.0.1", "bench.example.org"]}
+OTHER_SITE = SITE | {"headers": SITE["headers"] | {"referrer_policy": "no-referrer"}}
+
+
+def _open(one: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in one.items() if key != "passwords"}
+
+
+# The same without passwords, whose check would be what a load measures; by HTTPS and by HTTP alone.
+OPEN_SITE = _open(SITE) | {"instances": [_open(INSTANCE)], "tiles": [_open(FAFB), EM]}
+HTTP_SITE = OPEN_SITE | {"tls": {"certificate": "none"}}
+
+# Where SITE gives the options of each model.
+_GIVEN: dict[str, dict[str, Any]] = {
+    "Site": SITE,
+    "Tls": SITE["tls"],
+    "Headers": SITE["headers"],
+    "Maintenance": SITE["maintenance"],
+    "Cors": INSTANCE["cors"],
+    "TileSet": FAFB | EM,
+    "Instance": INSTANCE,
+    "Celery": INSTANCE["celery"],
+    "Address": INSTANCE["database"],
+    "Deployment": {"sites": [SITE]},
+}
+# A key belongs to a certificate that is brought, and this one is made.
+_APART = {"Tls": {"key"}}
 
 
 def left_out() -> list[str]:
     """Options of the schema that SITE doesn't give: none, if it is what it claims."""
-    models = ((schema.Site, SITE), (schema.Instance, INSTANCE), (schema.Celery, INSTANCE["celery"]))
-    return [key for model, given in models for key in model.model_fields if key not in given]
+    models = [one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+    return [
+        f"{model.__name__}.{key}"
+        for model in models
+        for key in model.model_fields
+        if key not in _GIVEN.get(model.__name__, {}) and key not in _APART.get(model.__name__, ())
+    ]
 
 
 def many() -> dict[str, Any]:
@@ -59,6 +142,9 @@ def many() -> dict[str, Any]:
     ]
     return SITE | {"instances": instances}
 
+
+# The tile set's folder, as far as a deploy looks at it.
+DATA = f"mkdir -p {TILES} && touch {TILES}/here"
 
 # Without a virtual host each at the broker: no task is sent here.
 PLACE = f"""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -16,12 +18,13 @@ from tasks import packages
 from testbed import hosts, images
 from testbed.podman import check_machine
 from testbed.run import VIRTUALENV, Run, place_application, pyinfra
+from tests.host.web import DATA, SITES, Web
 
 # Three instances at once, as an admin may have them: at the page's prefix, at the root, and far
 # below it as another user than nginx's (the page's second way of row 7).
 SITE: dict[str, Any] = {
     "server_name": "localhost",
-    "aliases": ["127.0.0.1"],
+    "aliases": ["tracing.test"],
     "instances": [
         {
             "name": "catmaid",
@@ -62,14 +65,18 @@ class Deployed:
 
     suite: str
     host: hosts.BedHost
-    site: schema.Site
+    site: schema.Deployment
     state_before: str
     dry: Run
     state_after_dry: str
     first: Run
 
+    @cached_property
+    def trust(self) -> ssl.SSLContext:
+        return self.host.trust()
+
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.host.url, timeout=30, trust_env=False, **options)
+        return httpx.Client(base_url=self.host.url, timeout=30, trust_env=False, verify=self.trust, **options)
 
     def instance(self, name: str) -> schema.Instance:
         return next(i for i in self.site.instances if i.name == name)
@@ -118,12 +125,12 @@ CODE = ("tasks", "templates", "operations", "facts", "schema.py", "render.py", "
 PACKAGES = f"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-apt-get -qq install -y --no-install-recommends curl acl {" ".join(packages.NEEDED)} >/dev/null 2>&1
+apt-get -qq install -y --no-install-recommends curl acl {" ".join((*packages.NEEDED, *packages.BROTLI))} >/dev/null 2>&1
 su -s /bin/sh catmaid -c '{VIRTUALENV}/bin/pip install -q uwsgi=={schema.load(SITE).instances[0].uwsgi_version}'
 """
 
 
-def boot_packed(bed: hosts.Bed, suite: str, name: str) -> hosts.BedHost:
+def boot_packed(bed: hosts.Bed, suite: str, name: str, aliases: tuple[str, ...] = ()) -> hosts.BedHost:
     """A host with the applications of SITE, all packages and uWSGI, and no file of a deploy."""
 
     def make(parent: str) -> str:
@@ -136,10 +143,10 @@ def boot_packed(bed: hosts.Bed, suite: str, name: str) -> hosts.BedHost:
         with images.lock():
             site = images.site(suite)
         image = images.committed("packed", suite, site, make, PACKAGES, images.digest_of("testbed/run.py"), SITE)
-    return bed.boot(image, name, hostname="host")
+    return bed.boot(image, name, hostname="host", aliases=aliases)
 
 
-def boot_ready(bed: hosts.Bed, suite: str, name: str) -> hosts.BedHost:
+def boot_ready(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.BedHost:
     """A host after a first deploy of SITE, taken from an image: for tests that break it in their own ways."""
 
     def make(parent: str) -> str:
@@ -152,16 +159,16 @@ def boot_ready(bed: hosts.Bed, suite: str, name: str) -> hosts.BedHost:
         with images.lock():
             site = images.site(suite)
         image = images.committed("ready", suite, site, make, images.digest_of(*CODE), PACKAGES, SITE)
-    host = bed.boot(image, name, hostname="host")
+    host = bed.boot(image, name, hostname="host", **options)
     hosts.wait_for("the programs", lambda: running(host) == len(SITE["instances"]) * 4, 60)
     return host
 
 
 # What a deploy answers for: files with their contents, owners and modes, and what runs, without numbers and times:
-# the programs themselves, nginx's workers, and what has lost its parent.
+# the programs themselves, nginx's workers, and what has lost its parent. No two certificates are the same.
 RELEVANT = r"""
 cd /etc; places="catmaid nginx supervisor systemd/system tmpfiles.d logrotate.d"
-find $places -type f -print0 | sort -z | xargs -0 sha256sum
+find $places -type f -not -path 'catmaid/tls/*' -print0 | sort -z | xargs -0 sha256sum
 find $places /run/catmaid* /var/l??/catmaid* -not -type f -not -type s -not -path /run/catmaid-deploy \
     -not -name '*.lock' -printf '%p %u %g %m %l\n' | sort
 find $places -type f -printf '%p %u %g %m\n' | sort
@@ -192,8 +199,8 @@ def differences(before: str, after: str) -> list[str]:
 
 def serves(host: hosts.BedHost) -> bool:
     """Whether all programs run and all instances answer."""
-    pages = [f"localhost/{i['prefix'].strip('/')}/whoami".replace("//", "/") for i in SITE["instances"]]
-    answers = host.run(f"for url in {' '.join(pages)}; do curl -s -m 5 $url || true; done")
+    pages = [f"https://localhost/{i['prefix'].strip('/')}/whoami".replace("t//", "t/") for i in SITE["instances"]]
+    answers = host.run(f"for url in {' '.join(pages)}; do curl -sk -m 5 $url || true; done")
     return answers.count('"release"') == len(pages) and running(host) == len(pages) * 4
 
 
@@ -220,6 +227,17 @@ def deployed(bed: hosts.Bed, request: pytest.FixtureRequest) -> Iterator[Deploye
     first = pyinfra(host, {"site": SITE}, "-y")
     assert first.code == 0, first.text
     yield Deployed(suite, host, schema.load(SITE), before, dry, after, first)
+    host.remove()
+
+
+@pytest.fixture(scope="session", params=images.SUITES)
+def web(bed: hosts.Bed, request: pytest.FixtureRequest) -> Iterator[Web]:
+    """A host with the three sites of tests/host/web.py, which others on the bed reach by their names."""
+    host = boot_ready(bed, request.param, f"face-{request.param}", aliases=tuple(s["server_name"] for s in SITES))
+    host.run(DATA)
+    run = pyinfra(host, {"sites": SITES}, "-y")
+    assert run.code == 0, run.text
+    yield Web(request.param, host)
     host.remove()
 
 
@@ -257,6 +275,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         names = getattr(item, "fixturenames", ())
         if "deployed" in names and isinstance(item, pytest.Function):
             item.add_marker(pytest.mark.xdist_group(f"deployed-{item.callspec.params['deployed']}"))
+        elif "web" in names and isinstance(item, pytest.Function):
+            item.add_marker(pytest.mark.xdist_group(f"web-{item.callspec.params['web']}"))
         elif "bare" in names:
             item.add_marker(pytest.mark.xdist_group("bare"))
         elif "client" in names:

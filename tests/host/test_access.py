@@ -25,7 +25,7 @@ def deploy_twice(host: BedHost, user: str, data: dict[str, Any]) -> Run:
     first = pyinfra(host, {"site": SITE, "_sudo": True} | data, "-y", user=user)
     assert first.code == 0, first.text
     assert host.run("supervisorctl status | grep -c RUNNING") == "4"
-    wait_for("the page", lambda: '"release"' in host.run("curl -s localhost/catmaid/whoami || true"), 10)
+    wait_for("the page", lambda: '"release"' in host.run("curl -sk https://localhost/catmaid/whoami || true"), 10)
     second = pyinfra(host, {"site": SITE, "_sudo": True} | data, "-y", "--diff", user=user)
     assert second.code == 0
     assert second.changed == []

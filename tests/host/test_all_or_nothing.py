@@ -33,8 +33,7 @@ def host(bed: Bed) -> Iterator[BedHost]:
 def other_site() -> dict[str, Any]:
     """SITE with a change in each of its sets."""
     site = copy.deepcopy(SITE)
-    site["aliases"] = [*site["aliases"], "other.example.org"]
-    site["instances"][0].update(workers=3, celery={"concurrency": 1, "log_level": "warning"})
+    site["instances"][0].update(body_limit="30m", workers=3, celery={"concurrency": 1, "log_level": "warning"})
     site["instances"][1]["threads"] = 2
     site["instances"][2]["runtime_mode"] = "0750"
     return site
@@ -64,7 +63,7 @@ def with_template(tmp_path: Path, template: str, change: Callable[[str], str]) -
 
 
 REFUSED = {
-    "nginx": ("etc/nginx/sites-available/catmaid.conf", "nonsense;\n", 'unknown directive "nonsense"'),
+    "nginx": ("etc/nginx/sites-available/site.conf", "nonsense;\n", 'unknown directive "nonsense"'),
     "uwsgi": ("etc/catmaid/instance/uwsgi.ini", "nonsense = 1\n", "unknown config directive: nonsense"),
     "supervisor": ("etc/supervisor/conf.d/instance.conf", "\n[program:nonsense]\n", "does not specify a command"),
     "sh": ("etc/catmaid/instance/run-daphne.sh", "if nonsense; fi\n", "Syntax error"),
@@ -109,9 +108,9 @@ def test_an_nginx_that_can_not_load_its_files_is_put_back(host: BedHost, tmp_pat
     held = subprocess.Popen([*command(), "exec", host.name, "timeout", "120", "python3", "-m", "http.server", "8123"])
     try:
         wait_for("the port", lambda: "8123" in host.run("ss -ltn"), 20)
-        site = "etc/nginx/sites-available/catmaid.conf"
+        shared = "etc/nginx/conf.d/catmaid.conf"
         cwd = with_template(
-            tmp_path, site, lambda text: text.replace("    listen 80;", "    listen 80; listen 8123;", 1)
+            tmp_path, shared, lambda text: text.replace("    listen 80;", "    listen 80; listen 8123;", 1)
         )
         run = pyinfra(host, {"site": SITE}, "-y", cwd=cwd)
         assert run.code != 0
@@ -131,7 +130,7 @@ def test_a_full_disk_while_staging(host: BedHost) -> None:
     mount = [*command(), "exec", "--privileged", host.name]
     subprocess.run([*mount, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
     try:
-        run = pyinfra(host, {"site": SITE | {"aliases": ["127.0.0.1", "full.example.org"]}}, "-y")
+        run = pyinfra(host, {"site": other_site()}, "-y")
         assert run.code != 0
         assert "No space left on device" in run.text
         assert "nothing was changed" in run.text
@@ -180,9 +179,9 @@ def test_an_update_cut_after_each_operation(host: BedHost, request: pytest.Fixtu
 def test_a_first_deploy_cut_after_each_operation(bed: Bed, host: BedHost, request: pytest.FixtureRequest) -> None:
     """From a host without a file of a deploy: after any cut the next run ends where one without a cut does."""
     wanted = settled(host)
-    for after in points(7, request, (3,)):
+    for after in points(8, request, (3,)):
         fresh = boot_packed(bed, "bookworm", f"cut{after}")
-        assert len(pyinfra(fresh, {"site": SITE}, "--dry").planned) == 7
+        assert len(pyinfra(fresh, {"site": SITE}, "--dry").planned) == 8
         cut(fresh, SITE, after)
         fresh.reboot()
         deploy(fresh)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import trustme
 
 from testbed.hosts import BedHost
 from testbed.podman import command
@@ -29,6 +31,30 @@ class Case:
     user: str = "root"
 
 
+def _certificate(*names: str, days: int = 90) -> tuple[str, str]:
+    """A certificate for so many days from now, and its key."""
+    end = datetime.now(UTC) + timedelta(days=days, minutes=5)
+    made = trustme.CA().issue_cert(*names, not_before=end - timedelta(days=90), not_after=end)
+    return made.cert_chain_pems[0].bytes().decode(), made.private_key_pem.bytes().decode()
+
+
+CERTIFICATE, KEY = _certificate("localhost", "*.test")
+CERTIFICATE_FILE, KEY_FILE = "/etc/ssl/lab.pem", "/etc/ssl/private/lab.key"
+OWN = {"tls": {"certificate": CERTIFICATE_FILE, "key": KEY_FILE}}
+
+
+def _own(says: str, key: str, certificate: str = CERTIFICATE, its_key: str = KEY) -> Case:
+    """A site with a certificate of its own, which lies on the host."""
+    before = f"cat > {CERTIFICATE_FILE} <<'E'\n{certificate}E\ncat > {KEY_FILE} <<'E'\n{its_key}E\n"
+    return Case(f"site[localhost].tls.{key}", says, site=OWN, before=before, after=f"rm {CERTIFICATE_FILE} {KEY_FILE}")
+
+
+def _with_passphrase(key: str) -> str:
+    words = ["openssl", "pkey", "-aes256", "-passout", "pass:x"]
+    return subprocess.run(words, input=key, capture_output=True, text=True, check=True).stdout
+
+
+TILES = {"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}
 SETTINGS = f"{CHECKOUT}/django/projects/mysite/settings.py"
 OTHER = SITE["instances"][1]
 
@@ -150,6 +176,89 @@ CASES = {
         before="cp /etc/os-release /tmp/; echo 'ID=debian\nVERSION_ID=9\nPRETTY_NAME=Debian_9' > /usr/lib/os-release",
         after="cp /tmp/os-release /usr/lib/os-release",
     ),
+    "no certificate": Case("site[localhost].tls.certificate", "/etc/ssl/lab.pem isn't there: put it there", site=OWN),
+    "no key": Case(
+        "site[localhost].tls.key",
+        "/etc/ssl/private/lab.key isn't there",
+        site=OWN,
+        before=f"echo x > {CERTIFICATE_FILE}",
+        after=f"rm {CERTIFICATE_FILE}",
+    ),
+    "the key of another certificate": _own(
+        f"{KEY_FILE} doesn't belong to the certificate {CERTIFICATE_FILE}", "key", its_key=_certificate("localhost")[1]
+    ),
+    "a key with a passphrase": _own(
+        "isn't a key in PEM form without a passphrase", "key", its_key=_with_passphrase(KEY)
+    ),
+    "no certificate in it": _own("isn't a certificate in PEM form", "certificate", "nonsense\n"),
+    "a certificate for other names": _own(
+        "is for lab.org, and not for localhost, tracing.test", "certificate", *_certificate("lab.org")
+    ),
+    "a certificate that ended": _own(
+        "ended 3 days ago: renew it", "certificate", *_certificate("localhost", "*.test", days=-3)
+    ),
+    "a key without a certificate": Case(
+        "site.tls.key", "'acme' brings its own key", site={"tls": {"certificate": "acme", "key": "/etc/ssl/a.key"}}
+    ),
+    "a certificate's relative path": Case(
+        "site.tls.certificate",
+        "give 'self-signed', 'acme', 'none', or the path",
+        site={"tls": {"certificate": "lab.pem"}},
+    ),
+    "an origin with a slash": Case(
+        "site.instances[0].cors.origins[0]", "write 'https://lab.org'", {"cors": {"origins": ["https://lab.org/"]}}
+    ),
+    "all origins with credentials": Case(
+        "site.instances[0].cors.origins", "name the origins", {"cors": {"origins": ["*"], "credentials": True}}
+    ),
+    "a password in the open": Case(
+        "site.instances[0].passwords",
+        "the hash of alice is neither bcrypt nor SHA-512",
+        {"passwords": {"alice": "hunter2"}},
+    ),
+    "a password among the sites' keys": Case(
+        "site.tiles", "a list is needed, not a dictionary", site={"tiles": TILES | {"passwords": {"alice": "hunter2"}}}
+    ),
+    "an end without a time zone": Case(
+        "site.maintenance.end", "has no time zone", site={"maintenance": {"end": "2026-12-01T18:00"}}
+    ),
+    "a policy that breaks out": Case(
+        "site.headers.content_security_policy",
+        "can't be a header's value",
+        site={"headers": {"content_security_policy": "default-src 'self'\"; evil on"}},
+    ),
+    "no tiles": Case(
+        "site.tiles[fafb].folder", "/data/fafb isn't there: correct the path, or mount", site={"tiles": [TILES]}
+    ),
+    "tiles that nginx can't enter": Case(
+        "site.tiles[fafb].folder",
+        "www-data can't enter /data: chmod o+x /data",
+        site={"tiles": [TILES]},
+        before="mkdir -p /data/fafb; chmod 700 /data",
+        after="rm -r /data",
+    ),
+    "no fallback": Case(
+        "site.tiles[fafb].fallback",
+        "/srv/none.jpg isn't there",
+        site={"tiles": [TILES | {"fallback": "/srv/none.jpg"}]},
+        before="mkdir -p /data/fafb",
+        after="rm -r /data",
+    ),
+    "no marker": Case(
+        "site.tiles[fafb].marker",
+        "/data/fafb/here isn't there",
+        site={"tiles": [TILES | {"marker": "/data/fafb/here"}]},
+        before="mkdir -p /data/fafb",
+        after="rm -r /data",
+    ),
+    "a mount point without a marker": Case(
+        "site.tiles[0].marker", "name a file that lies on the disk", site={"tiles": [TILES | {"mount": "/data/fafb"}]}
+    ),
+    "tiles among static files": Case(
+        "site.tiles",
+        "lies in /catmaid/static/, which belongs to catmaid",
+        site={"tiles": [TILES | {"url": "/catmaid/static/t"}]},
+    ),
     "no root": Case("_sudo", "the login user isn't root", user="plain"),
     "no sudo rights": Case("_sudo", "sudo refuses", data={"_sudo": True, "sudo_password": "guess"}, user="plain"),
     "sudo without its password": Case(
@@ -252,6 +361,17 @@ def test_no_space_left(unfit: BedHost) -> None:
         assert unfit.run(STATE) == before
     finally:
         subprocess.run([*mount, "umount", where], check=True)
+
+
+def test_a_certificate_that_soon_ends_is_a_warning(unfit: BedHost) -> None:
+    case = _own("", "", *_certificate("localhost", "tracing.test", days=10))
+    unfit.run(case.before)
+    try:
+        run = pyinfra(unfit, {"site": SITE | OWN}, "--dry")
+    finally:
+        unfit.run(case.after)
+    assert run.code == 0, run.text
+    assert "WARNING site[localhost].tls.certificate: /etc/ssl/lab.pem ends in 10 days: renew it" in run.text
 
 
 def test_several_faults_come_together(unfit: BedHost) -> None:

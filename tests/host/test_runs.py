@@ -35,8 +35,8 @@ def test_a_dry_run_on_a_bare_host_goes_through(deployed: Deployed) -> None:
     assert deployed.dry.code == 0, deployed.dry.text
     assert "Configuration: programs of catmaid" in deployed.dry.planned
     assert "Configuration: nginx" in deployed.dry.planned
-    assert "create /etc/nginx/sites-available/catmaid.conf" in deployed.dry.text
-    assert "+    server_name localhost 127.0.0.1;" in deployed.dry.text
+    assert "create /etc/nginx/sites-available/catmaid-localhost.conf" in deployed.dry.text
+    assert "+    server_name localhost tracing.test;" in deployed.dry.text
 
 
 def test_a_dry_run_changes_nothing(deployed: Deployed) -> None:
@@ -89,7 +89,7 @@ def test_a_site_that_nginx_refuses_leaves_the_running_one(deployed: Deployed) ->
     host = deployed.host
     host.run("echo 'nonsense;' > /etc/nginx/conf.d/broken.conf")
     try:
-        run = pyinfra(host, {"site": SITE | {"aliases": ["127.0.0.1", "other.example.org"]}}, "-y")
+        run = pyinfra(host, {"site": SITE | {"aliases": ["tracing.test", "other.example.org"]}}, "-y")
         assert run.code != 0
         assert "nonsense" in run.text
         with deployed.client() as client:
@@ -108,7 +108,8 @@ def test_other_sites_of_the_host_are_left_alone(deployed: Deployed) -> None:
     try:
         assert deployed.deploy().changed == []
         with deployed.client() as client:
-            assert client.get("/", headers={"Host": "other.example.org"}).text == "other"
+            other = client.get(host.http_url, headers={"Host": "other.example.org"})
+            assert other.text == "other"
     finally:
         host.run("rm /etc/nginx/sites-enabled/other && systemctl reload nginx")
 
@@ -117,8 +118,9 @@ def test_the_report_is_json(deployed: Deployed) -> None:
     assert json.dumps(deployed.first.report)
     assert deployed.first.changed == [
         "Take the host for this run",
-        "Install nginx, Supervisor and what uWSGI is compiled with",
+        "Install nginx, Supervisor and what they need",
         "uWSGI 2.0.31 in /home/catmaid/catmaid-server/django/env",
+        "Self-signed certificate of localhost",
         "Configuration: system",
         *(f"Configuration: programs of {instance.name}" for instance in deployed.site.instances),
         "Configuration: nginx",

@@ -11,7 +11,8 @@ from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import BOOKKEEPING, pyinfra
 from tests.host.conftest import SITE, boot_ready, running, serves
 
-SITE_FILE = "/etc/nginx/sites-available/catmaid.conf"
+SITE_FILE = "/etc/nginx/sites-available/catmaid-localhost.conf"
+SHARED = "/etc/nginx/conf.d/catmaid.conf"
 OURS = "programs of catmaid"
 EVERY = [OURS, "programs of catmaid-fafb", "programs of catmaid-root"]
 
@@ -38,8 +39,8 @@ STATES = {
         f"echo '# by hand' >> {SITE_FILE}; systemctl reload nginx", ["nginx"], "-# by hand"
     ),
     "another file is loaded than is there": State(
-        f"cp {SITE_FILE} /tmp/site; sed -i 's/expires 1h/expires 2h/; s/return 200 \"./&0/' {SITE_FILE};"
-        f"systemctl reload nginx; sleep 1; cp /tmp/site {SITE_FILE}",
+        f"cp {SHARED} /tmp/shared; sed -i 's/max-age=3600/max-age=7200/; s/return 200 \"./&0/' {SHARED};"
+        f"systemctl reload nginx; sleep 1; cp /tmp/shared {SHARED}",
         ["nginx"],
         "reload nginx: it runs with another configuration",
     ),
@@ -49,7 +50,9 @@ STATES = {
         "systemctl disable nginx 2>/dev/null", ["system"], "enable nginx.service: it doesn't start at boot"
     ),
     "a removed link": State(
-        "rm /etc/nginx/sites-enabled/catmaid.conf", ["nginx"], "link /etc/nginx/sites-enabled/catmaid.conf"
+        "rm /etc/nginx/sites-enabled/catmaid-localhost.conf",
+        ["nginx"],
+        "link /etc/nginx/sites-enabled/catmaid-localhost.conf",
     ),
     "Debian's default site is back": State(
         "ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default",
@@ -109,12 +112,12 @@ STATES = {
     ),
     "a package is gone": State(
         "DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove logrotate >/dev/null 2>&1",
-        ["Install nginx, Supervisor and what uWSGI is compiled with"],
+        ["Install nginx, Supervisor and what they need"],
         "logrotate",
     ),
     "everything at once": State(
         f"rm -r /etc/catmaid /etc/supervisor/conf.d/* {SITE_FILE} /etc/tmpfiles.d/catmaid.conf; supervisorctl update",
-        ["system", *EVERY, "nginx"],
+        ["Self-signed certificate of localhost", "system", *EVERY, "nginx"],
         "create /etc/catmaid/catmaid/uwsgi.ini",
         {f"{i['name']}:{i['name']}-{p.split('catmaid-')[1]}" for i in SITE["instances"] for p in PROGRAMS},
     ),

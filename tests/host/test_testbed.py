@@ -157,7 +157,7 @@ def test_a_demo_and_its_end(tmp_path: Path) -> None:
     assert up.returncode == 0, up.stdout + up.stderr
     assert "WebSocket: echoes" in up.stderr
     assert "Celery task: 20 + 22 = 42" in up.stderr
-    assert re.search(r"The demo is ready: http://127\.0\.0\.1:\d+/catmaid/\n", up.stdout)
+    assert re.search(r"The demo is ready: https://localhost:\d+/catmaid/\n", up.stdout)
     # Its container at least, or the look for traces sees nothing.
     assert any(line.startswith("container ") for line in traces.left())
     again = subprocess.run(["make", "demo"], cwd=images.ROOT, env=_environment(), capture_output=True, text=True)

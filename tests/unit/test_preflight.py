@@ -9,11 +9,15 @@ import pytest
 import schema
 from tasks import preflight
 
-SITE = schema.load({"server_name": "a.org", "instances": [{"workers": 8, "threads": 2}]})
+TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}
+SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers": 8, "threads": 2}]})
 
 
 def survey(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
+    found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
+    found |= {"closed": [], "default_servers": [], "descriptors": 65536}
+    found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}}}} | more
 
 
@@ -46,6 +50,6 @@ def test_a_run_that_broke_off() -> None:
 @pytest.mark.row_9
 def test_the_first_folder_that_blocks_is_named_once() -> None:
     asked = preflight.accesses(SITE)
-    blocked = [("/home/catmaid", "o") if user == "www-data" else None for _, _, user, _ in asked]
+    blocked = [("/home/catmaid", "o") if user == "www-data" else None for _, user, _, _ in asked]
     (line,) = preflight.judge_access(SITE, {"blocked": blocked})
     assert line.endswith("can't enter /home/catmaid: chmod o+x /home/catmaid")

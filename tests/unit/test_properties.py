@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import configparser
 import inspect
+import ipaddress
+import json
 import re
 import string
 import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from functools import cache
-from itertools import groupby
+from html.parser import HTMLParser
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import crossplane
 import pytest
 from hypothesis import Phase, given, reject, settings
 from hypothesis import strategies as st
@@ -24,8 +28,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 import schema
-from configuration import File, Item, Link
-from tasks import nginx, supervisor, system, uwsgi
+from configuration import File, Item
+from render import regex
+from tasks import nginx, notices, passwords, supervisor, system, uwsgi
+from tests import semantics
 
 UWSGI = Path(sys.executable).with_name("uwsgi")
 Place = tuple[str | int, ...]
@@ -51,13 +57,19 @@ def parts(alphabet: str, least: int, most: int) -> st.SearchStrategy[list[str]]:
     return st.lists(part, min_size=least, max_size=most)
 
 
+# 'openssl passwd -6 -salt catmaid "correct horse"'
+HASH = "$6$catmaid$A1jfmGmxYrBpImRg9MuPZYjW5K1SahXgnQDc2Vcl3Boq70OEuoLK32CUmQOJyQTZQVJSfvNW0ioD9wRKeEUFO1"
 SLASH = st.sampled_from(["", "/"])
 LABELS = st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=12).filter(
     lambda text: text.strip("-") == text
 )
+PATHS = parts(LETTERS + "._+@~-", 1, 4).map(lambda some: "/" + "/".join(some))
+ADDRESSES = st.ip_addresses(v=4).map(str)
+ZONES = st.timezones() | st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+HASHES = st.sampled_from([HASH, "$2y$05$" + "./aB9" * 10 + "abc", "$6$rounds=5000$salt$" + "./aB9" * 17 + "x"])
 # Rules that the schema writes as functions; its patterns are used as they are.
 SPELLED: dict[Any, st.SearchStrategy[Any]] = {
-    schema._path: st.builds(lambda some, last: "/" + "/".join(some) + last, parts(LETTERS + "._+@~-", 1, 4), SLASH),
+    schema._path: st.builds(str.__add__, PATHS, SLASH),
     schema._prefix: st.builds(
         lambda first, some, last: first + "/".join(some) + last * bool(some),
         SLASH,
@@ -65,9 +77,28 @@ SPELLED: dict[Any, st.SearchStrategy[Any]] = {
         SLASH,
     ),
     schema._host_name: st.lists(LABELS, min_size=1, max_size=5).map(".".join),
-    schema._uwsgi_version: st.from_regex(r"2\.0\.(3[1-9]|[4-9][0-9])|[3-9](\.[0-9]{1,3}){1,3}", fullmatch=True),
+    schema._uwsgi_version: st.from_regex(r"2\.0\.(3[1-9]|[4-9][0-9])|[3-9]\.(0|[1-9][0-9]{0,2})\.0", fullmatch=True),
     schema._environment: st.dictionaries(NAMES, TEXTS, max_size=4),
+    schema._passwords: st.dictionaries(st.text(LETTERS + "._@+-", min_size=1, max_size=64), HASHES, max_size=3),
+    schema._header: st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"$\\'), min_size=1),
+    schema._moment: st.datetimes(datetime(2000, 1, 1), datetime(9998, 12, 31), timezones=ZONES)
+    | st.sampled_from(["2026-12-01T18:00+01:00", "2026-12-01 18:00:30Z"]),
+    schema._plain_text: st.text(st.characters(exclude_categories=["Cc", "Cs"], include_characters="\n"), max_size=2000),
+    schema._directory: st.from_regex(r"https://[a-z0-9.-]{1,20}(:[0-9]{1,5})?/[A-Za-z0-9._/-]{0,20}", fullmatch=True),
 }
+SPELLED[schema._server_name] = SPELLED[schema._host_name].filter(lambda name: len(name) <= 120) | ADDRESSES
+SPELLED[schema._wsgi_file] = st.builds(str.__add__, PATHS, st.sampled_from([".py", ".wsgi"]))
+SPELLED[schema._origin] = st.just("*") | st.builds(
+    lambda scheme, wild, host, port: f"{scheme}://{wild}{host}{port}",
+    st.sampled_from(["http", "https"]),
+    st.sampled_from(["", "*."]),
+    SPELLED[schema._host_name],
+    st.sampled_from(["", ":1", ":8000", ":65535"]),
+)
+NETWORKS = st.ip_addresses().map(str).filter(lambda address: address != "255.255.255.255" and "%" not in address)
+SPELLED[schema._network] = NETWORKS | st.sampled_from(["0.0.0.0/0", "::/0", "10.0.0.0/8"])
+SPELLED[schema._fallback] = st.sampled_from(["black", "none"]) | SPELLED[schema._path]
+SPELLED[schema._certificate] = st.sampled_from(["self-signed", "acme", "none"]) | PATHS
 # A rule over several keys: the folder's owner may use it, and it hands its group on.
 MODES = st.from_regex(r"[2367]7[0-7]{2}", fullmatch=True)
 
@@ -90,6 +121,8 @@ def values_of(kind: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]
         return st.lists(values_of(arguments[0]), max_size=3)
     if kind is type(None):
         return st.none()
+    if kind is bool:
+        return st.booleans()
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return dictionaries_of(kind)
     rules = rules_in(metadata)
@@ -111,14 +144,37 @@ def dictionaries_of(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]
     """What an inventory may say for a model; keys with a default are there or not."""
     keys: dict[bool, dict[str, st.SearchStrategy[Any]]] = {True: {}, False: {}}
     for name, field in model.model_fields.items():
-        if name == "instances":
-            values: st.SearchStrategy[Any] = st.lists(
-                dictionaries_of(schema.Instance), min_size=1, max_size=4, unique_by=(name_of, prefix_of)
-            )
+        if name in LISTS:
+            kind, most, unique = LISTS[name]
+            values: st.SearchStrategy[Any] = st.lists(dictionaries_of(kind), max_size=most, unique_by=unique)
         else:
             values = MODES if name == "runtime_mode" else values_of(field.annotation, field.metadata)
         keys[field.is_required()][name] = values
-    return st.fixed_dictionaries(keys[True], optional=keys[False])
+    return st.fixed_dictionaries(keys[True], optional=keys[False]).map(TOGETHER.get(model, lambda data: data))
+
+
+def tls(data: dict[str, Any]) -> dict[str, Any]:
+    """A path, and no other certificate, has a key."""
+    path = data.get("certificate", "").startswith("/")
+    return {**data, "key": data.get("key") or "/key.pem"} if path else {**data, "key": None}
+
+
+def cors(data: dict[str, Any]) -> dict[str, Any]:
+    """'*' stands alone, and for anybody without credentials."""
+    if "*" in data["origins"] or not data["origins"]:
+        return {"origins": ["*"]}
+    return data
+
+
+def tile_set(data: dict[str, Any]) -> dict[str, Any]:
+    """Tiles below their mount point, and not at the root."""
+    if data.get("mount"):
+        data = {**data, "mount": data["folder"].rpartition("/")[0] or None}
+    return {**data, "url": data["url"] if data["url"].strip("/") else "/tiles"}
+
+
+# Rules over several keys of a model.
+TOGETHER = {schema.Tls: tls, schema.Cors: cors, schema.TileSet: tile_set}
 
 
 def name_of(instance: Mapping[str, Any]) -> str:
@@ -129,101 +185,286 @@ def prefix_of(instance: Mapping[str, Any]) -> str:
     return str(instance.get("prefix", "/catmaid")).strip("/")
 
 
+def url_of(tiles: Mapping[str, Any]) -> str:
+    return str(tiles["url"]).strip("/")
+
+
+LISTS: dict[str, tuple[type[BaseModel], int, tuple[Callable[[Mapping[str, Any]], str], ...]]] = {
+    "instances": (schema.Instance, 3, (name_of, prefix_of)),
+    "tiles": (schema.TileSet, 2, (lambda tiles: str(tiles["name"]), url_of)),
+}
+
+
 @st.composite
-def sites(draw: st.DrawFn) -> schema.Site:
-    """A valid site of one to four instances."""
-    data = draw(dictionaries_of(schema.Site))
+def deployments(draw: st.DrawFn) -> schema.Deployment:
+    """A valid deployment of one to three sites."""
+    data = draw(st.lists(dictionaries_of(schema.Site), min_size=1, max_size=3))
+    taken: set[str] = set()
+    for number, one in enumerate(data):
+        # Names are unique in all of a deployment; the first of a kind keeps the one that was made up.
+        for place in [*one.get("instances", []), *one.get("tiles", [])]:
+            kind = "tiles" if "url" in place else "catmaid"
+            if f"{kind} {place.get('name', 'catmaid')}" in taken:
+                place["name"] = f"{kind}-{number}-{len(taken)}"
+            taken.add(f"{kind} {place.get('name', 'catmaid')}")
+        if not one.get("instances") and not one.get("tiles"):
+            one["instances"] = [{"name": f"catmaid-only-{number}"}]
     try:
-        return schema.load(data)
+        return schema.load(sites=data)
     except schema.InvalidSite as error:
         # Rules over several keys, which chance meets now and then.
-        expected = r"site.instances: the prefix .* lies in|user: root must not|site.aliases: the name .* stands twice"
-        if not re.search(expected, error.lines[0]):
+        expected = r"the (prefix|url) .* (lies in|belongs to)|user: root must not|the name .* (stands )?twice"
+        expected += r"|two have the name|is there without its disk|ACME's certificates are for names"
+        if not all(re.search(expected, line) for line in error.lines):
             raise
         reject()
 
 
-def plain(site: schema.Site) -> schema.Site:
-    """A site with files of the same build, and no value in it that could mean anything to a parser."""
-    instances = [
-        {
-            "name": f"catmaid-{number}",
-            "prefix": f"/p{number}" if one.prefix else "/",
-            "user": "www-data" if one.user == "www-data" else "catmaid",
-        }
-        for number, one in enumerate(site.instances)
-    ]
-    aliases = [f"{number}.org" for number, _ in enumerate(site.aliases)]
-    return schema.load({"server_name": "a.org", "aliases": aliases, "instances": instances})
+def _plain_cors(one: schema.Cors | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    origins = ["*" if origin == "*" else f"https://{number}.org" for number, origin in enumerate(one.origins)]
+    return {"origins": origins, "credentials": one.credentials}
+
+
+def _plain_passwords(users: Mapping[str, str]) -> dict[str, str]:
+    return {f"u{number}": HASH for number, _ in enumerate(users)}
+
+
+def plain(deployment: schema.Deployment) -> schema.Deployment:
+    """A deployment with files of the same build, and no value in it that could mean anything to a parser."""
+    sites = []
+    # nginx reads the sites in the order of their files.
+    order = sorted(nginx.site_path(site) for site in deployment.sites)
+    for number, site in enumerate(deployment.sites):
+        rank = 100 + order.index(nginx.site_path(site))
+        own = site.tls.certificate.startswith("/")
+        # An address among the names has a meaning of its own.
+        names = [
+            f"{rank}.{n}.0.1" if schema.is_address(name) else f"{rank}.{n}.org" for n, name in enumerate(site.names)
+        ]
+        instances = [
+            {
+                "name": f"catmaid-{number}-{n}",
+                "prefix": f"/p{n}" if one.prefix else "/",
+                "user": "www-data" if one.user == "www-data" else "catmaid",
+                "cors": _plain_cors(one.cors),
+                "passwords": _plain_passwords(one.passwords),
+            }
+            for n, one in enumerate(site.instances)
+        ]
+        tiles = [
+            {
+                "name": f"t{number}-{n}",
+                "url": f"/t{n}",
+                "folder": "/f",
+                "fallback": one.fallback if one.fallback in ("black", "none") else "/f/i.png",
+                "cors": _plain_cors(one.cors),
+                "passwords": _plain_passwords(one.passwords),
+            }
+            for n, one in enumerate(site.tiles)
+        ]
+        sites.append(
+            {
+                "server_name": names[0],
+                "aliases": names[1:],
+                "tls": {
+                    "certificate": "/c" if own else site.tls.certificate,
+                    "key": "/k" if own else None,
+                    "hsts_seconds": min(1, site.tls.hsts_seconds),
+                },
+                "passwords": _plain_passwords(site.passwords),
+                "maintenance": {
+                    "allow": [
+                        one if one == "0.0.0.0/0" else f"10.0.0.{n}"
+                        for n, one in enumerate(dict.fromkeys(site.maintenance.allow))
+                    ]
+                },
+                "instances": instances,
+                "tiles": tiles,
+            }
+        )
+    return schema.load(sites=sites)
 
 
 # ---- nginx, read by crossplane ----
 
 
 @cache
-def nginx_reads(items: tuple[Item, ...]) -> list[dict[str, Any]]:
-    """The directives of the whole configuration, with the included files in their places."""
-    with tempfile.TemporaryDirectory() as folder:
-        etc = f"{folder}/etc/nginx/"
-        for item in items:
-            path = Path(f"{folder}{item.path}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(item, File):
-                path.write_text(re.sub(r"^( *include )/etc/nginx/", rf"\g<1>{etc}", item.text, flags=re.MULTILINE))
-            elif isinstance(item, Link):
-                path.symlink_to(f"{folder}{item.target}")
-        Path(etc, "mime.types").touch()
-        # A map's lines are no directives, which the strict mode doesn't know; ours has no value of a site.
-        parsed = crossplane.parse(f"{etc}nginx.conf", strict=True, combine=True, ignore=["map"])
-    assert parsed["status"] == "ok", parsed["errors"]
-    directives: list[dict[str, Any]] = parsed["config"][0]["parsed"]
-    return directives
+def nginx_reads(items: tuple[Item, ...]) -> semantics.Block:
+    return semantics.read(items)
 
 
-def nginx_items(site: schema.Site) -> tuple[Item, ...]:
-    return nginx.wanted(site, ipv6=True)[0].items
+def nginx_items(deployment: schema.Deployment) -> tuple[Item, ...]:
+    return tuple(nginx.rendered(deployment, nginx.Server())[0])
 
 
-def build(block: list[dict[str, Any]]) -> list[Any]:
+def variables(word: str) -> list[str]:
+    """nginx's variables in a word, without what passwords put into their names."""
+    return [re.sub(r"(known|try|cookie)_(site|instance|tiles)_\w+", r"\1", name) for name in re.findall(r"\$\w*", word)]
+
+
+def build(block: semantics.Block, lines: bool = False) -> list[Any]:
     """What a value must not change: directives, how many arguments they have, and nginx's variables in them."""
     return [
-        (one["directive"], len(one["args"]), re.findall(r"\$\S*", " ".join(one["args"])), build(one.get("block", [])))
+        (
+            # A line of a map or geo block begins with a value.
+            "" if lines else one["directive"],
+            len(one["args"]),
+            [variables(word) for word in one["args"]],
+            build(one.get("block", []), one["directive"] in semantics.TABLES),
+        )
         for one in block
     ]
 
 
-def arguments(block: list[dict[str, Any]], directive: str) -> list[list[str]]:
-    return [one["args"] for one in block if one["directive"] == directive]
+def table(http: semantics.Block, kind: str, variable: str) -> list[list[str]]:
+    """The lines of a map or geo block, without its default."""
+    (block,) = (one["block"] for one in http if one["directive"] == kind and one["args"][-1] == variable)
+    lines = [[one["directive"], *one["args"]] for one in block]
+    return [line for line in lines if line[0] not in ("default", "volatile")]
 
 
-def blocks(block: list[dict[str, Any]], directive: str) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    return {tuple(one["args"]): one["block"] for one in block if one["directive"] == directive}
+def check_headers(site: schema.Site, block: semantics.Block) -> None:
+    found = {args[0]: args[1] for args in semantics.arguments(block, "add_header")}
+    assert found["Content-Security-Policy"] == site.headers.content_security_policy
+    assert found["Referrer-Policy"] == site.headers.referrer_policy
+    assert found["X-Frame-Options"] == site.headers.frame_options
+    hsts = f"max-age={site.tls.hsts_seconds}" + "; includeSubDomains" * site.tls.hsts_subdomains
+    assert found.get("Strict-Transport-Security") == (hsts if site.certificate and site.tls.hsts_seconds else None)
 
 
-def check_nginx(site: schema.Site) -> None:
-    directives = nginx_reads(nginx_items(site))
-    (http,) = blocks(directives, "http").values()
-    server = next(one["block"] for one in http if one["directive"] == "server")
-    assert arguments(server, "server_name") == [[site.server_name, *site.aliases]]
-    locations, upstreams = blocks(server, "location"), blocks(http, "upstream")
-    for i in site.instances:
-        if i.prefix:
-            assert arguments(locations.pop(("=", i.prefix)), "return") == [["301", f"{i.prefix}/$is_args$args"]]
-        static = locations.pop(("^~", f"{i.prefix}/static/"))
-        assert arguments(static, "alias") == [[f"{i.static_folder}/"]]
-        assert arguments(locations.pop(("^~", f"{i.prefix}/files/")), "alias") == [[f"{i.files_folder}/"]]
-        (proxied,) = arguments(locations.pop(("^~", f"{i.prefix}/channels/")), "proxy_pass")
-        assert proxied == [f"http://{i.name}-daphne/channels/"]
-        dynamic = locations.pop((f"{i.prefix}/",))
-        assert arguments(dynamic, "uwsgi_pass") == [[f"{i.name}-uwsgi"]]
-        assert arguments(dynamic, "client_max_body_size") == [[i.body_limit]]
-        assert arguments(dynamic, "uwsgi_read_timeout") == [[f"{i.read_timeout}s"]]
-        for name, socket in (("uwsgi", i.uwsgi_socket), ("daphne", i.daphne_socket)):
-            (address,) = arguments(upstreams.pop((f"{i.name}-{name}",)), "server")
-            assert address[0] == f"unix:{socket}"
-    assert (locations, upstreams) == ({}, {})
+def check_nginx(deployment: schema.Deployment) -> None:
+    items = nginx_items(deployment)
+    directives = nginx_reads(items)
+    assert semantics.faults(directives, deployment) == []
+    arguments = semantics.arguments
+    (http,) = (one["block"] for one in directives if one["directive"] == "http")
+    upstreams = {one["args"][0]: one["block"] for one in http if one["directive"] == "upstream"}
+    for number, site in enumerate(deployment.sites, 1):
+        server = semantics.serving(directives, site)["block"]
+        assert arguments(server, "server_name") == [site.names]
+        check_headers(site, server)
+        if site.certificate:
+            assert arguments(server, "ssl_certificate") == [[site.certificate]]
+            assert arguments(server, "ssl_certificate_key") == [[site.certificate_key]]
+        insiders = [line[0] for line in table(http, "geo", f"$catmaid_insider_{number}")]
+        assert insiders == list(dict.fromkeys(site.maintenance.allow))
+        locations = {tuple(one["args"]): one["block"] for one in server if one["directive"] == "location"}
+        notices_there = locations.pop(("^~", "/_catmaid/"))
+        assert arguments(notices_there, "alias") == [[f"/etc/catmaid/web/{site.server_name}/"]]
+        del locations[("@beyond",)]
+        for tiles in site.tiles:
+            (inner,) = (o for o in locations.pop(("^~", f"{tiles.url}/")) if o["directive"] == "location")
+            assert inner["args"][1].startswith(f"^{regex(tiles.url)}/(?<catmaid_tile>")
+            assert arguments(inner["block"], "root") == [[tiles.folder]]
+            assert [o["args"] for o in inner["block"] if o["directive"] == "if"] == [["!-e", tiles.proof]]
+            if tiles.fallback_file:
+                missing = locations.pop((f"@{tiles.name}-missing",))
+                (folder,), (image, _) = arguments(missing, "root")[0], arguments(missing, "try_files")[0]
+                assert folder.rstrip("/") + image == tiles.fallback_file
+        for i in site.instances:
+            if i.prefix:
+                assert arguments(locations.pop(("=", i.prefix)), "return") == [["301", f"{i.prefix}/$is_args$args"]]
+            static = locations.pop(("^~", f"{i.prefix}/static/"))
+            assert arguments(static, "alias") == [[f"{i.static_folder}/"]]
+            assert arguments(locations.pop(("^~", f"{i.prefix}/files/")), "alias") == [[f"{i.files_folder}/"]]
+            (proxied,) = arguments(locations.pop(("^~", f"{i.prefix}/channels/")), "proxy_pass")
+            assert proxied == [f"http://{i.name}-daphne/channels/"]
+            dynamic = locations.pop((f"{i.prefix}/",))
+            assert arguments(dynamic, "uwsgi_pass") == [[f"{i.name}-uwsgi"]]
+            assert arguments(dynamic, "client_max_body_size") == [[i.body_limit]]
+            assert arguments(dynamic, "uwsgi_read_timeout") == [[f"{i.read_timeout}s"]]
+            for name, socket in (("uwsgi", i.uwsgi_socket), ("daphne", i.daphne_socket)):
+                (address,) = arguments(upstreams.pop(f"{i.name}-{name}"), "server")
+                assert address[0] == f"unix:{socket}"
+        assert locations == {}
+    assert upstreams == {}
+    check_cors(deployment, http)
+    check_passwords(deployment, items)
     # Last, since it is the least to read when it fails. The names of the locations are compared above.
-    assert build(directives) == build(nginx_reads(nginx_items(plain(site))))
+    assert build(directives) == build(nginx_reads(nginx_items(plain(deployment))))
+
+
+def check_cors(deployment: schema.Deployment, http: semantics.Block) -> None:
+    """Each place has its policy, which takes its own origins and no others."""
+    places = {key.removeprefix("~"): policy for key, policy in table(http, "map", "$catmaid_cors")}
+    origins = {key.removeprefix("~"): value for key, value in table(http, "map", "$catmaid_cors_origin")}
+    assert len(places) == len(deployment.places)
+
+    def allowed(policy: str, origin: str) -> str:
+        return next((value for key, value in origins.items() if re.search(key, f"{policy} {origin}")), "")
+
+    for site in deployment.sites:
+        for one in site.places:
+            policy = next(p for key, p in places.items() if re.search(key, f"{site.server_name} {one.location}1/list"))
+            assert (policy != "") == (one.cors is not None)
+            for origin in one.cors.origins if one.cors else ():
+                asking = origin.replace("*.", "a.b.")
+                assert allowed(policy, asking) == ("*" if origin == "*" else "$http_origin")
+                assert origin == "*" or not allowed(policy, asking + "x.evil.test")
+                assert origin == "*" or not allowed(policy, "https://evil.test/" + asking)
+
+
+def check_passwords(deployment: schema.Deployment, items: Sequence[Item]) -> None:
+    texts = {item.path: item for item in items if isinstance(item, File)}
+    for site in deployment.sites:
+        for one in site.places:
+            users = one.passwords or site.passwords
+            guard = passwords.guard(site, one)
+            assert (guard is not None) == bool(users)
+            if guard:
+                file = texts[guard.file]
+                assert file.secret
+                assert (file.mode, file.group) == ("640", "www-data")
+                assert [line for line in file.text.split("\n") if line and not line.startswith("# ")] == [
+                    f"{user}:{hashed}" for user, hashed in users.items()
+                ]
+    secrets = {hashed for one in (*deployment.sites, *deployment.places) for hashed in one.passwords.values()}
+    assert not any(secret in file.text for file in texts.values() if not file.secret for secret in secrets)
+
+
+# ---- Notices, read as a browser and a program read them ----
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text of its paragraphs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.paragraphs: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag == "p":
+            self.paragraphs.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.paragraphs:
+            self.paragraphs[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "main":
+            self.paragraphs.append("")
+
+
+ELEMENTS = ["html", "head", "meta", "meta", "meta", "meta", "title", "style", "body", "main", "h1"]
+
+
+def check_notices(site: schema.Site) -> None:
+    files = {item.path.rpartition("/")[2]: item.text for item in notices.notices(site) if isinstance(item, File)}
+    text, end = site.maintenance.text, site.maintenance.end
+    told = json.loads(files["planned.json"])
+    assert (told["detail"], told["expected_end"]) == (text, end.isoformat() if end else None)
+    assert set(json.loads(files["outage.json"])) == set(told) == {"error", "detail", "expected_end"}
+    page, parts = Page(files["planned.html"]), text.split("\n\n")
+    assert page.tags == [*ELEMENTS, *["p"] * len(parts), *["p", "time"] * bool(end), "p", "a"]
+    assert [paragraph.rstrip("\n") for paragraph in page.paragraphs[: len(parts)]] == [p.rstrip("\n") for p in parts]
+    retry = notices.retry_after(site.maintenance)
+    assert retry == "600" if end is None else parsedate_to_datetime(retry) == end.replace(microsecond=0)
 
 
 # ---- Supervisor, read as it reads its files itself ----
@@ -244,10 +485,9 @@ def supervisor_reads(instance: schema.Instance) -> configparser.RawConfigParser:
     return ini_reads(text)
 
 
-def check_supervisor(site: schema.Site) -> None:
-    twin = supervisor_reads(plain(site).instances[0])
+def check_supervisor(site: schema.Deployment) -> None:
     for i in site.instances:
-        parsed = supervisor_reads(i)
+        parsed, twin = supervisor_reads(i), supervisor_reads(schema.Instance.model_validate({}))
         names = {short: f"{i.name}-{short}" for short in ("uwsgi", "daphne", "celery", "celery-beat")}
         assert parsed.sections() == [*(f"program:{name}" for name in names.values()), f"group:{i.name}"]
         assert parsed[f"group:{i.name}"]["programs"].split(",") == list(names.values())
@@ -292,7 +532,9 @@ def uwsgi_reads(texts: tuple[str, ...]) -> list[list[tuple[str, str]]]:
     return read
 
 
-def check_uwsgi(site: schema.Site) -> None:
+def check_uwsgi(site: schema.Deployment) -> None:
+    if not site.instances:
+        return
     reads = uwsgi_reads(tuple(uwsgi.ini(instance).text for instance in site.instances))
     for i, twin, read in zip(site.instances, plain(site).instances, reads, strict=True):
         expected = {
@@ -334,7 +576,7 @@ def sh_reads(scripts: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
     return [(words, dict(one.split("=", 1) for one in env)) for words, env in zip(lists[::2], lists[1::2], strict=True)]
 
 
-def check_scripts(site: schema.Site) -> None:
+def check_scripts(site: schema.Deployment) -> None:
     for i in site.instances:
         etc, run = f"/etc/catmaid/{i.name}", f"/run/{i.name}"
         celery, options = f"{i.virtualenv}/bin/celery", i.celery
@@ -372,7 +614,7 @@ def check_scripts(site: schema.Site) -> None:
 # ---- systemd-tmpfiles and logrotate, which split at spaces ----
 
 
-def check_system(site: schema.Site) -> None:
+def check_system(site: schema.Deployment) -> None:
     texts = {item.path: item.text for item in system.wanted(site).items if isinstance(item, File)}
     lines = [line.split() for line in texts["/etc/tmpfiles.d/catmaid.conf"].splitlines() if not line.startswith("#")]
     expected = []
@@ -381,29 +623,36 @@ def check_system(site: schema.Site) -> None:
         private = "2700" if int(i.runtime_mode, 8) & 0o2000 else "0700"
         expected.append(["d", f"/run/{i.name}/private", private, i.user, i.runtime_group, "-"])
     assert lines == expected
+    if not site.instances:
+        assert "/etc/logrotate.d/catmaid" not in texts
+        return
     logs = texts["/etc/logrotate.d/catmaid"].splitlines()[1].split()
     assert logs == [*(f"/var/log/{i.name}/*.log" for i in site.instances), "{"]
 
 
-def check_all(site: schema.Site) -> None:
+def check_all(site: schema.Deployment) -> None:
     check_nginx(site)
     check_supervisor(site)
     check_uwsgi(site)
     check_scripts(site)
     check_system(site)
+    for one in site.sites:
+        check_notices(one)
 
 
-@given(site=sites())
+@given(site=deployments())
 @examples(20)
-def test_nginx_and_supervisor_have_every_value_of_any_valid_site(site: schema.Site) -> None:
+def test_nginx_and_supervisor_have_every_value_of_any_valid_site(site: schema.Deployment) -> None:
     check_nginx(site)
     check_supervisor(site)
     check_system(site)
+    for one in site.sites:
+        check_notices(one)
 
 
-@given(site=sites())
+@given(site=deployments())
 @examples(10)
-def test_uwsgi_and_sh_have_every_value_of_any_valid_site(site: schema.Site) -> None:
+def test_uwsgi_and_sh_have_every_value_of_any_valid_site(site: schema.Deployment) -> None:
     check_uwsgi(site)
     check_scripts(site)
 
@@ -423,6 +672,19 @@ def test_any_text_arrives_in_the_environment(environment: dict[str, str]) -> Non
 FULL: dict[str, Any] = {
     "server_name": "catmaid.example.org",
     "aliases": ["tracing.example.org"],
+    "tls": {
+        "certificate": "/etc/ssl/lab/chain.pem",
+        "key": "/etc/ssl/lab/key.pem",
+        "email": "admin@example.org",
+        "acme_server": "https://acme.example.org/directory",
+    },
+    "headers": {
+        "content_security_policy": "frame-ancestors 'self'",
+        "referrer_policy": "no-referrer",
+        "frame_options": "DENY",
+    },
+    "passwords": {"GREETING": HASH},
+    "maintenance": {"text": "Back soon.", "end": "2026-12-01T18:00+01:00", "allow": ["192.0.2.0/24"]},
     "instances": [
         {
             "name": "catmaid-fafb",
@@ -438,9 +700,24 @@ FULL: dict[str, Any] = {
             "body_limit": "200m",
             "uwsgi_version": "2.0.31",
             "environment": {"GREETING": "hello"},
+            "cors": {"origins": ["https://lab.example.org"]},
+            "passwords": {"GREETING": HASH},
             "database": {"host": "database.example.org", "port": 5432},
             "broker": {"host": "broker.example.org", "port": 5672},
             "celery": {"log_level": "info", "queues": ["tracing"]},
+        }
+    ],
+    "tiles": [
+        {
+            "name": "fafb",
+            "url": "/tiles/fafb",
+            "folder": "/mnt/disk/tiles",
+            "suffix": "jpg",
+            "fallback": "/srv/grey.jpg",
+            "mount": "/mnt/disk",
+            "marker": "/mnt/disk/tiles/.there",
+            "cors": {"origins": ["https://*.example.org"]},
+            "passwords": {"GREETING": HASH},
         }
     ],
 }
@@ -466,7 +743,9 @@ def places(kind: Any = schema.Site, at: Place = ()) -> Iterator[Place]:
     elif isinstance(kind, type) and issubclass(kind, BaseModel):
         for name, field in kind.model_fields.items():
             yield from places(field.annotation, (*at, name))
-    elif kind not in (int, type(None)):
+    elif kind is datetime:
+        yield at
+    elif kind not in (int, bool, type(None)):
         raise TypeError(f"{at}: say here where {kind} has text")
 
 
@@ -487,39 +766,65 @@ def changed(data: Any, place: Place, value: Any) -> Any:
 
 
 def spelled(place: Place) -> str:
-    """The key as a line has to name it. A variable's name is told in the line itself."""
-    keys = place[:-1] if "environment" in place else place
+    """The key as a line has to name it. The name of a variable or user is told in the line itself."""
+    keys = place[:-1] if "environment" in place or "passwords" in place else place
     return "site" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 
 
 def refused(place: Place, value: str) -> bool:
     """Whether a value is refused, and then by one line that shows as it is and names the key."""
     try:
-        site = schema.load(changed(FULL, place, value))
+        deployment = schema.load(changed(FULL, place, value))
     except schema.InvalidSite as error:
         (line,) = error.lines
-        assert line.startswith(f"{spelled(place)}: ")
-        assert "environment" not in place or str(place[-1]) in line
+        # A wrong certificate's key is one too many, and a folder of tiles may lie beside its mount point.
+        keys = {spelled(place), *(["site.tls.key"] if place == ("tls", "certificate") else [])}
+        keys |= {"site.tiles[0].mount"} if place[-1] == "folder" else set()
+        assert line.split(": ")[0] in keys
+        assert not {"environment", "passwords"} & set(place) or str(place[-1]) in line
+        assert "passwords" not in place or value not in line
         assert line.isprintable()
         return True
-    # Slashes at the ends mean nothing in a path or prefix, which have one form for all spellings.
-    arrived = value_at(site.model_dump(), place)
-    assert arrived == value or ((value.startswith("/") or place[-1] == "prefix") and arrived == f"/{value.strip('/')}")
+    arrived = value_at(deployment.sites[0].model_dump(), place)
+    if place[-1] == "end":
+        assert arrived == datetime.fromisoformat(value)
+    elif place[-2:] == ("allow", 0):
+        assert arrived == str(ipaddress.ip_network(value))
+    else:
+        # Slashes at the ends mean nothing in a path or prefix, which have one form for all spellings.
+        is_path = value.startswith("/") or place[-1] in ("prefix", "url")
+        assert arrived == value or (is_path and arrived == f"/{value.strip('/')}")
     return False
 
 
-def sites_with(place: Place, texts: list[str]) -> list[dict[str, Any]]:
-    """Sites with each of the texts in its place; what can be together in one is, which is quicker."""
+def deployments_with(place: Place, texts: list[str]) -> Iterator[schema.Deployment]:
+    """Deployments with each of the texts in its place; what can be together in one is, which is quicker."""
     if "environment" in place:
-        return [changed(FULL, place[:-1], {f"GREETING_{number}": text for number, text in enumerate(texts)})]
-    sites: list[dict[str, Any]] = [changed(FULL, place, text) for text in texts]
-    if place[0] != "instances" or not sites:
-        return sites
-    instances = [site["instances"][0] for site in sites]
-    for number, instance in enumerate(instances):
-        for key, own in (("name", f"catmaid-{number}"), ("prefix", f"/p{number}")):
-            instance[key] = instance[key] if place[-1] == key else own
-    return [FULL | {"instances": instances}]
+        texts_by_name = {f"GREETING_{number}": text for number, text in enumerate(texts)}
+        yield schema.load(changed(FULL, place[:-1], texts_by_name))
+        return
+    if place[0] == "headers":
+        # Long, allowed nearly always, and in each location: what is in the middle, at the start and the end in one.
+        third = -(-len(texts) // 3)
+        joined = zip_longest(texts[third : 2 * third], texts[:third], texts[2 * third :], fillvalue="")
+        texts = ["".join(three) for three in joined] if place[-1] != "frame_options" else texts
+    sites = [changed(FULL, place, text) for text in texts]
+    if place == ("maintenance", "text"):
+        # Of which only the notices have anything.
+        for site in sites:
+            check_notices(schema.load(site).sites[0])
+        sites = sites[:1]
+    for start in range(0, len(sites), 50):
+        batch = sites[start : start + 50]
+        for number, site in enumerate(batch):
+            if place != ("server_name",):
+                site["server_name"] = f"{number}.example.org"
+            if place != ("aliases", 0):
+                site["aliases"] = [f"alias-{number}.example.org"]
+            for kind, name in (("instances", f"catmaid-{number}"), ("tiles", f"fafb-{number}")):
+                if place != (kind, 0, "name"):
+                    site[kind] = [{**site[kind][0], "name": name}]
+        yield schema.load(sites=batch)
 
 
 PLACES = list(places())
@@ -536,8 +841,10 @@ def test_nothing_breaks_out_of_its_place(place: Place) -> None:
     value = value_at(FULL, place)
     cuts = (len(value) // 2, 0, len(value))
     texts = [value[:cut] + breaking + value[cut:] for cut in cuts for breaking in BREAKING]
-    for data in sites_with(place, [text for text in texts if not refused(place, text)]):
-        check_all(schema.load(data))
+    # In a dictionary, each once.
+    allowed = list(dict.fromkeys(text for text in texts if not refused(place, text)))
+    for deployment in deployments_with(place, allowed):
+        check_all(deployment)
 
 
 @given(place=st.sampled_from(PLACES), where=st.floats(0, 1), text=st.one_of(st.sampled_from(BREAKING), st.text()))
@@ -591,3 +898,77 @@ def test_variables_of_the_shell_are_refused(name: str) -> None:
 def test_what_a_program_could_not_count_or_keep_is_refused(instance: dict[str, Any], key: str) -> None:
     (line,) = lines(instance)
     assert line.startswith(f"site.instances[0].{key}: ")
+
+
+@pytest.mark.parametrize("version", ["2.0.031", "2.0.31.0", "02.0.31", "2.0", "2.1"])
+def test_a_version_that_would_be_installed_anew_each_time_is_refused(version: str) -> None:
+    (line,) = lines({"uwsgi_version": version})
+    assert line.startswith(f"site.instances[0].uwsgi_version: {version!r} ")
+
+
+@pytest.mark.parametrize("value", [["hunter2"], {"a": "hunter2"}, ("hunter2",), "hunter2"])
+def test_what_may_be_secret_is_not_repeated(value: Any) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"passwords": {"alice": value}},
+        {"passwords": {f"alice:{value}": HASH}},
+        {"passwords": {5: value}},
+    ]
+    wrong += [{"environment": {"A": value}}] if not isinstance(value, str) else []
+    wrong += [{"environment": value}, {"passwords": value}] if not isinstance(value, dict) else []
+    for instance in wrong:
+        (line,) = lines(instance)
+        assert "hunter2" not in line
+
+
+def test_what_uwsgi_does_not_load_is_refused() -> None:
+    for path in ("/srv/wsgi", "/srv/wsgi.pyc", "/srv/wsgi.py/", "/srv/.wsgi/x"):
+        if not path.endswith("/"):
+            assert lines({"wsgi_file": path})[0].startswith("site.instances[0].wsgi_file: ")
+
+
+def site_lines(**site: Any) -> list[str]:
+    with pytest.raises(schema.InvalidSite) as caught:
+        schema.load({"server_name": "a.org", "instances": [{}]} | site)
+    return caught.value.lines
+
+
+@pytest.mark.parametrize(
+    ("site", "key"),
+    [
+        ({"maintenance": {"allow": ["fe80::1%x;} return 200;"]}}, "maintenance.allow[0]"),
+        ({"maintenance": {"allow": ["255.255.255.255"]}}, "maintenance.allow[0]"),
+        ({"maintenance": {"end": "0001-01-01T00:00+01:00"}}, "maintenance.end"),
+        ({"maintenance": {"end": "9999-12-31T23:59-01:00"}}, "maintenance.end"),
+        ({"tls": {"email": "--staging@a.org"}}, "tls.email"),
+        ({"tls": {"email": "\0@a.org"}}, "tls.email"),
+        ({"server_name": ".".join(["a" * 60] * 3)}, "server_name"),
+        ({"server_name": "self-signed"}, "server_name"),
+    ],
+)
+def test_what_would_break_a_run_is_refused(site: dict[str, Any], key: str) -> None:
+    (line,) = site_lines(**site)
+    assert line.startswith(f"site.{key}: ")
+
+
+def test_sites_with_names_alike_have_users_of_their_own() -> None:
+    names = ["a-b.org", "a.b.org", "a--b.org"]
+    own = {name: {f"user-{number}": HASH} for number, name in enumerate(names)}
+    data = [{"server_name": name, "passwords": own[name]} for name in names]
+    deployment = schema.load(
+        sites=[{**one, "instances": [{"name": f"catmaid-{number}"}]} for number, one in enumerate(data)]
+    )
+    assert len(passwords.guards(deployment)) == 3
+    check_passwords(deployment, nginx_items(deployment))
+
+
+def test_no_file_of_one_site_is_a_folder_of_another() -> None:
+    site = {"server_name": "black-512.jpg", "tiles": [{"name": "a", "url": "/a", "folder": "/a"}]}
+    paths = [item.path for item in nginx.wanted(schema.load(site), nginx.Server())[0].items]
+    assert len(paths) == len(set(paths))
+
+
+def test_the_longest_names_fit_into_files() -> None:
+    site = {"server_name": ".".join(["a-" * 19 + "a"] * 3), "instances": [{}], "passwords": {"alice": HASH}}
+    items = nginx.wanted(schema.load(site), nginx.Server())[0].items
+    # With what a file has in its name while it is made ready.
+    assert all(len(item.path.rpartition("/")[2]) < 240 for item in items)

@@ -96,7 +96,7 @@ def test_prefixes_without_one_meaning_are_refused(given: str, part: str) -> None
         (site(workers=True), "site.instances[0].workers: a whole number is needed, not True or False"),
         (site(workers=0), "site.instances[0].workers: 0 is not allowed: input should be greater than or equal to 1"),
         (site(prefix=5), "site.instances[0].prefix: text is needed, not 5"),
-        (site(environment=["A=1"]), "site.instances[0].environment: a dictionary is needed, not ['A=1']"),
+        (site(environment=["A=1"]), "site.instances[0].environment: a dictionary is needed, not a list"),
         ({"server_name": "a.org", "instances": "catmaid"}, "site.instances: a list is needed, not 'catmaid'"),
         (site(user="root"), "site.instances[0].user: root must not serve web pages: give another user"),
         (

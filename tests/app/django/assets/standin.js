@@ -58,3 +58,12 @@ run("beat", async () => {
   }
   throw new Error("nothing came in 12 s");
 });
+
+// Rows and columns as CATMAID asks for them: SECTION/ROW_COLUMN_ZOOM.
+const tiles = document.getElementById("tiles");
+for (let n = 0; tiles && n < 12; n++) {
+  const image = document.createElement("img");
+  image.alt = "";
+  image.src = `${tiles.dataset.url}0/${Math.floor(n / 4)}_${n % 4}_0.jpg`;
+  tiles.append(image);
+}

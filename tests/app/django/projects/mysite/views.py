@@ -55,7 +55,13 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "index.html",
-        {"seen": _seen(request), "base": base, "channels": base + "channels/echo/", "media_url": settings.MEDIA_URL},
+        {
+            "seen": _seen(request),
+            "base": base,
+            "channels": base + "channels/echo/",
+            "media_url": settings.MEDIA_URL,
+            "tiles": os.environ.get("STANDIN_TILES"),
+        },
     )
 
 

@@ -1,0 +1,71 @@
+"""What nginx serves by itself: the notices for users while an application is away, and black tiles (rows 13 and 18)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from configuration import File, Folder
+from render import KEPT, can_keep, render
+from schema import Maintenance, Site, TileSet
+
+WEB = "/etc/catmaid/web"
+# When to try again, in seconds, where no end is known.
+RETRY_SECONDS = 600
+_FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
+
+
+def retry_after(maintenance: Maintenance) -> str:
+    """The value of Retry-After: the expected end, or some seconds."""
+    if maintenance.end is None:
+        return str(RETRY_SECONDS)
+    return format_datetime(maintenance.end.astimezone(UTC), usegmt=True)
+
+
+def _end_text(end: datetime | None) -> str:
+    return f"{end:%A}, {end.day} {end:%B %Y, %H:%M} {end.tzname()}" if end else ""
+
+
+def notices(site: Site) -> Iterator[File | Folder]:
+    """A page and a JSON answer for each: closed on purpose, and away."""
+    words = {
+        "planned": ("CATMAID is closed for maintenance", site.maintenance.text, site.maintenance.end),
+        "outage": ("CATMAID can't be reached", "It doesn't answer right now. It is often back within minutes.", None),
+    }
+    folder = f"{WEB}/{site.server_name}"
+    yield Folder(folder)
+    for name, (title, text, end) in words.items():
+        for form in ("html", "json"):
+            values = {"title": title, "text": text, "end": end, "end_text": _end_text(end)}
+            yield File(f"{folder}/{name}.{form}", render(f"etc/catmaid/web/site/notice.{form}", **values))
+
+
+@cache
+def _black(size: int, suffix: str) -> bytes:
+    kept = KEPT / f"black-{size}.{suffix}"
+    with suppress(OSError):
+        return kept.read_bytes()
+    # Only here: Pillow takes longer to load than all tasks together.
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.new("L" if suffix != "webp" else "RGB", (size, size)).save(data, _FORMATS[suffix], optimize=True)
+    if can_keep():
+        with NamedTemporaryFile(dir=KEPT, delete=False) as new:
+            new.write(data.getvalue())
+        Path(new.name).replace(kept)
+    return data.getvalue()
+
+
+def black_tiles(tile_sets: tuple[TileSet, ...]) -> Iterator[File]:
+    """A black image of the size and kind of each set's tiles that wants one."""
+    wanted = {tiles.fallback_file: tiles for tiles in tile_sets if tiles.fallback == "black"}
+    for path, tiles in wanted.items():
+        assert path is not None
+        yield File.binary(path, _black(tiles.tile_size, tiles.suffix))

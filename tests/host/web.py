@@ -1,0 +1,139 @@
+"""Three sites behind one nginx with all that a site may have, for the tests of the web face."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import httpx
+
+from testbed import hosts
+from testbed.run import VIRTUALENV
+
+PASSWORD = "correct horse"
+# 'openssl passwd -6 -salt catmaid "correct horse"'
+HASH = "$6$catmaid$A1jfmGmxYrBpImRg9MuPZYjW5K1SahXgnQDc2Vcl3Boq70OEuoLK32CUmQOJyQTZQVJSfvNW0ioD9wRKeEUFO1"
+END = "2026-12-01T18:00+01:00"
+ALLOWED = "127.0.0.7"
+# Pages of these may use the API of the instance catmaid.
+FRIENDS = ["https://other.test", "https://*.lab.test"]
+
+SITES: list[dict[str, Any]] = [
+    {
+        "server_name": "tracing.test",
+        "aliases": ["localhost"],
+        "maintenance": {"text": 'The database moves to a "faster" <machine>.', "end": END, "allow": [ALLOWED]},
+        "instances": [
+            {
+                "name": "catmaid",
+                "prefix": "/catmaid",
+                "workers": 2,
+                "celery": {"concurrency": 1},
+                "cors": {"origins": FRIENDS, "credentials": True},
+            },
+            {
+                "name": "catmaid-fafb",
+                "prefix": "/tracing/fafb/v14/",
+                "checkout": "/home/catmaid/fafb",
+                "virtualenv": VIRTUALENV,
+                "user": "catmaid",
+                "workers": 1,
+                "threads": 4,
+                "celery": {"concurrency": 1},
+                "body_limit": "1m",
+                "read_timeout": 4,
+            },
+        ],
+        "tiles": [
+            {"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb", "cache_seconds": 86400},
+            {
+                "name": "sections",
+                "url": "/tiles/fafb/sections",
+                "folder": "/data/sections",
+                "suffix": "png",
+                "fallback": "none",
+                "passwords": {"alice": HASH},
+                "cors": {"origins": FRIENDS, "credentials": True},
+            },
+            {
+                "name": "disk",
+                "url": "/tiles/disk",
+                "folder": "/mnt/disk/tiles",
+                "mount": "/mnt/disk",
+                "fallback": "/srv/grey.jpg",
+                "cors": None,
+            },
+        ],
+    },
+    {
+        "server_name": "other.test",
+        "headers": {"frame_options": "DENY", "referrer_policy": "no-referrer"},
+        "instances": [
+            {
+                "name": "catmaid-root",
+                "prefix": "/",
+                "checkout": "/home/catmaid/root",
+                "virtualenv": VIRTUALENV,
+                "workers": 1,
+                "celery": {"concurrency": 1},
+            }
+        ],
+    },
+    {
+        "server_name": "private.test",
+        "passwords": {"alice": HASH, "bob": HASH},
+        "tiles": [{"name": "private", "url": "/tiles/private", "folder": "/data/fafb", "tile_size": 256}],
+    },
+]
+
+# Tiles, one of 100 MB, one with a name that browsers encode, and what must not be served as one.
+DATA = r"""
+mkdir -p /data/fafb/0/1 /data/sections/5 /mnt/disk /srv
+printf 'tile 2' > /data/fafb/0/1/2.jpg
+printf 'tile with a name' > '/data/fafb/0/a tile é+&.jpg'
+printf 'hidden' > /data/fafb/.hidden.jpg
+printf '#!/bin/sh\necho executed\n' > /data/fafb/run.sh; chmod 755 /data/fafb/run.sh
+cp /data/fafb/run.sh /data/fafb/run.jpg
+printf '<?php echo "executed";' > /data/fafb/run.php
+head -c 104857600 /dev/zero > /data/fafb/large.jpg
+printf 'section' > /data/sections/5/1.png
+printf 'grey' > /srv/grey.jpg
+printf 'secret' > /data/secret.jpg
+"""
+
+
+@dataclass
+class Web:
+    """A host with SITES on it."""
+
+    suite: str
+    host: hosts.BedHost
+
+    @cached_property
+    def trust(self) -> ssl.SSLContext:
+        """Trusts what the host signed for its sites, each for its own names."""
+        context = self.host.trust(SITES[0]["server_name"])
+        for site in SITES[1:]:
+            pem = self.host.run(f"cat /etc/catmaid/tls/self-signed/{site['server_name']}/fullchain.pem")
+            context.load_verify_locations(cadata=pem)
+        return context
+
+    def client(self, server_name: str = "tracing.test", **options: Any) -> httpx.Client:
+        """A client that reaches the host by one of its names, certificate and all."""
+
+        def say_name(request: httpx.Request) -> None:
+            request.extensions["sni_hostname"] = server_name
+
+        port = self.host.ports[443]
+        headers = {"Host": server_name} | options.pop("headers", {})
+        return httpx.Client(
+            base_url=f"https://127.0.0.1:{port}",
+            headers=headers,
+            event_hooks={"request": [say_name]},
+            timeout=30,
+            trust_env=False,
+            verify=self.trust,
+            **options,
+        )

@@ -1,0 +1,391 @@
+"""What must hold in any nginx configuration of this project, asked of the tree that crossplane reads.
+
+`read` gives the tree of rendered files, `faults` what is wrong in one: a line each, beginning with the rule's name.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import crossplane
+from crossplane import analyzer
+
+from configuration import File, Item, Link
+from schema import STATE_HOST, Deployment, Instance, Site
+from tasks import passwords
+
+Directive = dict[str, Any]
+Block = list[Directive]
+
+# What nginx 1.22 to 1.26 has, or a module of Debian's, and crossplane doesn't know.
+NEWER = {"http2", "ssl_reject_handshake", "auth_delay", "brotli", "brotli_comp_level", "brotli_min_length"}
+NEWER |= {"brotli_types", "brotli_static"}
+# In these a line is a value and no directive.
+TABLES = ("map", "geo", "types")
+SECURITY = ("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy")
+HSTS = "Strict-Transport-Security"
+OF_SITES = ("ssl_certificate", "ssl_certificate_key", "ssl_reject_handshake")
+PROFILE = "catmaid-tls.conf"
+
+
+# ---- The tree ----
+
+
+def lay_out(items: Iterable[Item], folder: str) -> str:
+    """Write the files below a folder, with includes that lead there; the path of its nginx.conf."""
+    etc = f"{folder}/etc/nginx/"
+    for item in items:
+        path = Path(f"{folder}{item.path}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(item, File):
+            text = re.sub(r"^( *include )(?:/etc/nginx/)?(?=[a-z])", rf"\g<1>{etc}", item.text, flags=re.MULTILINE)
+            path.write_bytes(text.encode(item.encoding))
+        elif isinstance(item, Link):
+            path.symlink_to(f"{folder}{item.target}")
+    Path(etc, "mime.types").write_text("types {}\n")
+    return f"{etc}nginx.conf"
+
+
+def walk(block: Block, parents: tuple[Directive, ...] = ()) -> Iterator[tuple[Directive, tuple[Directive, ...]]]:
+    """Each directive with those around it, the outermost first."""
+    for one in block:
+        yield one, parents
+        yield from walk(one.get("block", []), (*parents, one))
+
+
+def read(items: Iterable[Item]) -> Block:
+    """The directives of the whole configuration, with the included files in their places.
+
+    As strict as crossplane can be: its own strict mode takes the lines of a map for directives.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        parsed = crossplane.parse(lay_out(items, folder), combine=True)
+    assert parsed["status"] == "ok", parsed["errors"]
+    tree: Block = parsed["config"][0]["parsed"]
+    for one, parents in walk(tree):
+        known = one["directive"] in analyzer.DIRECTIVES or one["directive"] in NEWER
+        assert known or (parents and parents[-1]["directive"] in TABLES), one
+    return tree
+
+
+def arguments(block: Block, directive: str) -> list[list[str]]:
+    return [one["args"] for one in block if one["directive"] == directive]
+
+
+def servers(tree: Block) -> list[Directive]:
+    return [one for http in tree for one in http.get("block", []) if one["directive"] == "server"]
+
+
+def listens(server: Directive) -> list[tuple[str, list[str]]]:
+    """The addresses that a server listens on, with their options."""
+    return [(args[0], args[1:]) for args in arguments(server["block"], "listen")]
+
+
+def names(server: Directive) -> list[str]:
+    return [name for args in arguments(server["block"], "server_name") for name in args]
+
+
+def is_tls(server: Directive) -> bool:
+    return any("ssl" in options for _, options in listens(server))
+
+
+def serving(tree: Block, site: Site) -> Directive:
+    """The server that has the site's pages."""
+    wanted = site.certificate is not None
+    (one,) = (one for one in servers(tree) if site.server_name in names(one) and is_tls(one) == wanted)
+    return one
+
+
+def _locations(block: Block) -> Block:
+    return [one for one in block if one["directive"] == "location"]
+
+
+def answering(block: Block, uri: str) -> Directive | None:
+    """The location that nginx takes for a URI."""
+    best: Directive | None = None
+    regexes = []
+    for one in _locations(block):
+        *modifier, target = one["args"]
+        if modifier == ["="] and target == uri:
+            return one
+        if modifier in (["~"], ["~*"]):
+            regexes.append(one)
+        elif modifier in ([], ["^~"]) and target[0] == "/" and uri.startswith(target):
+            best = one if best is None or len(target) > len(best["args"][-1]) else best
+    inner = answering(best["block"], uri) if best else None
+    if inner:
+        return inner
+    if not best or best["args"][0] != "^~":
+        for one in regexes:
+            regex = re.sub(r"\(\?<(?=\w)", "(?P<", one["args"][1])
+            if re.search(regex, uri, re.IGNORECASE if one["args"][0] == "~*" else 0):
+                return one
+    return best
+
+
+def _where(parents: tuple[Directive, ...]) -> str:
+    words = []
+    for one in parents:
+        if one["directive"] == "server":
+            words.append("server " + " ".join(names(one)))
+        elif one["directive"] != "http":
+            words.append(" ".join([one["directive"], *one["args"]]))
+    return ", ".join(words)
+
+
+# ---- The rules ----
+
+
+def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
+    """add_header replaces all of those around it, and without "always" errors go out bare."""
+    off = {site.server_name for site in deployment.sites if not site.tls.hsts_seconds}
+    for one, parents in [*walk(tree)]:
+        if one["directive"] not in ("server", "location") or "block" not in one or one["args"] == ["@beyond"]:
+            continue
+        found = arguments(one["block"], "add_header")
+        server = (*parents, one)[1]
+        site = one["directive"] == "server" and STATE_HOST not in names(one) and "_" not in names(one)
+        if not found and not site:
+            continue
+        wanted = [*SECURITY, *([HSTS] if is_tls(server) and names(server)[0] not in off else [])]
+        have = {args[0] for args in found if args[-1] == "always"}
+        for name in wanted:
+            if name not in have:
+                yield f"{_where((*parents, one))}: no {name} with always"
+        for args in found:
+            if args[0] == HSTS and HSTS not in wanted:
+                yield f"{_where((*parents, one))}: {HSTS} without TLS, or switched off"
+            if args[-1] != "always" and args[0] != "Set-Cookie":
+                yield f"{_where((*parents, one))}: {args[0]} without always"
+
+
+def _tls(tree: Block, _: Deployment) -> Iterator[str]:
+    """The default server too: it decides on protocols and groups, before nginx knows the name."""
+    for server in servers(tree):
+        profile = [one for one in server["block"] if one["directive"] == "ssl_protocols"]
+        if not is_tls(server):
+            if any(one["directive"].startswith("ssl_") for one in server["block"]):
+                yield f"{names(server)}: has TLS options without TLS"
+            continue
+        if [one["args"] for one in profile] != [["TLSv1.2", "TLSv1.3"]]:
+            yield f"{names(server)}: doesn't include the profile"
+        directives = {one["directive"] for one in server["block"]}
+        if not ({"ssl_certificate", "ssl_certificate_key"} <= directives or "ssl_reject_handshake" in directives):
+            yield f"{names(server)}: has no certificate"
+        options = [options for address, options in listens(server) if address.endswith("443")]
+        if any(one != options[0] for one in options):
+            yield f"{names(server)}: listens differently for IPv4 and IPv6"
+        ways = (["on"] in arguments(server["block"], "http2"), "http2" in options[0])
+        if names(server) != ["_"] and sum(ways) != 1:
+            yield f"{names(server)}: HTTP/2 is off, or on twice"
+
+
+def _profile(tree: Block, _: Deployment) -> Iterator[str]:
+    for one, parents in walk(tree):
+        name = one["directive"]
+        if name.startswith("ssl_") and name not in OF_SITES and not one["file"].endswith(PROFILE):
+            yield f"{_where(parents)}: {name} stands outside the profile"
+
+
+def _ifs(tree: Block, _: Deployment) -> Iterator[str]:
+    """An 'if' is a location of its own; these two alone do what they seem to."""
+    for one, parents in walk(tree):
+        if parents and parents[-1]["directive"] == "if" and one["directive"] not in ("set", "return"):
+            yield f"{_where(parents)}: {one['directive']} inside an if"
+
+
+def _upstreams(tree: Block, _: Deployment) -> Iterator[str]:
+    defined = {one["args"][0] for one, _ in walk(tree) if one["directive"] == "upstream"}
+    for one, parents in walk(tree):
+        if one["directive"] in ("proxy_pass", "uwsgi_pass"):
+            name = one["args"][0].removeprefix("http://").split("/")[0]
+            if name not in defined:
+                yield f"{_where(parents)}: there is no upstream {name}"
+
+
+def _regexes(tree: Block, _: Deployment) -> Iterator[str]:
+    for one, parents in walk(tree):
+        if one["directive"] == "location" and one["args"][0] in ("~", "~*"):
+            regex = one["args"][1]
+            if not regex.startswith("^") or not re.search(r"(?<!\\)\$$", regex):
+                yield f"{_where(parents)}: {regex} isn't anchored at both ends"
+
+
+def _aliases(tree: Block, _: Deployment) -> Iterator[str]:
+    """/static and an alias with a slash lead out of the folder by /static../"""
+    for one, parents in walk(tree):
+        if one["directive"] == "alias":
+            modifier, target = parents[-1]["args"][:-1], parents[-1]["args"][-1]
+            if modifier not in ([], ["^~"]) or not (one["args"][0].endswith("/") and target.endswith("/")):
+                yield f"{_where(parents)}: alias or location without a slash at its end"
+
+
+def _guards(tree: Block, deployment: Deployment) -> Iterator[str]:
+    files = {one.file for one in passwords.guards(deployment).values()}
+    zones = {re.sub(r":.*", "", args[1]) for args in _all(tree, "limit_req_zone")}
+    for one, parents in walk(tree):
+        if one["directive"] != "auth_basic":
+            continue
+        around = parents[-1]["block"]
+        used = [args[0] for args in arguments(around, "auth_basic_user_file")]
+        limits = [args[0] for args in arguments(around, "limit_req")]
+        if len(used) != 1 or used[0] not in files:
+            yield f"{_where(parents)}: auth_basic without a file of ours"
+        if len(limits) != 1 or limits[0] not in zones:
+            yield f"{_where(parents)}: auth_basic without a limit for wrong tries"
+        if one["args"] != ["$catmaid_realm"]:
+            yield f"{_where(parents)}: auth_basic asks OPTIONS too"
+    for site in deployment.sites:
+        server = serving(tree, site)["block"]
+        for place in site.places:
+            guard = passwords.guard(site, place)
+            expected = [[guard.file]] if guard else []
+            for uri in _uris(place):
+                location = answering(server, uri)
+                if location and arguments(location["block"], "auth_basic_user_file") != expected:
+                    yield f"{site.server_name}, {uri}: isn't guarded by {expected}"
+
+
+def _all(tree: Block, directive: str) -> list[list[str]]:
+    return [one["args"] for one, _ in walk(tree) if one["directive"] == directive]
+
+
+def _named(tree: Block, _: Deployment) -> Iterator[str]:
+    for one, parents in walk(tree):
+        if one["directive"] == "location" and one["args"][0].startswith("@") and parents[-1]["directive"] != "server":
+            yield f"{_where(parents)}: {one['args'][0]} stands in another location"
+    for server in servers(tree):
+        there = {one["args"][0] for one in _locations(server["block"])}
+        for one, parents in walk(server["block"], (server,)):
+            if one["directive"] in ("try_files", "error_page"):
+                for word in one["args"]:
+                    if word.startswith("@") and word not in there:
+                        yield f"{_where(parents)}: there is no location {word}"
+
+
+def _variables(tree: Block, _: Deployment) -> Iterator[str]:
+    defined = set()
+    for one, _parents in walk(tree):
+        if one["directive"] in ("map", "geo"):
+            defined.add(one["args"][-1])
+        elif one["directive"] == "set":
+            defined.add(one["args"][0])
+        for word in one["args"]:
+            defined |= {f"${name}" for name in re.findall(r"\(\?<(\w+)>", word)}
+    for one, parents in walk(tree):
+        for word in [one["directive"], *one["args"]]:
+            for name in re.findall(r"\$catmaid_\w+", word):
+                if name not in defined:
+                    yield f"{_where(parents)}: {name} is defined nowhere"
+
+
+def _names(tree: Block, _: Deployment) -> Iterator[str]:
+    taken: set[tuple[str, str]] = set()
+    defaults: set[str] = set()
+    for server in servers(tree):
+        for address, options in listens(server):
+            for name in names(server):
+                if (address, name) in taken:
+                    yield f"{name} stands twice at {address}"
+                taken.add((address, name))
+            if "default_server" in options:
+                if address in defaults:
+                    yield f"two default servers at {address}"
+                defaults.add(address)
+
+
+def _uris(place: Any) -> list[str]:
+    """URIs that a place has to answer itself, names among them that look like another's."""
+    if isinstance(place, Instance):
+        files = [f"{place.location}{folder}/a/b.css" for folder in ("static", "files")]
+        files += [f"{place.location}static/0/1/2.jpg", f"{place.location}files/run.php"]
+        return [*files, f"{place.location}channels/updates/", f"{place.location}1/list"]
+    return [f"{place.location}0/1/2.{place.suffix}", f"{place.location}static/files/1.{place.suffix}"]
+
+
+def _capture(tree: Block, deployment: Deployment) -> Iterator[str]:
+    for site in deployment.sites:
+        server = serving(tree, site)["block"]
+        for instance in site.instances:
+            where = instance.location
+            expected = [["^~", f"{where}{folder}/"] for folder in ("static", "files", "static", "files", "channels")]
+            for uri, args in zip(_uris(instance), [*expected, [where]], strict=True):
+                found = answering(server, uri)
+                if not found or found["args"] != args:
+                    yield f"{site.server_name}, {uri}: is answered by {found and found['args']}"
+        for tiles in site.tiles:
+            for uri in _uris(tiles):
+                found = answering(server, uri)
+                if not found or arguments(found["block"], "root") != [[tiles.folder]]:
+                    yield f"{site.server_name}, {uri}: is answered by {found and found['args']}"
+            # Nothing else of the folder.
+            for name in ("run.sh", f".hidden.{tiles.suffix}", f".git/a.{tiles.suffix}", f"a.{tiles.suffix}.php", ""):
+                found = answering(server, tiles.location + name)
+                if not found or arguments(found["block"], "return") != [["404"]]:
+                    yield f"{site.server_name}, {tiles.location}{name}: is answered by {found and found['args']}"
+
+
+def _plain_http(tree: Block, deployment: Deployment) -> Iterator[str]:
+    for site in deployment.sites:
+        if not site.certificate:
+            continue
+        found = [one for one in servers(tree) if site.server_name in names(one) and not is_tls(one)]
+        if len(found) != 1:
+            yield f"{site.server_name}: has {len(found)} servers without TLS"
+            continue
+        (server,) = found
+        others = {one["directive"] for one in server["block"]} - {"listen", "server_name", "add_header", "location"}
+        if others:
+            yield f"{site.server_name}: {sorted(others)} without TLS"
+        for location in _locations(server["block"]):
+            if location["args"] == ["/"]:
+                expected = [["301", f"https://$host{site.port_suffix}$request_uri"]]
+                if arguments(location["block"], "return") != expected or len(location["block"]) != 1:
+                    yield f"{site.server_name}: not only the redirect without TLS"
+            elif location["args"] != ["^~", "/.well-known/acme-challenge/"] or site.tls.certificate != "acme":
+                yield f"{site.server_name}: {location['args']} without TLS"
+        if len(_locations(server["block"])) != 1 + (site.tls.certificate == "acme"):
+            yield f"{site.server_name}: the redirect or the challenge is missing"
+
+
+def _error_pages(tree: Block, deployment: Deployment) -> Iterator[str]:
+    for one, parents in walk(tree):
+        if one["directive"] not in ("proxy_pass", "uwsgi_pass"):
+            continue
+        pages = arguments(parents[-1]["block"], "error_page")
+        if pages != [["502", "503", "504", "/_catmaid/$catmaid_notice.$catmaid_form"]]:
+            yield f"{_where(parents)}: no notice for 502 503 504"
+        elif ["503"] not in arguments(
+            [d for i in parents[-1]["block"] if i["directive"] == "if" for d in i["block"]], "return"
+        ):
+            yield f"{_where(parents)}: can't be closed"
+    for site in deployment.sites:
+        location = answering(serving(tree, site)["block"], "/_catmaid/planned.html")
+        if not location or {"internal"} - {one["directive"] for one in location["block"]}:
+            yield f"{site.server_name}: the notices are missing, or open to all"
+
+
+RULES: dict[str, Callable[[Block, Deployment], Iterator[str]]] = {
+    "headers": _headers,
+    "tls": _tls,
+    "profile": _profile,
+    "if": _ifs,
+    "upstream": _upstreams,
+    "regex": _regexes,
+    "alias": _aliases,
+    "guard": _guards,
+    "named": _named,
+    "variable": _variables,
+    "name": _names,
+    "capture": _capture,
+    "plain": _plain_http,
+    "notice": _error_pages,
+}
+
+
+def faults(tree: Block, deployment: Deployment) -> list[str]:
+    return [f"{name}: {line}" for name, rule in RULES.items() for line in rule(tree, deployment)]

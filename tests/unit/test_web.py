@@ -1,0 +1,187 @@
+"""What follows from a site and a host for certificates, tiles, passwords and nginx's abilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import schema
+from configuration import File
+from schema import Deployment
+from tasks import certificates, nginx, notices, packages, passwords, preflight
+
+DAY = 24 * 3600
+HASH = "$6$abcdefgh$" + "a" * 86
+
+
+def load(*sites: dict[str, Any], **site: Any) -> Deployment:
+    plain = {"server_name": "a.org", "instances": [{}]}
+    return schema.load(None, list(sites)) if sites else schema.load(plain | site)
+
+
+def found(days: float = 80, **more: Any) -> dict[str, Any]:
+    one = {"problem": "", "of_key": False, "names": ["a.org"], "missing_names": []}
+    return one | {"seconds_left": days * DAY, "lifetime": 90 * DAY, "time": 1.0} | more
+
+
+def survey(
+    served: dict[str, Any] | None, link: str = "", server: str = schema.LETS_ENCRYPT, **more: Any
+) -> dict[str, Any]:
+    certificates_found = {"a.org served": served} if served else {}
+    answer: dict[str, Any] = {
+        "certificates": certificates_found | more.pop("others", {}),
+        "files": {"/etc/catmaid/tls/a.org": {"target": link}} if link else {},
+        "acme_servers": {"a.org": server},
+    }
+    return answer | more
+
+
+ACME = load(tls={"certificate": "acme"})
+LIVE = "/etc/letsencrypt/live/a.org"
+
+
+@pytest.mark.row_19
+@pytest.mark.parametrize(
+    ("host", "signed", "fetched"),
+    [
+        (survey(None), True, True),
+        (survey(found(), LIVE), False, False),
+        (survey(found(10), LIVE), False, True),
+        # A certificate for six days is renewed by certbot itself until it has a quarter of them left.
+        (survey(found(3, lifetime=6 * DAY), LIVE), False, False),
+        (survey(found(), LIVE, "https://staging.example.org/directory"), False, True),
+        (survey(found(names=["b.org"], missing_names=["a.org"]), LIVE), False, True),
+        (survey(found(names=["a.org", "b.org"]), LIVE), False, True),
+        (survey(found(), "/etc/catmaid/tls/self-signed/a.org", others={"a.org placeholder": found(800)}), False, True),
+        (survey(found(problem="isn't there"), LIVE), True, True),
+    ],
+)
+def test_what_a_site_with_acme_needs(host: dict[str, Any], signed: bool, fetched: bool) -> None:
+    assert bool(certificates.self_signed(ACME, host)) == signed
+    assert bool(certificates.from_acme(ACME, host)) == fetched
+
+
+@pytest.mark.row_19
+@pytest.mark.parametrize(
+    ("served", "signed"),
+    [
+        (None, True),
+        (found(), False),
+        (found(20), True),
+        (found(missing_names=["b.org"]), True),
+        (found(problem="x"), True),
+    ],
+)
+def test_what_a_site_that_signs_for_itself_needs(served: dict[str, Any] | None, signed: bool) -> None:
+    assert bool(certificates.self_signed(load(), survey(served))) == signed
+    assert certificates.from_acme(load(), survey(served)) == []
+
+
+@pytest.mark.row_19
+def test_certificates_that_the_admin_hears_of() -> None:
+    own = load(tls={"certificate": "/c", "key": "/k"}).sites[0]
+    assert certificates.judge(own, survey(found())) == certificates.warn(own, survey(found())) == []
+    assert certificates.judge(own, survey(found(-2))) == ["tls.certificate: /c ended 2 days ago: renew it"]
+    assert certificates.warn(own, survey(found(5))) == ["tls.certificate: /c ends in 5 days: renew it"]
+    (line,) = certificates.warn(ACME.sites[0], survey(found(5), LIVE))
+    assert line.startswith("tls.certificate: ends in 5 days and wasn't renewed: see /var/log/letsencrypt")
+
+
+@pytest.mark.row_13
+@pytest.mark.parametrize(
+    ("tiles", "host", "lines"),
+    [
+        ({}, {}, []),
+        ({}, {"folder": False, "proof": False}, ["folder: /d/t isn't there"]),
+        ({}, {"is_mount": True}, ["marker: /d/t is a mount point, and there without its disk"]),
+        ({"marker": "/d/t/here"}, {"is_mount": True}, []),
+        ({"marker": "/d/t/here"}, {"proof": False}, ["marker: /d/t/here isn't there"]),
+        ({"fallback": "/x.jpg"}, {"fallback": False}, ["fallback: /x.jpg isn't there"]),
+        ({"mount": "/d"}, {"folder": False, "proof": False, "mounted": False}, []),
+        ({"mount": "/d"}, {"folder": False, "proof": False, "mounted": True}, ["folder: /d/t isn't there"]),
+    ],
+)
+def test_tiles_that_are_not_there(tiles: dict[str, Any], host: dict[str, Any], lines: list[str]) -> None:
+    (one,) = load(tiles=[{"name": "t", "url": "/t", "folder": "/d/t"} | tiles]).tiles
+    there = {"folder": True, "proof": True, "fallback": True, "mounted": False, "is_mount": False}
+    judged = preflight.judge_tiles(one, there | host)
+    assert len(judged) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(judged, lines, strict=True))
+
+
+@pytest.mark.row_12
+def test_the_nearest_passwords_count() -> None:
+    tiles = [
+        {"name": "t", "url": "/t", "folder": "/t"},
+        {"name": "own", "url": "/own", "folder": "/own", "passwords": {"bob": HASH}},
+    ]
+    (site,) = load(passwords={"alice": HASH}, tiles=tiles).sites
+    names = [guard.name for one in site.places if (guard := passwords.guard(site, one))]
+    assert names == ["site_a_org", "site_a_org", "tiles_own"]
+    first, second = (passwords.guard(site, one) for one in site.tiles)
+    assert first is not None
+    assert second is not None
+    assert first.token != second.token
+    assert not passwords.guards(load())
+
+
+@pytest.mark.row_19
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("1.22.1-9+deb12u3", (1, 22, 1)), ("1:1.26.3-3+deb13u1", (1, 26, 3)), ("1.29.1-1~bookworm", (1, 29, 1))],
+)
+def test_nginx_versions(version: str, expected: tuple[int, ...]) -> None:
+    assert packages.nginx_version({"packages": {"nginx": version}, "os": {"id": "debian", "version": "12"}}) == expected
+
+
+@pytest.mark.row_19
+def test_what_an_nginx_can_do() -> None:
+    host: dict[str, Any] = {"ipv6": False, "openssl": [3, 0], "default_servers": [], "descriptors": 20000}
+    old = host | {"packages": {}, "os": {"id": "debian", "version": "12"}}
+    new = host | {"packages": {}, "os": {"id": "debian", "version": "13"}, "openssl": [3, 5]}
+    foreign = old | {"packages": {"nginx": "1.29.1-1~bookworm"}, "default_servers": ["/etc/nginx/sites-enabled/x"]}
+    servers = [nginx.Server.of(one) for one in (old, new, foreign)]
+    assert [(s.http2_directive, s.brotli, s.kem) for s in servers] == [
+        (False, True, False),
+        (True, True, True),
+        # A module fits the distribution's nginx alone.
+        (True, False, False),
+    ]
+    assert [s.other_default for s in servers] == ["", "", "/etc/nginx/sites-enabled/x"]
+    stock = old | {"default_servers": ["/etc/nginx/sites-enabled/default"]}
+    assert nginx.Server.of(stock).other_default == ""
+
+
+@pytest.mark.row_18
+def test_notices() -> None:
+    end = "2026-12-01T18:00+01:00"
+    (site,) = load(maintenance={"text": "<b> & one\n\ntwo", "end": end}).sites
+    texts = {item.path.rpartition("/")[2]: item.text for item in notices.notices(site) if isinstance(item, File)}
+    assert set(texts) == {"planned.html", "planned.json", "outage.html", "outage.json"}
+    assert "<p>&lt;b&gt; &amp; one</p>" in texts["planned.html"]
+    assert "<p>two</p>" in texts["planned.html"]
+    assert "Tuesday, 1 December 2026, 18:00 UTC+01:00" in texts["planned.html"]
+    assert "Expected end" not in texts["outage.html"]
+    assert notices.retry_after(site.maintenance) == "Tue, 01 Dec 2026 17:00:00 GMT"
+    assert notices.retry_after(load().sites[0].maintenance) == "600"
+
+
+@pytest.mark.row_30
+def test_several_sites() -> None:
+    one, two = (
+        {"server_name": name, "instances": [{"name": instance}]}
+        for name, instance in (("a.org", "catmaid"), ("b.org", "catmaid-b"))
+    )
+    assert load(one, two).urls == ["https://a.org/catmaid/", "https://b.org/catmaid/"]
+    for other, line in (
+        (two | {"server_name": "a.org"}, "sites.server_name: two have the name 'a.org': give each its own"),
+        (two | {"aliases": ["a.org"]}, "sites.server_name: two have the name 'a.org': give each its own"),
+        (one | {"server_name": "b.org"}, "sites.instances: two have the name 'catmaid': give each its own"),
+        (two | {"servername": "x"}, "sites[1].servername: unknown key; did you mean 'server_name'?"),
+    ):
+        with pytest.raises(schema.InvalidSite) as caught:
+            load(one, other)
+        assert caught.value.lines == [line]
+    with pytest.raises(schema.InvalidSite, match="sites: stands beside 'site': keep one of them"):
+        schema.load(one, [two])
