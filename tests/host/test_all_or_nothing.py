@@ -130,7 +130,9 @@ def test_a_full_disk_while_staging(host: BedHost) -> None:
     mount = [*command(), "exec", "--privileged", host.name]
     subprocess.run([*mount, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
     try:
-        run = pyinfra(host, {"site": other_site()}, "-y")
+        site = copy.deepcopy(SITE)
+        site["instances"][0]["body_limit"] = "30m"  # nginx's set alone
+        run = pyinfra(host, {"site": site}, "-y")
         assert run.code != 0
         assert "No space left on device" in run.text
         assert "nothing was changed" in run.text
