@@ -7,6 +7,7 @@ from tests.rows import CLAIMED
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: on one of the systems, on all of them with --long")
+    config.addinivalue_line("markers", "long: with --long alone; something shorter of the kind is there without")
     for number, text in CLAIMED.items():
         config.addinivalue_line("markers", f"row_{number}: {text}")
 

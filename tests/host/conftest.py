@@ -265,10 +265,12 @@ def client(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that share a host run one after the other, on one worker; all others where there is room.
 
-    What a mark calls slow runs on Debian 12 alone, and with --long on all.
+    What a mark calls slow runs on Debian 12 alone, and with --long on all; what it calls long with --long alone.
     """
     if not config.getoption("long"):
-        slow = [i for i in items if i.get_closest_marker("slow") and "trixie" in i.name]
+        slow = [
+            i for i in items if i.get_closest_marker("long") or (i.get_closest_marker("slow") and "trixie" in i.name)
+        ]
         items[:] = [i for i in items if i not in slow]
         config.hook.pytest_deselected(items=slow)
     for item in items:

@@ -305,7 +305,7 @@ def test_a_users_html_runs_no_script(client: hosts.BedHost, web: Web) -> None:
     assert requests(web, "whoami?stolen") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.row_21
 def test_a_websocket_that_is_idle_for_two_minutes(client: hosts.BedHost, web: Web) -> None:
     script = """

@@ -107,7 +107,7 @@ UNCHECKED = {"engine_problem", "secure_renego", "sessionresumption_ticket", "ses
 CHECKS = "--protocols --std --fs --server-preference --server-defaults --headers --vulnerable"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.row_19
 def test_testssl_finds_nothing_else(client: hosts.BedHost, web: Web) -> None:
     words = f"testssl --quiet --color 0 --warnings off {CHECKS} --jsonfile /tmp/testssl.json tracing.test:443"
@@ -208,7 +208,7 @@ def test_three_hundred_slow_headers(client: hosts.BedHost, web: Web) -> None:
     attack(client, web, ATTACKS["headers"], connections=300, seconds=10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.row_1
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_a_thousand_slow_connections(client: hosts.BedHost, web: Web, kind: str) -> None:
