@@ -44,7 +44,9 @@ def nginx_files(host: BedHost, combine: bool = False) -> list[list[dict[str, Any
                 file.write_text(file.read_text(errors="replace").replace("/etc/nginx/", f"{folder}/nginx/"))
         parsed = crossplane.parse(str(main), combine=combine)
     assert parsed["status"] == "ok", parsed["errors"]
-    return [file["parsed"] for file in parsed["config"]]
+    # Its paths are the host's again.
+    config = json.loads(json.dumps(parsed["config"]).replace(f"{folder}/nginx/", "/etc/nginx/"))
+    return [file["parsed"] for file in config]
 
 
 def nginx_tree(host: BedHost) -> list[dict[str, Any]]:
