@@ -101,6 +101,7 @@ def _host_name(value: str) -> str:
 
 
 def is_address(name: str) -> bool:
+    """Whether a host name is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -146,16 +147,13 @@ _HOST_PART = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 
 
 def _origin(value: str) -> str:
-    if (value.startswith("https://") and value.endswith(":443")) or (
-        value.startswith("http://") and value.endswith(":80")
-    ):
-        raise ValueError(
-            f"{value!r} is never an origin, browsers leave that port out: write {value.rpartition(':')[0]!r}"
-        )
+    if re.fullmatch(r"https://.*:443|http://.*:80", value):
+        bare = value.rpartition(":")[0]
+        raise ValueError(f"{value!r} is never an origin, browsers leave that port out: write {bare!r}")
     if value == "*" or re.fullmatch(rf"https?://(\*\.)?{_HOST_PART}(:[1-9][0-9]{{0,4}})?", value):
         return value
-    bare = re.match(rf"https?://(\*\.)?{_HOST_PART}(:[0-9]+)?", value.lower())
-    mend = repr(bare.group()) if bare else "'https://lab.example.org' or 'https://*.example.org'"
+    start = re.match(rf"https?://(\*\.)?{_HOST_PART}(:[0-9]+)?", value.lower())
+    mend = repr(start.group()) if start else "'https://lab.example.org' or 'https://*.example.org'"
     raise ValueError(f"{value!r} is not an origin, which has a scheme and a host name, and nothing after: write {mend}")
 
 
@@ -221,10 +219,8 @@ def _plain_text(value: str) -> str:
 
 
 def _certificate(value: str) -> str:
-    return value if value in ("self-signed", "acme", "none") else _certificate_path(value)
-
-
-def _certificate_path(value: str) -> str:
+    if value in ("self-signed", "acme", "none"):
+        return value
     if not value.startswith("/"):
         raise ValueError(f"{value!r} is not allowed: give 'self-signed', 'acme', 'none', or the path of a certificate")
     return _path(value)

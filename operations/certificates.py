@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Generator
 
 from pyinfra.api import QuoteString, StringCommand, operation
+
+from schema import is_address
 
 _SELF_SIGNED = """
 set -eu; umask 077
@@ -50,13 +51,6 @@ fi
 """
 
 
-def _subject(name: str) -> str:
-    try:
-        return f"IP:{ipaddress.ip_address(name)}"
-    except ValueError:
-        return f"DNS:{name}"
-
-
 def _script(script: str, *words: str) -> StringCommand:
     return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, words))
 
@@ -72,8 +66,9 @@ def self_signed(names: list[str], folder: str, link: str | None = None) -> Gener
 
     The key never leaves the host.
     """
+    subjects = ",".join(f"{'IP' if is_address(name) else 'DNS'}:{name}" for name in names)
     # A subject's common name has 64 characters at most; browsers look at the names alone.
-    yield _script(_SELF_SIGNED, ",".join(map(_subject, names)), names[0][:64], folder, link or "")
+    yield _script(_SELF_SIGNED, subjects, names[0][:64], folder, link or "")
 
 
 @operation()

@@ -35,17 +35,8 @@ def question(deployment: Deployment) -> list[dict[str, Any]]:
     return asked
 
 
-def link(site: Site) -> str:
-    """Where nginx finds the certificate from ACME, and until then the one signed for it."""
-    return f"/etc/catmaid/tls/{site.server_name}"
-
-
-ABSENT: dict[str, Any] = {"problem": "isn't there", "names": [], "missing_names": []}
-ABSENT |= {"seconds_left": 0, "lifetime": 0, "time": 0}
-
-
 def _found(survey: dict[str, Any], site: Site, kind: str = "served") -> dict[str, Any]:
-    found: dict[str, Any] = survey["certificates"].get(f"{site.server_name} {kind}", ABSENT)
+    found: dict[str, Any] = survey["certificates"][f"{site.server_name} {kind}"]
     return found
 
 
@@ -110,7 +101,7 @@ def self_signed(deployment: Deployment, survey: dict[str, Any]) -> list[Site]:
 
 def _from_acme(site: Site, survey: dict[str, Any]) -> bool:
     """Whether a site serves a certificate that certbot got."""
-    found = survey["files"].get(link(site)) or {}
+    found = survey["files"].get(site.tls_dir) or {}
     return found.get("target") == f"{LIVE}/{site.server_name}" and not _found(survey, site)["problem"]
 
 

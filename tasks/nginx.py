@@ -123,23 +123,24 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
     }
     snippets = ["cors", "catmaid-uwsgi", "catmaid-proxy"] + ["catmaid-tls"] * bool(https)
 
-    def texts(name: str) -> list[Item]:
-        paths = ["nginx.conf", "conf.d/catmaid.conf", *(f"snippets/{snippet}.conf" for snippet in snippets)]
-        found: list[Item] = [
-            File(f"/etc/nginx/{path}", render(f"etc/nginx/{path}", **common, digest=name), stock=path == "nginx.conf")
-            for path in paths
-        ]
-        for number, site in enumerate(deployment.sites, 1):
-            guard = {one.location: passwords.guard(site, one) for one in site.places}
-            retry = notices.retry_after(site.maintenance)
-            values = common | {"site": site, "number": number, "guard": guard, "retry": retry}
-            path = site_path(site)
-            found.append(File(path, render("etc/nginx/sites-available/site.conf", **values)))
-            found.append(Link(path.replace("available", "enabled"), path))
-        return [*found, *passwords.files(deployment)]
+    def shared(name: str) -> File:
+        path = "etc/nginx/conf.d/catmaid.conf"
+        return File(f"/{path}", render(path, **common, digest=name))
 
-    name = digest(*(file.text for file in texts("") if isinstance(file, File)))
-    return texts(name), name
+    paths = ["nginx.conf", *(f"snippets/{snippet}.conf" for snippet in snippets)]
+    others: list[Item] = [
+        File(f"/etc/nginx/{path}", render(f"etc/nginx/{path}", **common), stock=path == "nginx.conf") for path in paths
+    ]
+    for number, site in enumerate(deployment.sites, 1):
+        guard = {one.location: passwords.guard(site, one) for one in site.places}
+        retry = notices.retry_after(site.maintenance)
+        values = common | {"site": site, "number": number, "guard": guard, "retry": retry}
+        path = site_path(site)
+        others.append(File(path, render("etc/nginx/sites-available/site.conf", **values)))
+        others.append(Link(path.replace("available", "enabled"), path))
+    others += passwords.files(deployment)
+    name = digest(*(item.text for item in (shared(""), *others) if isinstance(item, File)))
+    return [shared(name), *others], name
 
 
 def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, str]:

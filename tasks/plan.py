@@ -38,15 +38,15 @@ def wanted_sets(deployment: Deployment) -> list[ConfigurationSet]:
 def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> Plan:
     """Compare a host with its description."""
     outdated = uwsgi.outdated(deployment, survey)
+    web = nginx.change(deployment, survey)
     changes = [
         system.change(deployment, survey),
         *(supervisor.change(instance, survey, instance.virtualenv in outdated) for instance in deployment.instances),
-        nginx.change(deployment, survey),
+        web,
         *supervisor.removals(deployment.instances, survey),
     ]
     report.warnings += [
-        f"nginx: {path} stays, since its site was changed by somebody"
-        for path in foreign_links(nginx.wanted(deployment, nginx.Server())[0], survey)
+        f"nginx: {path} stays, since its site was changed by somebody" for path in foreign_links(web.set, survey)
     ]
     return Plan(
         survey,

@@ -60,7 +60,7 @@ def flags(deployment: Deployment) -> list[str]:
     return ["/etc/catmaid/maintenance", *(f"{i.config_dir}/maintenance" for i in deployment.instances)]
 
 
-def question(deployment: Deployment) -> str:
+def question(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> str:
     """What the survey is to look at, as JSON."""
     keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
     folders = ("static_folder", "files_folder")
@@ -70,7 +70,6 @@ def question(deployment: Deployment) -> str:
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
         instances.append(asked)
-    sets = plan.wanted_sets(deployment)
     items = [item for one in sets for item in one.items]
     links = [path for one in sets for pair in one.stock_links.items() for path in pair]
     return json.dumps(
@@ -92,7 +91,7 @@ def question(deployment: Deployment) -> str:
                 for tiles in deployment.tiles
             ],
             "flags": flags(deployment),
-            "paths": [item.path for item in items] + links + [certificates.link(s) for s in deployment.acme_sites],
+            "paths": [item.path for item in items] + links + [site.tls_dir for site in deployment.acme_sites],
             "secret": [item.path for item in items if isinstance(item, configuration.File) and item.secret],
             "access": [(user, path) for _, user, path, _ in accesses(deployment)],
             "state_host": STATE_HOST,
@@ -267,12 +266,12 @@ class _Refused(Exception):
         self.lines = lines
 
 
-def _survey(deployment: Deployment) -> tuple[dict[str, Any], float]:
+def _survey(deployment: Deployment, asked: str) -> tuple[dict[str, Any], float]:
     """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
     end = time.monotonic() + PACKAGE_MANAGER_SECONDS
     while True:
         before = time.time()
-        survey = host.get_fact(Survey, question(deployment))
+        survey = host.get_fact(Survey, asked)
         if not survey:
             raise _Refused(["python3: missing on the host: apt install python3"])
         if survey["uid"]:
@@ -291,9 +290,10 @@ def _survey(deployment: Deployment) -> tuple[dict[str, Any], float]:
 
 def _look(deployment: Deployment) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
+    sets = plan.wanted_sets(deployment)
     try:
         connection.become_root()
-        survey, offset = _survey(deployment)
+        survey, offset = _survey(deployment, question(deployment, sets))
     except connection.NoAccess as error:
         raise _Refused([str(error)]) from None
     lines = judge_system(deployment, survey)
@@ -306,7 +306,7 @@ def _look(deployment: Deployment) -> plan.Plan:
         found = survey["instances"][instance.name]
         lines += [f"site.instances[{instance.name}].{line}" for line in judge_instance(instance, found)]
     lines = lines or judge_access(deployment, survey)
-    lines += configuration.in_the_way(plan.wanted_sets(deployment), survey)
+    lines += configuration.in_the_way(sets, survey)
     lock = survey["lock"]
     if lock and lock["alive"] and not run.DRY:
         lines.append(

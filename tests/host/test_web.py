@@ -676,18 +676,11 @@ def test_a_site_that_leaves_takes_its_files_along(web: Web) -> None:
 
 @pytest.mark.row_8
 def test_answers_are_compressed_as_the_browser_likes(web: Web) -> None:
-    with web.client(headers={"Accept-Encoding": "gzip, br"}) as client:
-        assert client.get("/catmaid/static/standin.js").headers["content-encoding"] == "br"
-        assert (
-            client.get("/catmaid/static/standin.js", headers={"Accept-Encoding": "gzip"}).headers["content-encoding"]
-            == "gzip"
-        )
-    assert "Accept-Encoding" in client_vary(web)
-
-
-def client_vary(web: Web) -> str:
-    with web.client(headers={"Accept-Encoding": "br"}) as client:
-        return client.get("/catmaid/static/standin.js").headers["vary"]
+    for asked, sent in (("gzip, br", "br"), ("gzip", "gzip"), ("identity", None)):
+        with web.client(headers={"Accept-Encoding": asked}) as client:
+            got = client.get("/catmaid/static/standin.js").headers
+            assert got.get("content-encoding") == sent
+            assert sent is None or "Accept-Encoding" in got["vary"]
 
 
 @pytest.mark.row_8

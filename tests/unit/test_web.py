@@ -28,7 +28,9 @@ def found(days: float = 80, **more: Any) -> dict[str, Any]:
 def survey(
     served: dict[str, Any] | None, link: str = "", server: str = schema.LETS_ENCRYPT, **more: Any
 ) -> dict[str, Any]:
-    certificates_found = {"a.org served": served} if served else {}
+    """What a host answers; a certificate that isn't given isn't there."""
+    absent = found(problem="isn't there", names=[])
+    certificates_found = {"a.org served": served or absent, "a.org placeholder": absent}
     answer: dict[str, Any] = {
         "certificates": certificates_found | more.pop("others", {}),
         "files": {"/etc/catmaid/tls/a.org": {"target": link}} if link else {},
