@@ -23,6 +23,11 @@ def regex(text: str) -> str:
     return re.escape(text).replace("\\-", "-")
 
 
+def lines(text: str, width: int) -> str:
+    """The lines of a text, moved to the right; nothing of an empty one."""
+    return "".join(f"{' ' * width}{line}\n" for line in text.splitlines() if line.strip())
+
+
 def can_keep() -> bool:
     """Whether something may be left in KEPT, as Python leaves its compiled modules."""
     return not sys.dont_write_bytecode and os.access(KEPT, os.W_OK)
@@ -48,6 +53,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["shell"] = shlex.quote
     environment.filters["regex"] = regex
+    environment.filters["lines"] = lines
     return environment
 
 

@@ -38,6 +38,22 @@ def test_nginx_files_parse(tmp_path: Path) -> None:
         assert parsed["status"] == "ok", parsed["errors"]
 
 
+def test_an_admin_can_read_a_sites_file() -> None:
+    """Each line stands as deep as it is nested; a macro that yields nothing leaves nothing."""
+    hashes = {"alice": "$6$abcdefgh$" + "a" * 86}
+    tiles = [{"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}]
+    for more in ({}, {"passwords": hashes}, {"tls": {"certificate": "none"}}, {"tls": {"certificate": "acme"}}):
+        deployment = schema.load(SITE | {"tiles": tiles} | more)
+        for server in (nginx.Server(), nginx.Server(ipv6=False, http2_directive=False, brotli=False)):
+            path = nginx.site_path(deployment.sites[0])
+            (text,) = (i.text for i in nginx.rendered(deployment, server)[0] if isinstance(i, File) and i.path == path)
+            depth = 0
+            for line in text.splitlines():
+                depth -= line.strip() == "}"
+                assert not line or len(line) - len(line.lstrip()) == 4 * depth, line
+                depth += line.endswith("{")
+
+
 def test_the_digest_of_nginx_changes_with_its_files_alone() -> None:
     same = [nginx.rendered(schema.load(SITE), nginx.Server())[1] for _ in range(2)]
     other = nginx.rendered(schema.load(SITE | {"aliases": ["b.org"]}), nginx.Server())[1]
