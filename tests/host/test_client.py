@@ -12,10 +12,10 @@ from tests.host.browser import ScriptError, browse
 
 @pytest.fixture(scope="module")
 def pages(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
-    """A host with one page, which others reach as tracing.test too."""
+    """A host with one page, which others reach as pages.test too."""
     with images.lock():
         image = images.host("bookworm")
-    host = bed.boot(image, "pages", aliases=("tracing.test",))
+    host = bed.boot(image, "pages", aliases=("pages.test",))
     host.put("/srv/index.html", b"<title>Tracing</title>")
     host.run("systemd-run --quiet python3 -m http.server --directory /srv 80")
     hosts.wait_for("the page's server", lambda: ":80 " in host.run("ss -Hltn"), 20)
@@ -28,7 +28,7 @@ def test_a_page_of_another_host(client: hosts.BedHost, pages: hosts.BedHost) -> 
         page.goto(url)
         result = {"title": page.title(), "screen": page.screenshot()}
     """
-    found = browse(client, script, url="http://tracing.test/")
+    found = browse(client, script, url="http://pages.test/")
     assert found["title"] == "Tracing"
     assert found["screen"].startswith(b"\x89PNG")
 

@@ -134,6 +134,7 @@ ANSWERS = [
     Answer("no tile's name", 404, "/tiles/fafb/run.sh", cors="all"),
     Answer("channels", 404, "/catmaid/channels/none"),
     Answer("nobody's address", 404, "/none", cors="none"),
+    Answer("the root of two instances' site", 404, "/", cors="none"),
     Answer("static file, POST", 405, "/catmaid/static/standin.js", "POST", content=b"x"),
     Answer("application, large body", 413, "/catmaid/body", "POST", content=b"x" * (21 << 20)),
     Answer("static file, its end", 416, "/catmaid/static/standin.js", headers={"Range": "bytes=99999999-"} | WHOLE),

@@ -378,6 +378,10 @@ def check_nginx(deployment: schema.Deployment) -> None:
             for name, socket in (("uwsgi", i.uwsgi_socket), ("daphne", i.daphne_socket)):
                 (address,) = arguments(upstreams.pop(f"{i.name}-{name}"), "server")
                 assert address[0] == f"unix:{socket}"
+        if all(i.prefix for i in site.instances):
+            assert arguments(locations.pop(("/",)), "return") == [["404"]]
+            if len(site.instances) == 1:
+                assert arguments(locations.pop(("=", "/")), "return") == [["302", f"{site.instances[0].prefix}/"]]
         assert locations == {}
     assert upstreams == {}
     check_cors(deployment, http)
