@@ -76,6 +76,8 @@ def _interrupt_demo(tmp_path: Path, moment: str, seconds: float, **environment: 
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            # Ignored in what a shell runs in the background, and handed on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         try:
             end = time.monotonic() + 300
