@@ -9,6 +9,9 @@ RELEASE = (DJANGO_DIR / "RELEASE").read_text().strip()
 _delay = DJANGO_DIR / "IMPORT_SECONDS"
 if _delay.exists():
     time.sleep(float(_delay.read_text()))
+# A release that is broken on purpose: see broken.py.
+_broken = DJANGO_DIR / "BROKEN"
+BROKEN = _broken.read_text().strip() if _broken.exists() else ""
 
 DEBUG = False
 USE_TZ = True
@@ -16,7 +19,8 @@ TIME_ZONE = "UTC"
 ROOT_URLCONF = "mysite.urls"
 WSGI_APPLICATION = "mysite.wsgi.application"
 ASGI_APPLICATION = "mysite.asgi.application"
-INSTALLED_APPS = ["django.contrib.staticfiles", "channels"]
+INSTALLED_APPS = ["django.contrib.staticfiles", "channels", "mysite"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIDDLEWARE = [
     "mysite.views.log_requests",
     "django.middleware.common.CommonMiddleware",

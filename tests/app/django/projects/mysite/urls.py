@@ -1,6 +1,8 @@
 from django.urls import path, re_path
 
-from . import views
+from . import broken, views
+
+broken.at_import()
 
 urlpatterns = [
     path("", views.index, name="index"),
@@ -14,4 +16,6 @@ urlpatterns = [
     path("upload", views.upload, name="upload"),
     path("task", views.task, name="task"),
     path("heartbeats", views.heartbeats, name="heartbeats"),
+    path("marks", views.marks, name="marks"),
+    path("slow-mark", views.slow_mark, name="slow-mark"),
 ]

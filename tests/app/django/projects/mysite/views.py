@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from celery import current_app
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import get_valid_filename
+from django.views.decorators.http import require_http_methods, require_POST
 
-from . import tasks
+from . import broken, tasks
 
 log = logging.getLogger("mysite")
 
@@ -24,12 +26,14 @@ def log_requests(get_response: Callable[[HttpRequest], HttpResponse]) -> Callabl
 
     def middleware(request: HttpRequest) -> HttpResponse:
         log.info("request %s %s", request.method, request.get_full_path())
+        broken.at_request()
         return get_response(request)
 
     return middleware
 
 
 def _seen(request: HttpRequest) -> dict[str, object]:
+    broken.at_query()
     return {
         "release": settings.RELEASE,
         "script_name": request.META.get("SCRIPT_NAME"),
@@ -124,3 +128,29 @@ def task(request: HttpRequest) -> JsonResponse:
 def heartbeats(request: HttpRequest) -> JsonResponse:
     file = Path(settings.MEDIA_ROOT) / "heartbeat.txt"
     return JsonResponse({"times": [float(t) for t in file.read_text().split()] if file.exists() else []})
+
+
+@require_http_methods(["GET", "POST", "DELETE"])
+def marks(request: HttpRequest) -> JsonResponse:
+    """Send a task for each number from ``first`` to before ``last``; tell which have run; forget those."""
+    files = [Path(settings.MEDIA_ROOT) / name for name in ("marks.txt", "marks-late.txt")]
+    late = request.GET.get("late", "0") == "1"
+    if request.method == "POST":
+        numbers = range(int(request.GET.get("first", "0")), int(request.GET.get("last", "1")))
+        mark = tasks.mark_late if late else tasks.mark
+        with current_app.producer_pool.acquire(block=True) as producer:
+            for number in numbers:
+                mark.apply_async((number,), producer=producer)
+        return JsonResponse({"sent": len(numbers)})
+    if request.method == "DELETE":
+        for file in files:
+            file.unlink(missing_ok=True)
+        return JsonResponse({})
+    return JsonResponse({"numbers": [int(n) for n in files[late].read_text().split()] if files[late].exists() else []})
+
+
+@require_POST
+def slow_mark(request: HttpRequest) -> JsonResponse:
+    seconds, number = float(request.GET.get("seconds", "60")), int(request.GET.get("number", "1"))
+    tasks.slow_mark.delay(seconds, number)
+    return JsonResponse({"sent": 1})
