@@ -4,7 +4,7 @@ pyinfra inventories/prod.py deploy.py                 shows what it would change
 pyinfra inventories/prod.py deploy.py --dry --diff    shows the changes of every file, does nothing
 """
 
-from tasks import certificates, packages, preflight, record, services, uwsgi
+from tasks import certificates, packages, preflight, record, releases, services, wsgi
 
 # All hosts are validated, asked and compared before the first change on any of them.
 plan = preflight.check()
@@ -12,8 +12,10 @@ plan = preflight.check()
 if plan:
     record.begin(plan)
     packages.install(plan)
-    uwsgi.install(plan)
+    wsgi.install(plan)
+    releases.put_in_place(plan)
     certificates.make(plan)
     services.apply(plan)
     certificates.get(plan)
+    releases.remove_old(plan)
     record.end(plan)

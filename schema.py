@@ -22,14 +22,26 @@ NGINX_USER = "www-data"
 STATE_HOST = "configuration.catmaid-deploy.invalid"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 UWSGI_OLDEST = (2, 0, 31)
+GUNICORN_OLDEST = (27, 0, 0)
 
 _SECRET_NAME = re.compile(r"PASS(WORD|WD)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_KEY", re.IGNORECASE)
 # Not more digits than nginx can count.
 _SIZE = r"[1-9][0-9]{0,17}|[1-9][0-9]{0,8}[kmg]"
+_REVISION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._+@~-]+)+/?")
 # What every managed program needs for itself; the last four are the shell's own, and dash dies of a text in OPTIND.
 _RESERVED_ENVIRONMENT = {"PATH", "HOME", "VIRTUAL_ENV", "IFS", "ENV", "LD_PRELOAD", "LD_LIBRARY_PATH"}
-_RESERVED_ENVIRONMENT |= {"OPTIND", "PPID", "LINENO", "_"}
+_RESERVED_ENVIRONMENT |= {
+    "OPTIND",
+    "PPID",
+    "LINENO",
+    "_",
+    "CATMAID_RUN",
+    "CATMAID_FILES",
+    "CATMAID_GROUP_DIGEST",
+    "CATMAID_DO",
+    "SCRIPT_NAME",
+}
 
 
 class InvalidSite(ValueError):
@@ -78,6 +90,20 @@ def _path(value: str) -> str:
     return value.rstrip("/")
 
 
+def _repository(value: str) -> str:
+    if re.fullmatch(r"[a-z+]+://[^/@]*:[^/@]*@.*", value):
+        raise ValueError("it has a password in it, which would show in a process list: let git on the host have it")
+    if not re.fullmatch(r"(/|(https|http|ssh|git)://|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)[A-Za-z0-9@:/._~+-]+", value):
+        raise ValueError(f"{value!r} is not a repository: write it as 'https://github.com/catmaid/CATMAID.git'")
+    return value
+
+
+def _inside(value: str) -> str:
+    if not _PATH.fullmatch(f"/{value}") or value.endswith("/"):
+        raise ValueError(f"{value!r} is not a path inside a release: write it as 'django/projects/mysite/settings.py'")
+    return value
+
+
 def _wsgi_file(value: str) -> str:
     path = _path(value)
     # uWSGI's mount takes anything else for the name of a module.
@@ -116,10 +142,21 @@ def _server_name(value: str) -> str:
     return value
 
 
-def _uwsgi_version(value: str) -> str:
+def _version(value: str) -> str:
     # As pip spells it afterwards: any other spelling would be installed anew in each run.
     if not re.fullmatch(r"(0|[1-9][0-9]{0,3})(\.(0|[1-9][0-9]{0,3})){2}", value):
         raise ValueError(f"{value!r} is not a version: write it as '2.0.31', three numbers without leading zeros")
+    return value
+
+
+def _gunicorn_version(value: str) -> str:
+    if tuple(int(n) for n in _version(value).split(".")) < GUNICORN_OLDEST:
+        raise ValueError(f"{value!r} doesn't speak nginx's uwsgi protocol well: give 27.0.0 or later")
+    return value
+
+
+def _uwsgi_version(value: str) -> str:
+    _version(value)
     if tuple(int(n) for n in value.split(".")) < UWSGI_OLDEST:
         raise ValueError(f"{value!r} has a reload defect: give 2.0.31 or later")
     return value
@@ -278,6 +315,9 @@ class Celery(_Model):
         "info", description="How much worker and beat write to their logs."
     )
     queues: tuple[QueueName, ...] = Field((), description="Queues the worker reads; without any the default one.")
+    stop_seconds: Annotated[Count, Field(ge=1, le=86400)] = Field(
+        600, description="How long a task in hand may take to its end when its worker is replaced or stopped."
+    )
     max_tasks_per_child: Annotated[Count, Field(ge=1)] | None = Field(
         None, description="A worker process is replaced after so many tasks."
     )
@@ -425,6 +465,42 @@ class TileSet(_Model):
         return None if self.fallback == "none" else self.fallback
 
 
+class Releases(_Model):
+    """Code that the deploy puts in place: a folder for each release, of which old programs may go on with theirs."""
+
+    repository: Annotated[str, AfterValidator(_repository)] = Field(
+        description="The git repository, as the host reaches it: an address, or a path on the host."
+    )
+    revision: Annotated[str, AfterValidator(_text(_REVISION, "give a tag or a commit, such as '2024.11.15'"))] = Field(
+        description="The release: a tag or a commit. Not a branch, whose meaning changes."
+    )
+    folder: AbsolutePath = Field(
+        "/home/catmaid/releases", description="Where releases lie, and 'shared' with what all of them have."
+    )
+    owner: UserName = Field("catmaid", description="Who owns the code.")
+    shared: tuple[Annotated[str, AfterValidator(_inside)], ...] = Field(
+        ("django/projects/mysite/settings.py", "django/projects/mysite/django.wsgi"),
+        description="Files that are no part of the repository: each release has links to those in FOLDER/shared.",
+    )
+    keep: Annotated[Count, Field(ge=2, le=1000)] = Field(5, description="How many releases stay on the host.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Releases:
+        if self.revision in ("shared", "repository.git"):
+            raise ValueError(f"revision: {self.revision!r} is the deploy's own folder: give a tag or a commit")
+        return self
+
+    @property
+    def path(self) -> str:
+        """Where this release lies."""
+        return f"{self.folder}/{self.revision}"
+
+    @property
+    def proof(self) -> str:
+        """What is there once a release is complete."""
+        return f"{self.path}/.catmaid-deploy"
+
+
 class Instance(_Model):
     """One CATMAID: a prefix, a checkout, a virtualenv and the four programs that serve it."""
 
@@ -433,6 +509,9 @@ class Instance(_Model):
     ] = Field("catmaid", max_length=40, description="Names the folders, the Supervisor group and the nginx upstreams.")
     prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root (row 4).")
     checkout: AbsolutePath = Field("/home/catmaid/catmaid-server", description="Where CATMAID's code is on the host.")
+    releases: Releases | None = Field(
+        None, description="Given, the deploy puts the code in place itself, and checkout is the release's folder."
+    )
     virtualenv: AbsolutePath = Field("", description="Its Python environment; without it CHECKOUT/django/env.")
     wsgi_file: Annotated[str, AfterValidator(_wsgi_file)] = Field(
         "", description="What uWSGI loads; without it CHECKOUT/django/projects/mysite/django.wsgi."
@@ -455,6 +534,15 @@ class Instance(_Model):
     read_timeout: Annotated[Count, Field(ge=1, le=10**9)] = Field(
         600, description="Seconds that nginx waits for the application's answer."
     )
+    wsgi_server: Literal["uwsgi", "gunicorn", "gevent"] = Field(
+        "uwsgi", description="What runs the application: uWSGI, Gunicorn with threads, or with gevent (row 29)."
+    )
+    gunicorn_version: Annotated[str, AfterValidator(_gunicorn_version)] = Field(
+        "27.0.1", description="The Gunicorn that the virtualenv gets, where that is the server; it needs Python 3.10."
+    )
+    gevent_version: Annotated[str, AfterValidator(_version)] = Field(
+        "26.9.0", description="The gevent that it gets, where that is the server."
+    )
     uwsgi_version: Annotated[str, AfterValidator(_uwsgi_version)] = Field(
         "2.0.31", description="The uWSGI that the virtualenv gets (row 2)."
     )
@@ -467,6 +555,24 @@ class Instance(_Model):
         None, description="PostgreSQL's address; given, a deploy warns when nothing answers there."
     )
     broker: Address | None = Field(None, description="The broker's address; given, the same check.")
+    update: Literal["hand over", "chain", "restart"] = Field(
+        "hand over",
+        description="How another release comes into use (row 27): 'hand over' starts it beside the one before, "
+        "'chain' replaces one process after the other, 'restart' shows the maintenance page meanwhile.",
+    )
+    migrate: Literal["refuse", "before", "closed"] = Field(
+        "refuse",
+        description="What a release does whose migrations the database lacks: it is refused; they run 'before' users "
+        "see it, where the release of before can live with them; or 'closed', behind the maintenance page.",
+    )
+    start_seconds: Annotated[Count, Field(ge=5, le=3600)] = Field(
+        120, description="How long its programs may take until they serve; a release that takes longer is refused."
+    )
+    ready_page: Annotated[str, AfterValidator(_text(r"/[A-Za-z0-9._~/?=&-]*", "write it as '/' or '/projects/'"))] = (
+        Field(
+            "/", description="A page below the prefix that a new release must answer before it serves users (row 26)."
+        )
+    )
     celery: Celery = Field(
         default_factory=lambda: Celery.model_validate({}), description="Options of the Celery worker and beat."
     )
@@ -479,9 +585,25 @@ class Instance(_Model):
             return data
         data = dict(data)
         checkout = data.get("checkout", cls.model_fields["checkout"].default)
+        releases, shared = data.get("releases"), None
+        if isinstance(releases, dict) and "checkout" not in data:
+            folder = releases.get("folder", Releases.model_fields["folder"].default)
+            data["checkout"] = "/invalid"
+            if (
+                isinstance(folder, str)
+                and _PATH.fullmatch(folder)
+                and re.fullmatch(_REVISION, str(releases.get("revision")))
+            ):
+                checkout = data["checkout"] = f"{folder.rstrip('/')}/{releases['revision']}"
+                shared = f"{folder.rstrip('/')}/shared"
         if not isinstance(checkout, str) or not _PATH.fullmatch(checkout):
             checkout = "/invalid"  # one line for a wrong checkout, none for what follows from it
         django = checkout.rstrip("/") + "/django"
+        if shared and _PATH.fullmatch(shared):
+            # Pages that were loaded before an update ask for the files of before.
+            data.setdefault("virtualenv", f"{shared}/env")
+            data.setdefault("static_folder", f"{shared}/static")
+            data.setdefault("files_folder", f"{shared}/files")
         data.setdefault("virtualenv", f"{django}/env")
         data.setdefault("wsgi_file", f"{django}/projects/mysite/django.wsgi")
         data.setdefault("static_folder", f"{django}/static")
@@ -492,6 +614,10 @@ class Instance(_Model):
 
     @model_validator(mode="after")
     def _check(self) -> Instance:
+        if self.releases and self.checkout != self.releases.path:
+            raise ValueError("checkout: releases have their own folder: remove this one")
+        if self.update == "chain" and self.wsgi_server != "uwsgi":
+            raise ValueError("update: only uWSGI replaces its processes one by one: use 'hand over' or 'restart'")
         if self.user == "root":
             raise ValueError("user: root must not serve web pages: give another user")
         # nginx opens the sockets through the folder's group, and so the folder hands its group on (row 7).
@@ -509,16 +635,6 @@ class Instance(_Model):
     @property
     def runtime_dir(self) -> str:
         return f"/run/{self.name}"
-
-    @property
-    def private_dir(self) -> str:
-        """Below the socket folder, for the service user alone: the statistics socket (row 25)."""
-        return f"{self.runtime_dir}/private"
-
-    @property
-    def private_mode(self) -> str:
-        """0700; below a setgid folder with that bit too, which new folders get and a chmod 700 leaves."""
-        return "2700" if int(self.runtime_mode, 8) & 0o2000 else "0700"
 
     @property
     def log_dir(self) -> str:
@@ -540,6 +656,18 @@ class Instance(_Model):
     @property
     def daphne_socket(self) -> str:
         return f"{self.runtime_dir}/daphne.sock"
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Names that stay while slots change, each with where it leads: by the slot in use to what that has open."""
+        ends = {
+            self.uwsgi_socket: "wsgi/run/socket",
+            f"{self.runtime_dir}/uwsgi.pid": "wsgi/run/pid",
+            f"{self.runtime_dir}/uwsgi-stats.socket": "wsgi/run/private/stats.socket",
+            f"{self.runtime_dir}/catmaid.ready": "wsgi/run/ready",
+            self.daphne_socket: "daphne/run/socket",
+        }
+        return {path: f"{self.config_dir}/{end}" for path, end in ends.items()}
 
     # What follows from the prefix (rows 4, 8, 20, 21).
     @property
@@ -712,6 +840,7 @@ _MODELS: dict[str | int, type[BaseModel]] = {
     "instances": Instance,
     "tiles": TileSet,
     "celery": Celery,
+    "releases": Releases,
     "database": Address,
     "broker": Address,
     "tls": Tls,

@@ -40,14 +40,18 @@ print(json.dumps({
     "base": os.path.realpath(sys.executable),
     "packages_exist": os.path.isdir(site),
     "header": os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")),
-    "have": {name: names.get(name) for name in ("django", "daphne", "celery", "uwsgi")},
+    "have": {name: names.get(name) for name in (
+        "django", "daphne", "celery", "uwsgi", "gunicorn", "gevent", "psycogreen"
+    )},
 }))
 """
 
 
-def start(words):
+def start(words, **options):
     try:
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        )
     except OSError as error:
         return str(error)
 
@@ -237,8 +241,8 @@ def free(path):
     return {"mount": mount, "bytes": status.f_bavail * status.f_frsize}
 
 
-def memory():
-    found = re.search(r"^MemTotal:\s+(\d+) kB", read("/proc/meminfo"), re.MULTILINE)
+def memory(name):
+    found = re.search(r"^%s:\s+(\d+) kB" % name, read("/proc/meminfo"), re.MULTILINE)
     return int(found.group(1)) << 10 if found else None
 
 
@@ -429,11 +433,26 @@ def supervisor():
         except OSError:
             continue
         for name in names:
-            words = read("/run/%s/%s" % (folder, name)).split() if name.endswith(".started") else ()
-            if len(words) == 4 and words[0].isdigit():
+            words = read("/run/%s/%s/started" % (folder, name)).split()
+            if len(words) == 5 and words[0].isdigit():
                 records[int(words[0])] = words[2:]
+    sizes = memory_of_groups()
     for program in found.values():
-        program["digest"], program["group_digest"] = records.get(program["pid"], (None, None))
+        program["digest"], program["group_digest"], program["code"] = records.get(program["pid"], (None,) * 3)
+        program["memory"] = sizes.get(program["pid"], 0)
+    return found
+
+
+def memory_of_groups():
+    """The memory of each process group, in bytes. What its processes share counts for each: an estimate from above."""
+    found = {}
+    page = os.sysconf("SC_PAGE_SIZE")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        line, sizes = read("/proc/%s/stat" % pid), read("/proc/%s/statm" % pid).split()
+        if line and len(sizes) > 2:
+            group = int(line.rpartition(")")[2].split()[2])
+            # Shared pages are the files' that all have open.
+            found[group] = found.get(group, 0) + (int(sizes[1]) - int(sizes[2])) * page
     return found
 
 
@@ -480,9 +499,39 @@ def lock():
     return dict(found, alive=alive and time.time() - found.get("time", 0) < LOCK_SECONDS)
 
 
-def survey_instance(instance, python):
+def begin_code(instance):
+    """What names the code and the Python environment: asked as the user whose programs note the same."""
+    try:
+        account = pwd.getpwnam(instance["user"])
+    except KeyError:
+        return "no such user"
+
+    def become():
+        os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+
+    return start(["sh", "-c", instance["code"]], preexec_fn=become)
+
+
+def release(asked):
+    """Whether a release is there, which others are, and what all of them share."""
+    folder = asked["folder"]
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    return {
+        "there": os.path.exists(asked["proof"]),
+        "all": [name for name in names if os.path.exists("%s/%s/.catmaid-deploy" % (folder, name))],
+        "owner": known("user", asked["owner"]),
+        "shared": {path: os.path.exists("%s/shared/%s" % (folder, path)) for path in asked["shared"]},
+    }
+
+
+def survey_instance(instance, python, code):
     settings = read(instance["settings_file"])
     return {
+        "code": code.strip(),
+        "release": release(instance["release"]) if instance["release"] else None,
+        "before": read_json("%s/before/%s.json" % (STATE, instance["name"])),
         "user": known("user", instance["user"]),
         "group": known("group", instance["runtime_group"]),
         "paths": {key: os.path.exists(instance[key]) for key in ("checkout", "wsgi_file", "settings_file")},
@@ -527,6 +576,8 @@ def main():
     for virtualenv in pythons:
         pythons[virtualenv] = begin_python(virtualenv)
 
+    codes = {i["name"]: begin_code(i) for i in question["instances"]}
+
     manifest = read_json(STATE + "/manifest.json")
     secret = set(question["secret"])
     paths = set(question["paths"]) | {path for paths in manifest.values() for path in paths}
@@ -535,7 +586,8 @@ def main():
         "os": os_release(),
         "systemd": os.path.isdir("/run/systemd/system"),
         "ipv6": os.path.exists("/proc/net/if_inet6"),
-        "memory": memory(),
+        "memory": memory("MemTotal"),
+        "memory_available": memory("MemAvailable"),
         "work_mem": work_mem(),
         "ports": listeners(question["ports"]),
         "descriptors": most if (most := resource.getrlimit(resource.RLIMIT_NOFILE)[1]) > 0 else 1 << 20,
@@ -556,7 +608,10 @@ def main():
         "blocked": blocked(question["access"]),
     }
     pythons = {virtualenv: end_python(virtualenv, process) for virtualenv, process in pythons.items()}
-    found["instances"] = {i["name"]: survey_instance(i, pythons[i["virtualenv"]]) for i in question["instances"]}
+    found["instances"] = {
+        i["name"]: survey_instance(i, pythons[i["virtualenv"]], finish(codes[i["name"]])[1])
+        for i in question["instances"]
+    }
     found["packages"], found["as_it_came"] = packages(finish(asked_packages)[1])
     found["units"] = units(finish(asked_units)[1])
     found["time"] = time.time()

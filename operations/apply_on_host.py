@@ -3,60 +3,29 @@
 Reads one job as JSON from standard input (see `operations.configuration`) and does it whole or not at all:
 ``lock`` takes the host for one run, ``apply`` puts one service's files in place, ``record`` ends the run.
 Prints what it did, a line each; ends with 1 and the reason on standard error when it did nothing.
+
+It comes as one text with the files that it imports from: the host has none of them.
 """
 
 import fcntl
-import grp
 import hashlib
 import http.client
 import json
 import os
-import pwd
 import shutil
 import signal
-import socket
-import stat
-import subprocess
 import sys
 import time
-import xmlrpc.client
 
-STATE = "/var/lib/catmaid-deploy"
-RUN = "/run/catmaid-deploy"
+from operations.common_on_host import RUN, STATE, Failed, is_active, read, run, say, start_unit, write_whole
+from operations.files_on_host import Files, data
+from operations.programs_on_host import Supervisor
+from operations.release_on_host import put_in_place, remove_old
+
 LOG = "/var/log/catmaid-deploy.log"
 STAGE = STATE + "/stage"
 LOCK_SECONDS = 2 * 3600
 LARGEST_COPY = 1 << 20
-
-
-class Failed(Exception):
-    """The job can't be done; the text says why, in a few lines."""
-
-
-def say(text, to=sys.stdout):
-    # The admin's side may be gone: what was begun is ended all the same.
-    try:
-        print(text, file=to, flush=True)
-    except OSError:
-        pass
-
-
-def run(words, seconds=120):
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return 127, str(error)
-    return done.returncode, done.stdout.decode("utf-8", "replace").strip()
-
-
-def read(path):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as text:
-            return text.read()
-    except OSError:
-        return ""
 
 
 def read_json(path):
@@ -65,22 +34,6 @@ def read_json(path):
     except ValueError:
         found = {}
     return found if isinstance(found, dict) else {}
-
-
-def write_whole(path, data, mode=0o644):
-    """Write a file so that a reader, or a reboot, finds the old or the new one."""
-    new = prepared(path)
-    try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(new, path)
-    except OSError:
-        if os.path.lexists(new):
-            os.unlink(new)
-        raise
 
 
 # ---- the lock and the record ----
@@ -171,134 +124,6 @@ def record(job):
 # ---- files ----
 
 
-def account(item):
-    try:
-        return pwd.getpwnam(item["user"]).pw_uid, grp.getgrnam(item["group"]).gr_gid
-    except KeyError as error:
-        raise Failed("%s: %s" % (item["path"], error.args[0])) from None
-
-
-def data(item):
-    """The bytes of a file that is to be."""
-    return item.get("text", "").encode(item.get("encoding", "utf-8"))
-
-
-def remember(path):
-    """What is at a path, so that it can be put back."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    kept = {"mode": stat.S_IMODE(status.st_mode), "uid": status.st_uid, "gid": status.st_gid}
-    if stat.S_ISLNK(status.st_mode):
-        return dict(kept, kind="link", target=os.readlink(path))
-    if stat.S_ISDIR(status.st_mode):
-        return dict(kept, kind="folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise Failed("%s is neither a file nor a folder nor a link: move it away" % path)
-    with open(path, "rb") as file:
-        return dict(kept, kind="file", data=file.read())
-
-
-def remove(path):
-    if os.path.isdir(path) and not os.path.islink(path):
-        os.rmdir(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
-
-
-def prepared(path):
-    return "%s/.%s.catmaid-deploy" % os.path.split(path)
-
-
-def put_back(path, kept):
-    if kept is None:
-        remove(path)
-    elif kept["kind"] == "link":
-        link(path, kept["target"])
-    else:
-        if kept["kind"] == "file":
-            write_whole(path, kept["data"], 0o600)
-        elif not os.path.isdir(path):
-            os.mkdir(path)
-        os.chown(path, kept["uid"], kept["gid"])
-        os.chmod(path, kept["mode"])
-
-
-def link(path, target):
-    new = prepared(path)
-    if os.path.lexists(new):
-        os.unlink(new)
-    os.symlink(target, new)
-    os.rename(new, path)
-
-
-class Files:
-    """The files of one set: made ready beside their places, then all moved at once, or put back."""
-
-    def __init__(self, items, gone):
-        self.items, self.gone = items, gone
-        self.kept = []
-
-    def swap(self):
-        new = []
-        try:
-            for item in self.items:
-                if item["kind"] == "folder":
-                    self._keep(item["path"])
-                    self._make_folder(item)
-                elif item["kind"] == "file":
-                    place = prepared(item["path"])
-                    new.append(place)
-                    self._prepare(item, place)
-            for item in self.items:
-                if item["kind"] == "folder":
-                    continue
-                self._keep(item["path"])
-                if item["kind"] == "file":
-                    os.rename(prepared(item["path"]), item["path"])
-                else:
-                    link(item["path"], item["target"])
-            # The deepest first, so that a folder is empty when its turn comes.
-            for path in sorted(self.gone, reverse=True):
-                self._keep(path)
-                try:
-                    remove(path)
-                except OSError:
-                    say("kept %s: it isn't empty" % path)
-        except (OSError, Failed) as error:
-            for place in new:
-                if os.path.lexists(place):
-                    os.unlink(place)
-            raise Failed("can't write: %s" % error) from None
-
-    def _keep(self, path):
-        self.kept.append((path, remember(path)))
-
-    @staticmethod
-    def _make_folder(item):
-        if not os.path.isdir(item["path"]):
-            os.mkdir(item["path"], 0o700)
-        os.chown(item["path"], *account(item))
-        os.chmod(item["path"], int(item["mode"], 8))
-
-    @staticmethod
-    def _prepare(item, place):
-        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data(item))
-            os.fchown(file.fileno(), *account(item))
-            os.fchmod(file.fileno(), int(item["mode"], 8))
-            file.flush()
-            os.fsync(file.fileno())
-
-    def undo(self):
-        for path, kept in reversed(self.kept):
-            try:
-                put_back(path, kept)
-            except OSError as error:
-                say("can't put back %s: %s" % (path, error), sys.stderr)
-
-
 def stage(job):
     """A copy of the service's own tree with the new files in it, for its own test."""
     shutil.rmtree(STAGE, ignore_errors=True)
@@ -363,21 +188,14 @@ def check(job):
 # ---- services ----
 
 
-def start_unit(unit):
-    code, output = run(["systemctl", "enable", "--now", unit])
-    if code:
-        raise Failed("%s doesn't start: %s" % (unit, output))
-
-
-def is_active(unit):
-    return run(["systemctl", "is-active", "--quiet", unit])[0] == 0
-
-
 class Systemd:
     """Units' drop-in files, and what starts at boot."""
 
     def __init__(self, job):
-        self.enable, self.reload = job["enable"], job["reload"]
+        self.enable, self.reload = job["service"]["enable"], job["service"]["reload"]
+
+    def owns(self, path):
+        return False
 
     def bring(self):
         if self.reload:
@@ -400,7 +218,10 @@ class Nginx:
     unit = "nginx.service"
 
     def __init__(self, job):
-        self.digest, self.host = job["digest"], job["state_host"]
+        self.digest, self.host = job["service"]["digest"], job["service"]["state_host"]
+
+    def owns(self, path):
+        return False
 
     def bring(self):
         # What the parser passed can still fail in earnest: a port that is taken, a log that can't be opened.
@@ -439,135 +260,6 @@ class Nginx:
             return None
 
 
-class LocalConnection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(900)
-        self.sock.connect("/run/supervisor.sock")
-
-
-class Local(xmlrpc.client.Transport):
-    """One connection for all calls. Supervisor 4.2 goes on polling the number of one that was closed; a program
-    that it starts at that moment gets this number for a pipe, and supervisord is busy with it for good.
-    """
-
-    def make_connection(self, host):
-        if self._connection[1] is None:
-            self._connection = host, LocalConnection(host)
-        return self._connection[1]
-
-
-class Supervisor:
-    """One group of programs. ``calls`` are those of `tasks.supervisor.decide`."""
-
-    unit = "supervisor.service"
-
-    def __init__(self, job):
-        self.group, self.calls = job["group"], job["calls"]
-        self.log_dir, self.seconds = job["log_dir"], job["seconds"]
-        self.removed = job["removed"]
-        self.fresh = False  # the whole group was started by this job
-        self.proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local())
-
-    def _ask(self, method, *words):
-        return getattr(self.proxy.supervisor, method)(*words)
-
-    def bring(self):
-        if not is_active(self.unit):
-            start_unit(self.unit)
-            say("started Supervisor")
-        end = time.time() + 20
-        while True:
-            try:
-                self._ask("getState")
-                break
-            except (OSError, http.client.HTTPException) as error:
-                if time.time() > end:
-                    raise Failed("Supervisor doesn't answer: %s" % error) from None
-                time.sleep(0.1)
-        try:
-            for call, program in self.calls:
-                getattr(self, "_" + call)(program)
-        except xmlrpc.client.Fault as error:
-            raise Failed("Supervisor refuses: %s" % error.faultString) from None
-        if not self.removed:
-            self._wait()
-
-    def back(self):
-        """What ran before runs again: the group as its file says now, and each of its programs."""
-        try:
-            self.fresh = False
-            self._update(self.group)
-            for program in self._programs():
-                if program["statename"] not in ("RUNNING", "STARTING"):
-                    self._start(program["name"])
-            touched = [program for call, program in self.calls if call == "restart"]
-            for name in touched:
-                self._restart(name)
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
-            say("the programs of before don't start: %s" % error, sys.stderr)
-
-    def _programs(self):
-        return [p for p in self._ask("getAllProcessInfo") if p["group"] == self.group]
-
-    def _update(self, group):
-        """What supervisorctl calls reread and update, of one group: others keep running as they are."""
-        ((added, changed, removed),) = self._ask("reloadConfig")
-        if group in changed or group in removed:
-            self._ask("stopProcessGroup", group)
-            self._ask("removeProcessGroup", group)
-            if group in removed:
-                say("stopped and removed the programs of %s" % group)
-        if group in changed or group in added:
-            self._ask("addProcessGroup", group)
-            self.fresh = True
-            say("started the programs of %s" % group)
-
-    def _start(self, program):
-        try:
-            self._ask("startProcess", "%s:%s" % (self.group, program), False)
-            say("started %s" % program)
-        except xmlrpc.client.Fault as error:
-            # Started by an update a moment ago, or between two tries: the wait tells.
-            if error.faultCode != 60:
-                raise
-
-    def _restart(self, program):
-        if self.fresh:
-            return
-        try:
-            self._ask("stopProcess", "%s:%s" % (self.group, program))
-        except xmlrpc.client.Fault as error:
-            if error.faultCode != 70:  # it doesn't run
-                raise
-        self._ask("startProcess", "%s:%s" % (self.group, program), False)
-        say("restarted %s" % program)
-
-    def _wait(self):
-        """Until each program has shown that it stays up. One that exits at once gets three tries, not Supervisor's
-        eleven: meanwhile nobody is served.
-        """
-        end = time.time() + self.seconds
-        exits = {}
-        while True:
-            late = [p for p in self._programs() if p["statename"] != "RUNNING"]
-            if not late:
-                return
-            for program in late:
-                if program["statename"] == "BACKOFF":
-                    exits.setdefault(program["name"], set()).add(program["stop"])
-            given_up = any(p["statename"] == "FATAL" or len(exits.get(p["name"], ())) >= 3 for p in late)
-            if given_up or time.time() > end:
-                break
-            time.sleep(0.1)
-        lines = []
-        for program in late:
-            log = "%s/%s.log" % (self.log_dir, program["name"][len(self.group) + 1 :])
-            lines.append("%s is %s; the last lines of %s:" % (program["name"], program["statename"], log))
-            lines += read(log).splitlines()[-15:]
-        raise Failed("\n".join(lines))
-
-
 SERVICES = {"systemd": Systemd, "nginx": Nginx, "supervisor": Supervisor}
 
 
@@ -582,8 +274,11 @@ def apply(job):
     # From here on all or nothing, also when the admin's connection or machine is gone.
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    files = Files(job["items"], job["gone"])
-    service = SERVICES[job["service"]["kind"]](job["service"]) if job["service"] else None
+    service = SERVICES[job["service"]["kind"]](job) if job["service"] else None
+    # A program's slots are its service's: it writes into the one that isn't in use.
+    elsewhere = service.owns if service else lambda path: False
+    plain = [item for item in job["items"] if not elsewhere(item["path"])]
+    files = Files(plain, [path for path in job["gone"] if not elsewhere(path)])
     try:
         files.swap()
         if service:
@@ -610,11 +305,44 @@ def apply(job):
     write_whole(STATE + "/manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
 
 
+def roll_back(job):
+    """Hand over to the slots that were in use before, with the files that they have."""
+    check_lock(job)
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    service = Supervisor(job)
+    try:
+        service.bring()
+    except Exception as error:  # whatever it was, what ran goes on
+        service.back()
+        raise Failed("%s\nwhat ran before the rollback serves" % error) from None
+
+
+def release(job):
+    check_lock(job)
+    put_in_place(job["release"])
+
+
+def remove_releases(job):
+    check_lock(job)
+    remove_old(job["release"])
+
+
+JOBS = {
+    "lock": take_lock,
+    "release": release,
+    "apply": apply,
+    "roll back": roll_back,
+    "remove releases": remove_releases,
+    "record": record,
+}
+
+
 def main():
     job = json.load(sys.stdin)
     try:
         hold()
-        {"lock": take_lock, "apply": apply, "record": record}[job["do"]](job)
+        JOBS[job["do"]](job)
     except (Failed, OSError) as error:
         say("--> %s" % error, sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +13,24 @@ from pyinfra.api import QuoteString, StringCommand, operation
 
 from configuration import Change, File, Folder, Item
 
-_SCRIPT = (Path(__file__).parent / "apply_on_host.py").read_text()
+_PARTS = ("common_on_host.py", "files_on_host.py", "programs_on_host.py", "release_on_host.py", "apply_on_host.py")
+
+
+def _joined() -> str:
+    """The script for the host: its parts in a row, without their imports from each other."""
+    texts = [(Path(__file__).parent / part).read_text() for part in _PARTS]
+    return "\n\n".join(
+        re.sub(r"^from operations\.\w+ import (\([^)]*\)|.*)$", "", t, flags=re.MULTILINE) for t in texts
+    )
+
+
+_SCRIPT = _joined()
 _KINDS = {File: "file", Folder: "folder"}
 
 
-def _job(job: dict[str, Any]) -> StringCommand:
+def job(described: dict[str, Any]) -> StringCommand:
     """The job travels on standard input: one transfer for all files, and none of it in a process list."""
-    return StringCommand("python3", "-c", QuoteString(_SCRIPT), _stdin=json.dumps(job))
+    return StringCommand("python3", "-c", QuoteString(_SCRIPT), _stdin=json.dumps(described))
 
 
 def _plain(item: Item) -> dict[str, Any]:
@@ -38,7 +50,7 @@ def locked(run: str, admin: str, revision: str, since: str, last_run: str | None
 
     A lock whose SSH session has ended, or that is two hours old, doesn't count.
     """
-    yield _job({"do": "lock", "run": run, "admin": admin, "revision": revision, "since": since, "last_run": last_run})
+    yield job({"do": "lock", "run": run, "admin": admin, "revision": revision, "since": since, "last_run": last_run})
 
 
 @operation()
@@ -53,7 +65,7 @@ def applied(change: Change, run: str) -> Generator[StringCommand]:
     service doesn't take them, the files of before are put back and the service goes on with those.
     """
     wanted = change.set
-    yield _job(
+    yield job(
         {
             "do": "apply",
             "run": run,
@@ -70,6 +82,17 @@ def applied(change: Change, run: str) -> Generator[StringCommand]:
 
 
 @operation()
+def rolled_back(service: dict[str, Any], run: str) -> Generator[StringCommand]:
+    """
+    Hand over to the slots that were in use before, code and configuration together (row 27).
+
+    + service: the programs, from `tasks.supervisor.rollback`
+    + run: the name of the run that holds the lock
+    """
+    yield job({"do": "roll back", "run": run, "service": service})
+
+
+@operation()
 def recorded(run: str, changed: list[str]) -> Generator[StringCommand]:
     """
     End a run: a line in /var/log/catmaid-deploy.log, and the lock is free.
@@ -77,4 +100,4 @@ def recorded(run: str, changed: list[str]) -> Generator[StringCommand]:
     + run: the name of the run that holds the lock
     + changed: what it changed, a few words each
     """
-    yield _job({"do": "record", "run": run, "changed": changed})
+    yield job({"do": "record", "run": run, "changed": changed})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from schema import Instance
 from tasks.program import Program, program
 
-# A task in hand may take so long before a stop kills it. Supervisor's default of 10 s loses long tasks.
-STOP_SECONDS = 600
-
 
 def programs(instance: Instance) -> list[Program]:
-    return [program(instance, "celery", "TERM", STOP_SECONDS), program(instance, "celery-beat", "TERM", 20)]
+    """The worker finishes its tasks in hand while the next one works already; there is never a second beat."""
+    return [
+        program(instance, "celery", "TERM", instance.celery.stop_seconds, "catmaid_ready.py"),
+        program(instance, "celery-beat", "TERM", 20),
+    ]

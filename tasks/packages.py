@@ -12,9 +12,10 @@ from schema import Deployment
 if TYPE_CHECKING:
     from tasks.plan import Plan
 
-# gcc and the headers compile uWSGI; procps has pkill, which the start scripts use; openssl signs certificates.
-NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps", "openssl")
+# gcc and the headers compile uWSGI; the start scripts use pkill and ss; openssl signs certificates.
+NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps", "iproute2", "openssl")
 CERTBOT = "certbot"
+GIT = "git"
 BROTLI = ("libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static")
 # Where nginx.conf comes from: the survey asks for it as it came.
 CONFIGURATION = "nginx-common"
@@ -40,7 +41,12 @@ def has_brotli(survey: dict[str, Any]) -> bool:
 
 
 def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    return [*NEEDED, *(BROTLI if has_brotli(survey) else ()), *([CERTBOT] if deployment.acme_sites else [])]
+    return [
+        *NEEDED,
+        *(BROTLI if has_brotli(survey) else ()),
+        *([CERTBOT] if deployment.acme_sites else []),
+        *([GIT] if any(i.releases for i in deployment.instances) else []),
+    ]
 
 
 def missing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:

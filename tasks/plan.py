@@ -7,7 +7,7 @@ from typing import Any
 
 from configuration import Change, ConfigurationSet, foreign_links
 from schema import Deployment, Instance, Site
-from tasks import certificates, nginx, packages, run, supervisor, system, uwsgi
+from tasks import certificates, nginx, packages, releases, run, supervisor, system, wsgi
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,18 @@ class Plan:
     survey: dict[str, Any]
     report: run.Report
     packages: list[str]
-    uwsgi: dict[str, Instance]
+    servers: dict[str, tuple[Instance, dict[str, str]]]
+    releases: list[Instance]
     self_signed: list[Site]
     changes: list[Change]
     from_acme: list[Site]
+    old_releases: list[Instance]
+    faults: list[str]
 
     def __bool__(self) -> bool:
-        return bool(self.packages or self.uwsgi or self.self_signed or self.changes or self.from_acme)
+        return bool(
+            self.packages or self.servers or self.releases or self.self_signed or self.changes or self.from_acme
+        )
 
 
 def wanted_sets(deployment: Deployment) -> list[ConfigurationSet]:
@@ -37,11 +42,21 @@ def wanted_sets(deployment: Deployment) -> list[ConfigurationSet]:
 
 def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> Plan:
     """Compare a host with its description."""
-    outdated = uwsgi.outdated(deployment, survey)
+    outdated = wsgi.outdated(deployment, survey)
     web = nginx.change(deployment, survey)
+    groups = {
+        instance.name: supervisor.change(site, instance, survey, outdated.get(instance.virtualenv, (None, {}))[1])
+        for site in deployment.sites
+        for instance in site.instances
+    }
+    faults = [
+        f"site.instances[{instance.name}].{line}"
+        for instance in deployment.instances
+        if (line := supervisor.judge_memory(instance, groups[instance.name], survey))
+    ]
     changes = [
         system.change(deployment, survey),
-        *(supervisor.change(instance, survey, instance.virtualenv in outdated) for instance in deployment.instances),
+        *groups.values(),
         web,
         *supervisor.removals(deployment.instances, survey),
     ]
@@ -53,7 +68,10 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         report,
         packages.missing(deployment, survey),
         outdated,
+        releases.missing(deployment, survey),
         certificates.self_signed(deployment, survey),
         [change for change in changes if change.differences or change.reasons],
         certificates.from_acme(deployment, survey),
+        releases.too_many(deployment, survey),
+        faults,
     )

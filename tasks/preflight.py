@@ -15,7 +15,7 @@ import configuration
 import schema
 from facts.survey import Survey
 from schema import NGINX_USER, STATE_HOST, Deployment, Instance, TileSet
-from tasks import certificates, connection, nginx, packages, plan, run, system
+from tasks import certificates, connection, nginx, packages, plan, program, releases, run, system
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("24.04",)}
 OLDEST_PYTHON = (3, 8)
@@ -67,6 +67,10 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
     instances = []
     for instance in deployment.instances:
         asked: dict[str, Any] = {key: getattr(instance, key) for key in keys + folders}
+        asked["code"] = program.code(instance)
+        one = instance.releases
+        keep = {"folder", "owner", "shared"}
+        asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
         instances.append(asked)
@@ -75,7 +79,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
     return json.dumps(
         {
             "instances": instances,
-            "packages": [*packages.NEEDED, *packages.BROTLI, packages.CERTBOT, packages.CONFIGURATION],
+            "packages": [*packages.NEEDED, *packages.BROTLI, packages.CERTBOT, packages.GIT, packages.CONFIGURATION],
             "units": [*system.UNITS, system.RENEWAL],
             "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],
             "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
@@ -91,7 +95,12 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
                 for tiles in deployment.tiles
             ],
             "flags": flags(deployment),
-            "paths": [item.path for item in items] + links + [site.tls_dir for site in deployment.acme_sites],
+            "paths": [
+                *(item.path for item in items),
+                *links,
+                *(site.tls_dir for site in deployment.acme_sites),
+                *(path for instance in deployment.instances for path in program.pointers(instance)),
+            ],
             "secret": [item.path for item in items if isinstance(item, configuration.File) and item.secret],
             "access": [(user, path) for _, user, path, _ in accesses(deployment)],
             "state_host": STATE_HOST,
@@ -150,6 +159,11 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
         return [f"user: there is no user {instance.user!r}: adduser --system --group {instance.user}"]
     if not found["group"]:
         return [f"runtime_group: there is no group {instance.runtime_group!r}: addgroup --system it, or correct it"]
+    coming = instance.releases is not None and not found["release"]["there"]
+    if coming:
+        lines = releases.judge(instance, found["release"])
+        python = _judge_python(found["python"], instance)
+        return lines + ([f"virtualenv: {python}"] if python else [])
     if not found["paths"]["checkout"]:
         return [f"checkout: {instance.checkout} isn't there: put CATMAID's code there, or correct the path"]
     lines = []
@@ -258,7 +272,7 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[
     return lines
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """A host can't be deployed to; the lines say why."""
 
     def __init__(self, lines: list[str]) -> None:
@@ -273,7 +287,7 @@ def _survey(deployment: Deployment, asked: str) -> tuple[dict[str, Any], float]:
         before = time.time()
         survey = host.get_fact(Survey, asked)
         if not survey:
-            raise _Refused(["python3: missing on the host: apt install python3"])
+            raise Refused(["python3: missing on the host: apt install python3"])
         if survey["uid"]:
             raise connection.not_root()
         offset = survey["time"] - time.time() if survey["time"] > time.time() else min(0.0, survey["time"] - before)
@@ -281,21 +295,43 @@ def _survey(deployment: Deployment, asked: str) -> tuple[dict[str, Any], float]:
         if run.DRY or not busy or not packages.missing(deployment, survey):
             return survey, offset
         if time.monotonic() > end:
-            raise _Refused(
+            raise Refused(
                 [f"packages: {busy['name']} (process {busy['pid']}) holds the package manager: wait for it or end it"]
             )
         logger.info(f"{host.print_prefix}waiting for {busy['name']} (process {busy['pid']}), which installs packages")
         gevent.sleep(5)
 
 
+def _ask(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> tuple[dict[str, Any], float]:
+    """What the current host answers, and how many seconds its clock is ahead."""
+    try:
+        connection.become_root()
+        return _survey(deployment, question(deployment, sets))
+    except connection.NoAccess as error:
+        raise Refused([str(error)]) from None
+
+
+def _judge_lock(survey: dict[str, Any]) -> list[str]:
+    lock = survey["lock"]
+    if not lock or not lock["alive"] or run.DRY:
+        return []
+    since = f"lock: {lock['admin']} deploys there since {lock['since']}"
+    return [f"{since}: wait for the end of that run, or end it on the admin's side"]
+
+
+def look(deployment: Deployment) -> dict[str, Any]:
+    """Ask the current host; raises Refused when another run has it. Nothing else of the answer is judged."""
+    survey, _ = _ask(deployment, plan.wanted_sets(deployment))
+    lines = _judge_lock(survey)
+    if lines:
+        raise Refused(lines)
+    return survey
+
+
 def _look(deployment: Deployment) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     sets = plan.wanted_sets(deployment)
-    try:
-        connection.become_root()
-        survey, offset = _survey(deployment, question(deployment, sets))
-    except connection.NoAccess as error:
-        raise _Refused([str(error)]) from None
+    survey, offset = _ask(deployment, sets)
     lines = judge_system(deployment, survey)
     for site in deployment.sites:
         lines += [f"site[{site.server_name}].{line}" for line in certificates.judge(site, survey)]
@@ -307,14 +343,9 @@ def _look(deployment: Deployment) -> plan.Plan:
         lines += [f"site.instances[{instance.name}].{line}" for line in judge_instance(instance, found)]
     lines = lines or judge_access(deployment, survey)
     lines += configuration.in_the_way(sets, survey)
-    lock = survey["lock"]
-    if lock and lock["alive"] and not run.DRY:
-        lines.append(
-            f"lock: {lock['admin']} deploys there since {lock['since']}: wait for the end of that run, "
-            "or end it on the admin's side"
-        )
+    lines += _judge_lock(survey)
     if lines:
-        raise _Refused(lines)
+        raise Refused(lines)
     report = run.report(host.name, deployment.urls)
     report.warnings += warn(deployment, survey, offset)
     for line in report.warnings:
@@ -322,7 +353,10 @@ def _look(deployment: Deployment) -> plan.Plan:
     last = survey["last_run"]
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")
-    return plan.make(deployment, survey, report)
+    made = plan.make(deployment, survey, report)
+    if made.faults:
+        raise Refused(made.faults)
+    return made
 
 
 def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
@@ -345,7 +379,7 @@ def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
             with ctx_config.use(state.config.copy()), ctx_host.use(one):
                 try:
                     return _look(deployment)
-                except _Refused as refused:
+                except Refused as refused:
                     return [f"{one.name}: {line}" for line in refused.lines]
 
         asked = {one: gevent.spawn(look, one, deployment) for one, deployment in deployments.items()}

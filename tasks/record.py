@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 from operations import configuration
 from tasks import run
-from tasks.plan import Plan
+
+
+class Plan(Protocol):
+    """What a run has to do on a host, and what it knows of it."""
+
+    @property
+    def survey(self) -> dict[str, Any]: ...
+
+    @property
+    def report(self) -> run.Report: ...
 
 
 def begin(plan: Plan) -> None:

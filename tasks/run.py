@@ -79,6 +79,9 @@ def _lines(report: Report) -> list[str]:
         done.append(state)
         lines.append(f"  {state}{title}" + (":" if details else ""))
         lines += [f"    {detail}" for detail in details]
+        if operation is not None and operation.is_complete():
+            said = (line.removeprefix("note: ") for line in operation.stdout_lines if line.startswith("note: "))
+            lines += [f"    {line}" for line in said]
     if report.planned and not DRY:
         whole = not any(done)
         lines.append("done" if whole else "not done: what ran before still runs; mend the cause and run again")

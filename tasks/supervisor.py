@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import configparser
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from configuration import Change, ConfigurationSet, File, Folder, compare
+from configuration import Change, ConfigurationSet, File, Folder, Link, compare
 from render import digest, render
-from schema import Instance
-from tasks import celery, daphne, uwsgi
-from tasks.program import Program
+from schema import Instance, Site
+from tasks import celery, daphne, wsgi
+from tasks.program import Program, start_script
 
 UP = ("RUNNING", "STARTING")
+# What an update leaves the host at least.
+RESERVE_BYTES = 256 << 20
 SET = "programs of "
-# How long all programs of an instance together may take until they stay up.
-START_SECONDS = 120
-
 Call = tuple[str, str, str]
 
 
@@ -33,8 +32,8 @@ def same_in_memory(section: Mapping[str, str], memory: dict[str, str]) -> bool:
 
 
 def programs(instance: Instance) -> list[Program]:
-    """The four programs of an instance, in the order of their group."""
-    return [*uwsgi.programs(instance), *daphne.programs(instance), *celery.programs(instance)]
+    """The programs of an instance, in the order of their group."""
+    return [*wsgi.programs(instance), *daphne.programs(instance), *celery.programs(instance)]
 
 
 def sections(group_file: File) -> configparser.RawConfigParser:
@@ -50,29 +49,54 @@ def _group_file(instance: Instance, members: list[Program]) -> tuple[File, str]:
     The digest is of what the file says: another comment restarts nothing.
     """
     template, path = "etc/supervisor/conf.d/instance.conf", f"/etc/supervisor/conf.d/{instance.name}.conf"
-    bare = sections(File(path, render(template, instance=instance, programs=members, group_digest="")))
+    names = [f"{instance.name}-{place}" for program in members for place in program.places]
+    values = {"instance": instance, "programs": members, "processes": names}
+    bare = sections(File(path, render(template, **values, group_digest="")))
     name = digest(*(f"{title} {dict(bare[title])}" for title in bare.sections()))
-    return File(path, render(template, instance=instance, programs=members, group_digest=name)), name
+    return File(path, render(template, **values, group_digest=name)), name
+
+
+def _check_server(instance: Instance) -> tuple[str, ...]:
+    """The web server's own parser."""
+    stage = f"{{stage}}{instance.config_dir}/wsgi"
+    if instance.wsgi_server == "uwsgi":
+        return f"{instance.virtualenv}/bin/uwsgi", "--strict", "--ini", f"{stage}/uwsgi.ini", "--version"
+    python = f"{instance.virtualenv}/bin/python"
+    environment = ("env", "CATMAID_RUN=/nowhere", f"PYTHONPATH={instance.projects_dir}")
+    return (
+        *environment,
+        python,
+        "-m",
+        "gunicorn",
+        "--config",
+        f"{stage}/gunicorn.conf.py",
+        "--check-config",
+        "os:getcwd",
+    )
 
 
 def wanted(instance: Instance, members: list[Program], group_file: File) -> ConfigurationSet:
-    """An instance's folders, start scripts and group, tested by sh, uWSGI and Supervisor."""
+    """An instance's folders, start scripts and group, tested by sh, uWSGI and Supervisor.
+
+    The programs' files are at the paths by their links: they are written into the slots that aren't in use.
+    """
     i = instance
-    scripts = {file.path: file for program in members for file in program.files}
-    stages = [f"{{stage}}{path}" for path in scripts if path.endswith(".sh")]
+    library = start_script(i)
+    scripts = [library.path, *(file.path for program in members for file in program.files if file.path.endswith(".sh"))]
     return ConfigurationSet(
         SET + i.name,
         (
             Folder(i.config_dir),
             Folder(i.runtime_dir, i.user, i.runtime_group, i.runtime_mode),
-            Folder(i.private_dir, i.user, i.runtime_group, i.private_mode),
-            *scripts.values(),
+            library,
+            *(file for program in members for file in program.files),
+            *(Link(path, target) for path, target in i.links.items()),
             group_file,
         ),
         trees=("/etc/supervisor",),
         checks=(
-            *(("sh", "-n", script) for script in stages),
-            (f"{i.virtualenv}/bin/uwsgi", "--strict", "--ini", f"{{stage}}{i.config_dir}/uwsgi.ini", "--version"),
+            *(("sh", "-n", f"{{stage}}{path}") for path in scripts),
+            _check_server(i),
             ("supervisor", "{stage}/etc/supervisor/supervisord.conf"),
         ),
     )
@@ -84,70 +108,147 @@ def files(instance: Instance) -> ConfigurationSet:
     return wanted(instance, members, _group_file(instance, members)[0])
 
 
+def in_use(instance: Instance, members: list[Program], survey: dict[str, Any]) -> dict[str, str]:
+    """For each program the place that it runs in, such as wsgi-a."""
+    found = {}
+    for program in members:
+        link = survey["files"].get(f"{instance.config_dir}/{program.short}") or {}
+        target = link.get("target", "").rpartition("/")[2]
+        found[program.short] = target if target in program.places else program.places[0]
+    return found
+
+
+def _way(program: Program, update: str) -> str:
+    """How a program takes other files: only a whole new master reads another configuration."""
+    return "hand over" if update == "hand over" or program.short != "wsgi" else "restart"
+
+
 def decide(
     group: str,
-    digests: dict[str, str],
+    members: list[Program],
+    places: dict[str, str],
     group_digest: str,
+    code: str,
     found: dict[str, dict[str, Any]] | None,
-    replaced: bool = False,
+    replaced: Collection[str] = (),
+    update: str = "hand over",
     described: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[Call]:
     """Yield what brings ``group`` from what was found to what is wanted, each with the reason; nothing when it is so.
 
     + group: the Supervisor group, which is the instance's name
-    + digests: the digest of its files for each program
+    + members: its programs
+    + places: where each of them runs, from `in_use`
     + group_digest: the digest of the group's file in conf.d
-    + found: the programs that Supervisor has, by group:program; None where it doesn't run
-    + replaced: whether this run installs another uWSGI
+    + code: what names the code and the Python environment on the host
+    + found: the processes that Supervisor has, by group:name; None where it doesn't run
+    + replaced: the packages that this run installs into its virtualenv
+    + update: how the web server is to be replaced, as the inventory says
     + described: the sections of the group's file
     """
     if found is None:
         yield "update", group, "Supervisor doesn't run yet"
         return
-    have = {name: found.get(f"{group}:{name}") for name in digests}
+    names = [f"{group}-{place}" for program in members for place in program.places]
+    have = {name: found.get(f"{group}:{name}") for name in names}
     running = {n: p for n, p in have.items() if p and p["state"] in UP}
-    extra = [n for n in found if n.startswith(f"{group}:") and n.partition(":")[2] not in digests]
+    extra = [n for n in found if n.startswith(f"{group}:") and n.partition(":")[2] not in names]
     if extra or None in have.values():
         yield "update", group, "Supervisor doesn't have its programs"
     elif any(p["group_digest"] not in (group_digest, None) for p in running.values()):
         yield "update", group, "its file is newer than what runs"
     elif described and any(p and not same_in_memory(described[f"program:{n}"], p["config"]) for n, p in have.items()):
         yield "update", group, "Supervisor has it otherwise than its file"
-    for name, program in have.items():
-        if program is None:
+    for program in members:
+        process = have[f"{group}-{places[program.short]}"]
+        call = _way(program, update)
+        if process is None:
             continue
-        if program["state"] not in UP:
-            yield "start", name, f"it is {program['state']}"
-        elif program["digest"] is None:
-            yield "restart", name, "it runs without its folder or its start script"
-        elif program["digest"] != digests[name]:
-            yield "restart", name, "its files are newer"
-        elif program["replaced"] or (replaced and name == f"{group}-uwsgi"):
-            yield "restart", name, "another release of it is installed"
+        if process["state"] not in UP:
+            yield "start", program.short, f"it is {process['state']}"
+        elif process["digest"] is None:
+            yield call, program.short, "it runs without its folder or its start script"
+        elif process["digest"] != program.digest:
+            yield call, program.short, "its files are newer"
+        elif process["replaced"] or (replaced and program.short == "wsgi"):
+            yield call, program.short, "another release of it is installed"
+        # uWSGI brings nothing else along, and isn't counted as code.
+        elif process["code"] != code or set(replaced) - {"uwsgi"}:
+            # One by one they keep what their master has read.
+            way = update if program.short == "wsgi" else call
+            yield way, program.short, "its code or Python environment is newer"
 
 
-def change(instance: Instance, survey: dict[str, Any], replaced: bool) -> Change:
-    """What differs for an instance; ``replaced`` tells that this run installs another uWSGI."""
+# What a report says of a call.
+WORDS = {"update": "have Supervisor take group", "chain": "replace one by one the processes of"}
+
+
+def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Collection[str]) -> Change:
+    """What differs for an instance; ``replaced`` are the packages that this run installs into its virtualenv."""
     members = programs(instance)
     group_file, group_digest = _group_file(instance, members)
     one = wanted(instance, members, group_file)
     differences = compare(one, survey)
-    digests = {program.name: program.digest for program in members}
     found = survey["supervisor"]
-    calls = list(decide(instance.name, digests, group_digest, found, replaced, sections(group_file)))
+    places = in_use(instance, members, survey)
+    code = survey["instances"][instance.name]["code"]
+    described = sections(group_file)
+    calls = list(
+        decide(instance.name, members, places, group_digest, code, found, replaced, instance.update, described)
+    )
     if any(d.path == group_file.path for d in differences) and not any(call == "update" for call, _, _ in calls):
         calls.insert(0, ("update", instance.name, "its file changes"))
-    service = {
+    changed = {d.path.rpartition("/")[0].rpartition("/")[2] for d in differences if d.item}
+    for program in members:
+        # A program that runs with what its file said before.
+        if program.short in changed and not any(short in (program.short, instance.name) for _, short, _ in calls):
+            calls.append((_way(program, instance.update), program.short, "its files change"))
+    reasons = tuple(f"{WORDS.get(call, call)} {name}: {why}" for call, name, why in calls)
+    one = replace(one, service=service(site, instance, members, [call[:2] for call in calls]) if calls else {})
+    return Change(one, differences, reasons)
+
+
+def service(site: Site, instance: Instance, members: list[Program], calls: list[tuple[str, str]]) -> dict[str, Any]:
+    """What a job on the host has to know of an instance's programs."""
+    return {
         "kind": "supervisor",
         "group": instance.name,
-        "calls": [call[:2] for call in calls],
+        "calls": calls,
+        "programs": [program.short for program in members],
+        "config_dir": instance.config_dir,
+        "runtime_dir": instance.runtime_dir,
         "log_dir": instance.log_dir,
-        "seconds": START_SECONDS,
+        "seconds": instance.start_seconds,
+        "user": instance.user,
+        "server": instance.wsgi_server,
+        "workers": instance.workers,
+        "migrate": instance.migrate,
+        "page": {
+            "host": site.server_name,
+            "https": site.certificate is not None,
+            "path": instance.prefix + instance.ready_page,
+            "below": instance.ready_page,
+            "channels": f"{instance.location}channels/",
+        },
         "removed": False,
     }
-    words = {"update": "have Supervisor take group", "start": "start", "restart": "restart"}
-    reasons = tuple(f"{words[call]} {name}: {why}" for call, name, why in calls)
-    return Change(replace(one, service=service if calls else {}), differences, reasons)
+
+
+def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> str | None:
+    """What is wrong with an update for which two releases have to fit into the memory: key and mend."""
+    places = in_use(instance, programs(instance), survey)
+    found = survey["supervisor"] or {}
+    names = [
+        f"{instance.name}:{instance.name}-{places[s]}" for c, s in one.set.service.get("calls", ()) if c == "hand over"
+    ]
+    needed = sum(found[name]["memory"] for name in names if name in found)
+    free = survey["memory_available"]
+    if not free or needed + RESERVE_BYTES <= free:
+        return None
+    return (
+        f"update: two releases at once need {needed >> 20} MiB more, and {free >> 20} MiB are free: lower workers, or "
+        "use 'chain' or 'restart' for this update"
+    )
 
 
 def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterator[Change]:
@@ -161,10 +262,9 @@ def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterato
             "kind": "supervisor",
             "group": name,
             "calls": [("update", name)],
-            "log_dir": "",
-            "seconds": 0,
+            "programs": [],
             "removed": True,
         }
-        left = ConfigurationSet(title, service=service, sweep=(f"/run/{name}",))
+        left = ConfigurationSet(title, service=service, sweep=(f"/run/{name}", f"/etc/catmaid/{name}"))
         why = f"stop and remove the programs of {name}, which left the inventory; its logs and data stay"
         yield Change(left, compare(left, survey), (why,))

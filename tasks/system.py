@@ -7,7 +7,6 @@ from typing import Any
 from configuration import Change, ConfigurationSet, File, Folder, compare
 from render import render
 from schema import Deployment
-from tasks.celery import STOP_SECONDS
 
 UNITS = ("nginx.service", "supervisor.service")
 LOGROTATE = "/etc/logrotate.d/catmaid"
@@ -17,6 +16,7 @@ RENEWAL = "certbot.timer"
 
 def wanted(deployment: Deployment) -> ConfigurationSet:
     """The files that systemd and logrotate read; their own parsers are the check."""
+    longest = max((i.celery.stop_seconds for i in deployment.instances), default=60)
     folders = [f"/etc/systemd/system/{unit}.d" for unit in UNITS]
     return ConfigurationSet(
         "system",
@@ -30,7 +30,7 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
             File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", deployment=deployment)),
             *([File(LOGROTATE, render(LOGROTATE[1:], deployment=deployment))] if deployment.instances else []),
             *(
-                File(f"{folder}/catmaid.conf", render(f"{folder[1:]}/catmaid.conf", stop_seconds=STOP_SECONDS + 30))
+                File(f"{folder}/catmaid.conf", render(f"{folder[1:]}/catmaid.conf", stop_seconds=longest + 30))
                 for folder in folders
             ),
         ),

@@ -1,4 +1,7 @@
-"""uWSGI: installed into the instance's virtualenv and configured (rows 2, 3, 4, 16, 24, 25)."""
+"""The web server of an instance, uWSGI or Gunicorn: installed into its virtualenv and configured.
+
+Rows 2, 3, 4, 16, 24, 25 and 29. All of them speak the uwsgi protocol with nginx, on the same socket.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import pip
 
-from configuration import File
-from render import render
 from schema import NGINX_USER, Deployment, Instance
 from tasks.program import Program, program
 
@@ -17,33 +18,48 @@ if TYPE_CHECKING:
 # Requests that may wait for a free thread; kernels since 5.4 allow 4096.
 BACKLOG = 1024
 STOP_SECONDS = 60
+# What gevent needs for a database that is asked by psycopg2.
+PSYCOGREEN = "1.0.2"
+FILES = {
+    "uwsgi": ("uwsgi.ini",),
+    "gunicorn": ("serve.py", "gunicorn.conf.py"),
+    "gevent": ("serve.py", "gunicorn.conf.py"),
+}
 
 
-def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, Instance]:
-    """The virtualenvs without the pinned uWSGI, each with an instance that has it (row 2)."""
-    found = survey["instances"]
-    wrong = [i for i in deployment.instances if found[i.name]["python"]["have"]["uwsgi"] != i.uwsgi_version]
-    return {instance.virtualenv: instance for instance in wrong}
+def needed(instance: Instance) -> dict[str, str]:
+    """The packages of an instance's web server, with their versions (rows 2 and 29)."""
+    if instance.wsgi_server == "uwsgi":
+        return {"uwsgi": instance.uwsgi_version}
+    gevent = {"gevent": instance.gevent_version, "psycogreen": PSYCOGREEN}
+    return {"gunicorn": instance.gunicorn_version} | (gevent if instance.wsgi_server == "gevent" else {})
+
+
+def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[Instance, dict[str, str]]]:
+    """The virtualenvs that lack a package of a web server, each with an instance that has it and the packages."""
+    found: dict[str, tuple[Instance, dict[str, str]]] = {}
+    for instance in deployment.instances:
+        have = survey["instances"][instance.name]["python"]["have"]
+        lacking = {name: version for name, version in needed(instance).items() if have[name] != version}
+        if lacking:
+            _, others = found.get(instance.virtualenv, (instance, {}))
+            found[instance.virtualenv] = instance, others | lacking
+    return found
 
 
 def install(plan: Plan) -> None:
-    """Install the pinned uWSGI into the virtualenvs that lack it, as the user who owns each (row 2)."""
-    for virtualenv, instance in plan.uwsgi.items():
+    """Install the pinned packages into the virtualenvs that lack them, as the user who owns each."""
+    for virtualenv, (instance, packages) in plan.servers.items():
         owner = plan.survey["instances"][instance.name]["python"]["owner"]
         as_owner: dict[str, Any] = {} if owner == "root" else {"_su_user": owner, "_su_shell": "/bin/sh"}
-        title = f"uWSGI {instance.uwsgi_version} in {virtualenv}"
-        operation = pip.packages(
-            name=title, packages=[f"uwsgi=={instance.uwsgi_version}"], virtualenv=virtualenv, **as_owner
-        )
+        title = f"{', '.join(f'{name} {version}' for name, version in packages.items())} in {virtualenv}"
+        title = title.replace("uwsgi ", "uWSGI ").replace("gunicorn ", "Gunicorn ")
+        wanted = [f"{name}=={version}" for name, version in packages.items()]
+        operation = pip.packages(name=title, packages=wanted, virtualenv=virtualenv, **as_owner)
         plan.report.planned.append((title, [], operation))
 
 
-def ini(instance: Instance) -> File:
-    """uWSGI's configuration (rows 3 and 24)."""
-    text = render("etc/catmaid/instance/uwsgi.ini", instance=instance, nginx_user=NGINX_USER, backlog=BACKLOG)
-    return File(f"{instance.config_dir}/uwsgi.ini", text)
-
-
 def programs(instance: Instance) -> list[Program]:
-    """INT stops uWSGI, TERM would reload it (row 16)."""
-    return [program(instance, "uwsgi", "INT", STOP_SECONDS, ini(instance))]
+    """INT stops all of them at once; TERM would reload uWSGI (row 16)."""
+    files = FILES[instance.wsgi_server]
+    return [program(instance, "wsgi", "INT", STOP_SECONDS, *files, nginx_user=NGINX_USER, backlog=BACKLOG)]

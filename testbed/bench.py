@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,10 +25,12 @@ import schema
 from testbed import hosts, images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import progress, say
-from testbed.peers import ansible, deploys, link, load, script, sites, stock
+from testbed.peers import ansible, deploys, link, load, replaced, script, sites, steady, stock
 from testbed.peers.sites import HTTP_SITE, INSTANCE, MANY_INSTANCES, OPEN_SITE, OTHER_SITE, SITE
 from testbed.peers.table import Line, multiple, ratio, show, spread
 from testbed.podman import BedError, podman
+from testbed.updates import SITE as UPDATE_SITE
+from testbed.updates import masters, release
 
 FEWEST_FILES = 30
 ROUNDS = 7
@@ -39,6 +42,9 @@ MANY_HOSTS = 8
 MOST_COMMANDS = 5
 MORE_TILES = 1.2
 PAGE_RATE = "50mbit"
+UPDATE_ROUNDS = 3
+UPDATE_SECONDS = 15
+IMPORT_SECONDS = 1.5
 
 Works = dict[str, Callable[[], object]]
 
@@ -243,11 +249,16 @@ def delay(bench: Bench) -> list[Line]:
     ]
 
 
-# Until all programs run, and none with the number of the one that was killed.
+# Until all programs in use run, and none with the number of the one that was killed.
 _KILL = """
 pid=$({pid})
+cd /etc/catmaid/{name}
+used=""
+for program in wsgi daphne celery celery-beat; do used="$used {name}:{name}-$(readlink $program)"; done
 kill -9 $pid
-until supervisorctl status | awk '/RUNNING/ && !/pid '$pid',/ {{n++}} END {{exit n != {programs}}}'; do sleep 0.1; done
+until supervisorctl status $used | awk '/RUNNING/ && !/pid '$pid',/ {{n++}} END {{exit n != {programs}}}'; do
+    sleep 0.1
+done
 """
 
 
@@ -267,7 +278,7 @@ def recovery(bench: Bench) -> list[Line]:
     wait_for(f"{url} answers", answers, 60, every=1)
 
     def kill(pid: str) -> None:
-        host.run(_KILL.format(pid=pid, programs=4))
+        host.run(_KILL.format(pid=pid, programs=4, name=INSTANCE["name"]))
         wait_for(f"{url} answers", answers, 60, every=0.05)
 
     lines = []
@@ -377,6 +388,74 @@ def page(bench: Bench) -> list[Line]:
     ]
 
 
+_WAYS: dict[str, Callable[[BedHost], None]] = {
+    "by a deploy": replaced.by_deploy,
+    "as CATMAID's page says": replaced.by_page,
+    "by supervisorctl restart": replaced.by_restart,
+}
+
+
+def _update(host: BedHost, clients: int, way: str) -> list[Line]:
+    """Releases under a steady load: what failed, and how much longer the longest request took than without one."""
+    ours = way == "by a deploy"
+    if way == "as CATMAID's page says":
+        replaced.begin_page(host)
+    ca = host.run("cat /etc/catmaid/tls/self-signed/localhost/fullchain.pem")
+    try:
+        with steady.Steady(f"{host.url}/catmaid/", ca, clients) as requests:
+            time.sleep(UPDATE_SECONDS)
+            begin = time.time()
+            for number in range(UPDATE_ROUNDS):
+                say(f"{clients} clients, an update {way}: round {number + 1} of {UPDATE_ROUNDS}")
+                _WAYS[way](host)
+                time.sleep(2)
+            figures = requests.stop()
+    finally:
+        if way == "as CATMAID's page says":
+            replaced.end_page(host)
+    failed = len(figures.failed)
+    lines = [
+        Line(
+            f"{clients} clients, {UPDATE_ROUNDS} updates {way}: failed",
+            f"{failed} of {figures.count}",
+            *(("", "none", failed == 0) if ours else ()),
+        )
+    ]
+    for kind in steady.KINDS:
+        without, during = figures.longest(kind, until=begin), figures.longest(kind, since=begin)
+        goal = ("", "at most 0.1 s more", during - without <= 0.1) if ours else ()
+        lines.append(Line(f"  longest {kind}, without and with", f"{without:.2f} s, {during:.2f} s", *goal))
+    return lines
+
+
+def updates(bench: Bench) -> list[Line]:
+    """A new release under load, and how long it takes until it serves."""
+    with progress("a host for updates"):
+        host = bench.boot("updates")
+        release(host, "first", seconds=IMPORT_SECONDS)
+        deploys.settle([host], UPDATE_SITE)
+    lines = []
+    for clients in (8, 60):
+        for way in _WAYS:
+            lines += _update(host, clients, way)
+    ready, back = [], []
+    for number in range(FEW_ROUNDS):
+        say(f"a release and back: round {number + 1} of {FEW_ROUNDS}")
+        release(host, f"timed-{number}", seconds=IMPORT_SECONDS)
+        run = deploys.deploy([host], UPDATE_SITE)
+        ready.append(max(float(one) for one in re.findall(r"wsgi-[ab] is ready after ([0-9.]+) s", run.text)))
+        wait_for("the end of the old master", lambda: masters(host) == 1, 60)
+        back.append(timed(lambda: deploys.deploy([host], UPDATE_SITE, runbook="runbooks/rollback.py")))
+        wait_for("the end of the old master", lambda: masters(host) == 1, 60)
+    most = IMPORT_SECONDS + 2
+    return [
+        *lines,
+        Line(f"until a release serves that takes {IMPORT_SECONDS} s to import", spread(ready), "", f"at most {most} s",
+             median(ready) <= most),
+        Line("a rollback as a whole", spread(back), "", f"at most {most} s", median(back) <= most),
+    ]  # fmt: skip
+
+
 PARTS: dict[str, Callable[[Bench], list[Line]]] = {
     "described": described,
     "second": second,
@@ -387,6 +466,7 @@ PARTS: dict[str, Callable[[Bench], list[Line]]] = {
     "eight": eight,
     "tiles": tiles,
     "page": page,
+    "updates": updates,
     "first": first,
 }
 

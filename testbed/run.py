@@ -57,6 +57,7 @@ def pyinfra(
     data: dict[str, Any],
     *options: str,
     before: str = "",
+    deploy: str = "deploy.py",
     user: str = "root",
     env: dict[str, str] | None = None,
     cwd: Path = ROOT,
@@ -64,7 +65,8 @@ def pyinfra(
 ) -> Run:
     """Run the deploy against one host, called ``host``, as an admin would from a shell.
 
-    ``before`` is a deploy file that is run before it, ``more`` are other hosts, by their names.
+    ``before`` is a deploy file that is run before it, ``deploy`` one in its place; ``more`` are other hosts, by
+    their names.
     """
     connection = host.ssh_data(user) if host else {}
     everything = {"host": connection | data} | (more or {})
@@ -73,7 +75,7 @@ def pyinfra(
         path = Path(folder) / "inventory.py"
         path.write_text(inventory)
         done = subprocess.run(
-            [PYINFRA, "--json", *options, str(path), *([before] if before else []), "deploy.py"],
+            [PYINFRA, "--json", *options, str(path), *([before] if before else []), deploy],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             capture_output=True,

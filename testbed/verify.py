@@ -46,7 +46,7 @@ def checks(url: str, location: str, trust: ssl.SSLContext, tiles: str) -> Iterat
         start = time.monotonic()
         page = client.get(location)
         if page.status_code != 200 or "Stand-in" not in page.text:
-            raise BedError(f"{url}{location} answers {page.status_code}: see /var/log/catmaid/uwsgi.log there")
+            raise BedError(f"{url}{location} answers {page.status_code}: see /var/log/catmaid/wsgi-*.log there")
         yield "page", f"200 in {1000 * (time.monotonic() - start):.0f} ms, {page.headers['strict-transport-security']}"
         static = client.get(f"{location}static/standin.js")
         if static.status_code != 200 or static.headers.get("content-encoding") != "gzip":
@@ -54,11 +54,11 @@ def checks(url: str, location: str, trust: ssl.SSLContext, tiles: str) -> Iterat
         yield "static file", f"200, {static.headers['content-encoding']}, {static.headers['cache-control']}"
         answer = _patient_echo(f"{url}{location}channels/echo/", "hello", trust)
         if answer != "hello":
-            raise BedError(f"the WebSocket answers {answer!r}: see /var/log/catmaid/daphne.log there")
+            raise BedError(f"the WebSocket answers {answer!r}: see /var/log/catmaid/daphne-*.log there")
         yield "WebSocket", "echoes"
         task = client.post(f"{location}task?x=20&y=22")
         if task.status_code != 200 or task.json()["result"] != 42:
-            raise BedError(f"the Celery task answers {task.status_code}: see /var/log/catmaid/celery.log there")
+            raise BedError(f"the Celery task answers {task.status_code}: see /var/log/catmaid/celery-*.log there")
         yield "Celery task", f"20 + 22 = 42 in {task.json()['seconds']} s"
         tile, missing = client.get(f"{tiles}0_0_0.jpg"), client.get(f"{tiles}2_3_0.jpg")
         if (tile.status_code, missing.status_code) != (200, 200) or tile.content == missing.content:

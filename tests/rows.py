@@ -26,7 +26,10 @@ CLAIMED = {
     23: "the socket folder after a reboot",
     24: "uWSGI ini, production form",
     25: "the statistics socket is private",
+    26: "the ready flag: a deploy waits for it, and says why it doesn't come",
+    27: "updates lose no request, and a broken release is refused",
     28: "four programs under Supervisor, back after a kill; logs rotated",
+    29: "Gunicorn with threads or gevent in place of uWSGI",
     30: "several instances and sites behind one nginx",
     31: "an application found in place: a missing part is named (first half)",
 }

@@ -21,8 +21,8 @@ from testbed.run import PYINFRA, Run
 _COMMAND = "Running command on "
 
 
-def deploy(hosts: Sequence[BedHost], site: dict[str, Any], *options: str) -> Run:
-    """Deploy one site to all hosts in one run, as an admin would from a shell.
+def deploy(hosts: Sequence[BedHost], site: dict[str, Any], *options: str, runbook: str = "deploy.py") -> Run:
+    """Deploy one site to all hosts in one run, as an admin would from a shell; or run another runbook for it.
 
     Raises BedError when it fails.
     """
@@ -30,7 +30,7 @@ def deploy(hosts: Sequence[BedHost], site: dict[str, Any], *options: str) -> Run
     with tempfile.TemporaryDirectory(prefix="catmaid-deploy-") as folder:
         path = Path(folder) / "inventory.py"
         path.write_text(f"hosts = {inventory!r}\n")
-        words = [PYINFRA, "--json", "-y", *options, str(path), "deploy.py"]
+        words = [PYINFRA, "--json", "-y", *options, str(path), runbook]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise BedError(f"the deploy to {len(hosts)} hosts failed:\n{done.stderr[-4000:]}")

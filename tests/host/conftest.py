@@ -84,6 +84,8 @@ class Deployed:
     def deploy(self, site: dict[str, Any] | None = None, *options: str) -> Run:
         run = pyinfra(self.host, {"site": site or SITE}, "-y", *options)
         assert run.code == 0, run.text
+        # A deploy knows that they would serve; Supervisor calls them RUNNING after three seconds.
+        hosts.wait_for("all programs", lambda: everything_runs(self.host), 30)
         return run
 
 
@@ -97,6 +99,7 @@ find /etc /run /var/log -xdev \( -path '/run/systemd/*' -o -path '/run/user*' -o
     -o -name lastlog -o -name motd.dynamic -o -name faillog \) -prune -o -printf '%p %u %g %m\n' | sort
 dpkg-query -W
 ps -eo user,comm --no-headers | sort | uniq -c \
+    | grep -v '^ *[0-9]* rabbitmq ' \
     | grep -v -E ' (sshd.*|ps|sh|bash|sort|uniq|grep|sftp.*|sudo|df|systemd.*|\(sd-pam\)|beam.smp|epmd|erl.*|inet.*)$'
 """
 
@@ -165,18 +168,27 @@ def boot_ready(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.B
 
 
 # What a deploy answers for: files with their contents, owners and modes, and what runs, without numbers and times:
-# the programs themselves, nginx's workers, and what has lost its parent. No two certificates are the same.
+# the programs themselves, nginx's workers, and what has lost its parent. No two certificates are the same, and of
+# two slots the one in use counts, whichever it is.
 RELEVANT = r"""
 cd /etc; places="catmaid nginx supervisor systemd/system tmpfiles.d logrotate.d"
-find $places -type f -not -path 'catmaid/tls/*' -print0 | sort -z | xargs -0 sha256sum
-find $places /run/catmaid* /var/l??/catmaid* -not -type f -not -type s -not -path /run/catmaid-deploy \
-    -not -name '*.lock' -printf '%p %u %g %m %l\n' | sort
-find $places -type f -printf '%p %u %g %m\n' | sort
+unused=""
+for link in catmaid/*/wsgi catmaid/*/daphne catmaid/*/celery catmaid/*/celery-beat; do
+    case $(readlink "$link") in *-a) slot=$link-b ;; *) slot=$link-a ;; esac
+    for path in "$slot" "/run/${slot#catmaid/}"; do unused="$unused -not -path $path -not -path $path/*"; done
+done
+{
+find $places -type f -not -path 'catmaid/tls/*' $unused -print0 | sort -z | xargs -0 sha256sum
+find $places /run/catmaid* /var/l??/catmaid* -not -type f -not -type s -not -type p -not -path '/run/catmaid-deploy*' \
+    -not -name '*.lock' $unused -printf '%p %u %g %m %l\n' | sort
+find $places -type f $unused -printf '%p %u %g %m\n' | sort
 cat /var/lib/catmaid-deploy/manifest.json
 dpkg-query -W
 supervisord=$(cat /run/supervisord.pid); nginx=$(cat /run/nginx.pid)
 ps -eo ppid,user:20,args --no-headers | awk -v s=$supervisord -v n=$nginx '
-    $1 == s || $1 == n || ($1 == 1 && /nginx:|uwsgi|celery|daphne|supervisord/) { $1 = ""; print }' | sort
+    ($1 == s || $1 == n || ($1 == 1 && /nginx:|uwsgi|celery|daphne|supervisord/)) && !/start.sh/ { $1 = ""; print }
+' | sort
+} | sed -E 's#(wsgi|daphne|celery)-[ab]\b#\1#g'
 """
 
 
@@ -204,9 +216,39 @@ def serves(host: hosts.BedHost) -> bool:
     return answers.count('"release"') == len(pages) and running(host) == len(pages) * 4
 
 
+# The programs with their names at Supervisor: of two slots the one in use.
+IN_USE = r"""
+for script in /etc/catmaid/*/start.sh; do
+    etc=${script%/start.sh}
+    for program in wsgi daphne celery celery-beat; do
+        echo "${etc##*/}-$program ${etc##*/}-$(readlink "$etc/$program" || echo $program)"
+    done
+done
+echo; supervisorctl status || true
+"""
+
+
+def processes(host: hosts.BedHost) -> dict[str, str]:
+    """Each program that is RUNNING, with its process."""
+    names, _, status = host.run(IN_USE).partition("\n\n")
+    found = {line.split()[0].partition(":")[2]: line for line in status.splitlines()}
+    lines = {program: found.get(process, "") for program, process in map(str.split, names.splitlines())}
+    return {program: line.split("pid ")[1].split(",")[0] for program, line in lines.items() if " RUNNING " in line}
+
+
 def running(host: hosts.BedHost) -> int:
     """How many programs are RUNNING."""
-    return host.run("supervisorctl status || true").count(" RUNNING ")
+    return len(processes(host))
+
+
+def everything_runs(host: hosts.BedHost) -> bool:
+    """Whether each program is RUNNING."""
+    return running(host) == len(host.run(IN_USE).partition("\n\n")[0].splitlines())
+
+
+def place(short: str, instance: str = "catmaid") -> str:
+    """For a shell on the host: Supervisor's name of a program's slot in use."""
+    return f"{instance}:{instance}-$(readlink /etc/catmaid/{instance}/{short})"
 
 
 def place_instances(host: hosts.BedHost) -> None:

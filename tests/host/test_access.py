@@ -11,7 +11,8 @@ import pytest
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.podman import command
 from testbed.run import Run, pyinfra
-from tests.host.conftest import boot, boot_packed
+from testbed.updates import release
+from tests.host.conftest import boot, boot_packed, running
 from tests.host.test_refusals import add_users
 
 PASSWORD = 'correct horse $battery "staple"'
@@ -24,11 +25,15 @@ SPY = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >> /tmp/s
 def deploy_twice(host: BedHost, user: str, data: dict[str, Any]) -> Run:
     first = pyinfra(host, {"site": SITE, "_sudo": True} | data, "-y", user=user)
     assert first.code == 0, first.text
-    assert host.run("supervisorctl status | grep -c RUNNING") == "4"
+    wait_for("the programs", lambda: running(host) == 4, 10)
     wait_for("the page", lambda: '"release"' in host.run("curl -sk https://localhost/catmaid/whoami || true"), 10)
     second = pyinfra(host, {"site": SITE, "_sudo": True} | data, "-y", "--diff", user=user)
     assert second.code == 0
     assert second.changed == []
+    release(host, "by sudo", seconds=0.5)
+    update = pyinfra(host, {"site": SITE, "_sudo": True} | data, "-y", user=user)
+    assert update.changed_services == ["programs of catmaid"], update.text
+    assert "by sudo" in host.run("curl -sk https://localhost/catmaid/whoami")
     return first
 
 

@@ -64,9 +64,9 @@ def with_template(tmp_path: Path, template: str, change: Callable[[str], str]) -
 
 REFUSED = {
     "nginx": ("etc/nginx/sites-available/site.conf", "nonsense;\n", 'unknown directive "nonsense"'),
-    "uwsgi": ("etc/catmaid/instance/uwsgi.ini", "nonsense = 1\n", "unknown config directive: nonsense"),
+    "uwsgi": ("etc/catmaid/instance/wsgi/uwsgi.ini", "nonsense = 1\n", "unknown config directive: nonsense"),
     "supervisor": ("etc/supervisor/conf.d/instance.conf", "\n[program:nonsense]\n", "does not specify a command"),
-    "sh": ("etc/catmaid/instance/run-daphne.sh", "if nonsense; fi\n", "Syntax error"),
+    "sh": ("etc/catmaid/instance/daphne/run.sh", "if nonsense; fi\n", "Syntax error"),
     "logrotate": ("etc/logrotate.d/catmaid", "/tmp/none {\n nonsense\n}\n", "nonsense"),
     "systemd-analyze": ("etc/systemd/system/nginx.service.d/catmaid.conf", "Nonsense=1\n", "Unknown key"),
     "systemd-tmpfiles": ("etc/tmpfiles.d/catmaid.conf", "nonsense\n", "Syntax error"),
@@ -90,11 +90,11 @@ def test_files_that_a_parser_refuses_reach_nothing(host: BedHost, tmp_path: Path
 
 def test_a_program_that_does_not_start_is_put_back(host: BedHost, tmp_path: Path) -> None:
     before = settled(host)
-    script = "etc/catmaid/instance/run-uwsgi.sh"
-    cwd = with_template(tmp_path, script, lambda text: text.replace("set -eu", "set -eu; echo no luck today; exit 3"))
+    script = "etc/catmaid/instance/wsgi/run.sh"
+    cwd = with_template(tmp_path, script, lambda text: text.replace("exec ", "echo no luck today; exit 3; exec "))
     run = pyinfra(host, {"site": SITE}, "-y", cwd=cwd)
     assert run.code != 0
-    assert "catmaid-uwsgi is" in run.text
+    assert "the new release is refused, the one before serves" in run.text
     assert "no luck today" in run.text
     assert "the files of before are back" in run.text
     wait_for("what ran before", lambda: serves(host), 60)
@@ -293,13 +293,13 @@ HOLD = "import fcntl, time; f = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.
 
 
 def test_another_installation_is_waited_for(host: BedHost) -> None:
-    host.run("DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove logrotate >/dev/null 2>&1")
+    host.run("DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove python3-dev >/dev/null 2>&1")
     held = subprocess.Popen([*command(), "exec", host.name, "python3", "-c", HOLD.format(8)])
     wait_for("the lock", lambda: bool(host.run("pgrep -f lock-frontend || true")), 10)
     run = deploy(host)
     held.wait(timeout=20)
     assert "waiting for python3 (process " in run.text
-    assert host.run("dpkg-query -W -f '${db:Status-Status}' logrotate") == "installed"
+    assert host.run("dpkg-query -W -f '${db:Status-Status}' python3-dev") == "installed"
 
 
 # ---- what left the inventory, and what others put there ----

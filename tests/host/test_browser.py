@@ -17,6 +17,7 @@ from PIL import Image
 
 from testbed import hosts
 from tests.host.browser import browse
+from tests.host.conftest import place
 from tests.host.web import PASSWORD, SITES, Web
 
 API = "https://tracing.test/catmaid"
@@ -336,11 +337,11 @@ def closed(web: Web) -> Iterator[None]:
 @contextmanager
 def away(web: Web) -> Iterator[None]:
     """CATMAID's uWSGI doesn't run."""
-    web.host.run("supervisorctl stop catmaid:catmaid-uwsgi")
+    web.host.run(f"supervisorctl stop {place('wsgi')}")
     try:
         yield
     finally:
-        web.host.run("supervisorctl start catmaid:catmaid-uwsgi")
+        web.host.run(f"supervisorctl start {place('wsgi')}")
         up = "curl -sk -o /dev/null -w '%{http_code}' https://localhost/catmaid/whoami"
         hosts.wait_for("CATMAID", lambda: web.host.run(up) == "200", 30)
 

@@ -24,10 +24,10 @@ from websockets.sync.client import connect
 import schema
 from testbed import verify
 from testbed.hosts import BedHost, wait_for
-from tests.host.conftest import SITE, Deployed
+from tests.host.conftest import SITE, Deployed, place, running
 
 NAMES = [i["name"] for i in SITE["instances"]]
-PROGRAMS = ("uwsgi", "daphne", "celery", "celery-beat")
+PLACES = ("wsgi-a", "wsgi-b", "daphne-a", "daphne-b", "celery-a", "celery-b", "celery-beat-a", "celery-beat-b")
 
 each_instance = pytest.mark.parametrize("name", NAMES)
 
@@ -80,12 +80,12 @@ def locations(deployed: Deployed) -> dict[str, dict[str, Any]]:
 
 def ini(deployed: Deployed, name: str) -> dict[str, str]:
     parser = configparser.RawConfigParser(strict=False)
-    parser.read_string(deployed.host.run(f"cat /etc/catmaid/{name}/uwsgi.ini"))
+    parser.read_string(deployed.host.run(f"cat /etc/catmaid/{name}/wsgi/uwsgi.ini"))
     return dict(parser["uwsgi"])
 
 
 def app_log(deployed: Deployed, name: str) -> str:
-    return deployed.host.run(f"cat /var/log/{name}/uwsgi.log")
+    return deployed.host.run(f"cat /var/log/{name}/wsgi-?.log")
 
 
 def stat(deployed: Deployed, path: str) -> str:
@@ -101,8 +101,7 @@ def census(deployed: Deployed) -> Counter[str]:
 
 
 def all_running(deployed: Deployed) -> bool:
-    lines = deployed.host.run("supervisorctl status || true").splitlines()
-    return len(lines) == len(NAMES) * len(PROGRAMS) and all(" RUNNING " in line for line in lines)
+    return running(deployed.host) == len(NAMES) * 4
 
 
 def page_answers(deployed: Deployed, instance: schema.Instance) -> bool:
@@ -152,7 +151,10 @@ def test_uwsgi_simple_form(deployed: Deployed, name: str) -> None:
     instance, found = deployed.instance(name), ini(deployed, name)
     assert found["virtualenv"] == instance.virtualenv
     assert found["chdir"] == f"{instance.checkout}/django"
-    assert found["socket"] == f"/run/{name}/uwsgi.socket"
+    assert found["socket"] == "$(CATMAID_RUN)/socket"
+    assert deployed.host.run(f"readlink -f /run/{name}/uwsgi.socket") == deployed.host.run(
+        f"echo /run/{name}/$(readlink /etc/catmaid/{name}/wsgi)/socket"
+    )
     assert found["mount"] == f"{instance.mount}={instance.wsgi_file}"
     assert found["manage-script-name"] == "true"
     assert found["disable-logging"] == "true"
@@ -234,9 +236,9 @@ def test_supervisor_has_a_file_and_a_group_an_instance(deployed: Deployed, name:
     assert deployed.host.run("systemctl is-enabled supervisor") == "enabled"
     parser = configparser.RawConfigParser()
     parser.read_string(deployed.host.run(f"cat /etc/supervisor/conf.d/{name}.conf"))
-    assert parser[f"group:{name}"]["programs"].split(",") == [f"{name}-{short}" for short in PROGRAMS]
+    assert parser[f"group:{name}"]["programs"].split(",") == [f"{name}-{short}" for short in PLACES]
     status = deployed.host.run(f"supervisorctl status '{name}:*'").splitlines()
-    assert sorted(line.split()[0] for line in status) == sorted(f"{name}:{name}-{short}" for short in PROGRAMS)
+    assert sorted(line.split()[0] for line in status) == sorted(f"{name}:{name}-{short}" for short in PLACES)
 
 
 @pytest.mark.row_14
@@ -257,23 +259,24 @@ def test_a_stop_ends_the_whole_uwsgi_tree(deployed: Deployed, name: str) -> None
     assert "stopsignal=INT" in host.run(f"cat /etc/supervisor/conf.d/{name}.conf")
     instance = deployed.instance(name)
     tree = f"pgrep -fc '^{instance.virtualenv}/bin/uwsgi --ini /etc/catmaid/{name}/' || true"
+    program = place("wsgi", name)
     assert int(host.run(tree)) == instance.workers + 1
-    host.run(f"supervisorctl stop {name}:{name}-uwsgi")
+    host.run(f"supervisorctl stop {program}")
     try:
         assert host.run(tree) == "0"
-        assert "STOPPED" in host.run(f"supervisorctl status {name}:{name}-uwsgi || true")
+        assert "STOPPED" in host.run(f"supervisorctl status {program} || true")
     finally:
-        host.run(f"supervisorctl start {name}:{name}-uwsgi")
+        host.run(f"supervisorctl start {program}")
         wait_for("uWSGI", lambda: page_answers(deployed, instance), 20)
 
 
 @pytest.mark.row_17
 @each_instance
 def test_the_celery_worker_returns_a_result(deployed: Deployed, name: str) -> None:
-    assert "celery -A mysite worker -l info" in deployed.host.run(f"cat /etc/catmaid/{name}/run-celery.sh")
+    assert "celery -A mysite worker -l info" in deployed.host.run(f"cat /etc/catmaid/{name}/celery/run.sh")
     with deployed.client() as client:
         assert client.post(f"{deployed.instance(name).location}task?x=19&y=23").json()["result"] == 42
-    assert "succeeded" in deployed.host.run(f"cat /var/log/{name}/celery.log")
+    assert "succeeded" in deployed.host.run(f"cat /var/log/{name}/celery-?.log")
 
 
 @pytest.mark.row_20
@@ -370,7 +373,7 @@ def test_answers_of_the_application_are_not_cached(deployed: Deployed, name: str
 def test_uwsgi_production_form(deployed: Deployed, name: str) -> None:
     instance, found = deployed.instance(name), ini(deployed, name)
     for key, value in {
-        "pidfile": f"/run/{name}/uwsgi.pid",
+        "pidfile": "$(CATMAID_RUN)/pid",
         "uid": instance.user,
         "master": "true",
         "lazy-apps": "true",
@@ -381,7 +384,7 @@ def test_uwsgi_production_form(deployed: Deployed, name: str) -> None:
     }.items():
         assert found[key] == value
     pid = deployed.host.run(f"cat /run/{name}/uwsgi.pid")
-    assert f"pid {pid}," in deployed.host.run(f"supervisorctl status {name}:{name}-uwsgi")
+    assert f"pid {pid}," in deployed.host.run(f"supervisorctl status {place('wsgi', name)}")
     # What uWSGI itself took from it.
     log = app_log(deployed, name)
     assert "unknown config directive" not in log
@@ -391,7 +394,7 @@ def test_uwsgi_production_form(deployed: Deployed, name: str) -> None:
 @each_instance
 def test_the_statistics_socket_is_private(deployed: Deployed, name: str) -> None:
     instance = deployed.instance(name)
-    path = f"/run/{name}/private/uwsgi-stats.socket"
+    path = f"/run/{name}/uwsgi-stats.socket"
     lines = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect('{path}'); print(s.makefile().read())"
     ask = f'python3 -c "{lines}"'
     for user in (instance.user, "root"):
@@ -412,17 +415,21 @@ def test_four_programs_an_instance_run(deployed: Deployed) -> None:
         state = deployed.host.run(f"ls /var/lib/{name}")
         assert "celery-beat-schedule" in state
         assert "schedule" not in deployed.host.run(f"ls /run/{name}")
-        for file in ("celery.pid", "celery-beat.pid", "uwsgi.pid"):
-            assert deployed.host.run(f"cat /run/{name}/{file}").isdigit()
-        for short in PROGRAMS:
-            deployed.host.run(f"test -s /var/log/{name}/{short}.log || test {short} = daphne")
+        for file in (
+            f"/etc/catmaid/{name}/celery/run/pid",
+            f"/etc/catmaid/{name}/celery-beat/run/pid",
+            f"/run/{name}/uwsgi.pid",
+        ):
+            assert deployed.host.run(f"cat {file}").isdigit()
+        for short in ("wsgi", "celery", "celery-beat"):
+            deployed.host.run(f"test -s /var/log/{name}/$(readlink /etc/catmaid/{name}/{short}).log")
 
 
 @pytest.mark.row_28
 def test_logs_are_rotated_and_written_on(deployed: Deployed) -> None:
     host = deployed.host
     host.run("logrotate --force /etc/logrotate.d/catmaid")
-    assert host.run("ls /var/log/catmaid/uwsgi.log.1")
+    assert host.run("ls /var/log/catmaid/wsgi-?.log.1")
 
     def arrives() -> bool:
         # supervisord takes up to a second to open the new file; what comes before is in the old one.
@@ -440,10 +447,10 @@ SCHEDULE = "stat -c '%i %n' /var/lib/catmaid/celery-beat-schedule* | grep -v -e 
 KILLS = {
     "uWSGI master": "cat /run/catmaid/uwsgi.pid",
     "uWSGI workers": "pgrep -P $(cat /run/catmaid/uwsgi.pid)",
-    "Daphne": "supervisorctl pid catmaid:catmaid-daphne",
-    "Celery worker": "cat /run/catmaid/celery.pid",
-    "Celery pool process": "pgrep -P $(cat /run/catmaid/celery.pid)",
-    "Celery beat": "cat /run/catmaid/celery-beat.pid",
+    "Daphne": f"supervisorctl pid {place('daphne')}",
+    "Celery worker": "cat /etc/catmaid/catmaid/celery/run/pid",
+    "Celery pool process": "pgrep -P $(cat /etc/catmaid/catmaid/celery/run/pid)",
+    "Celery beat": "cat /etc/catmaid/catmaid/celery-beat/run/pid",
     "nginx master": "cat /run/nginx.pid",
     "supervisord": "cat /run/supervisord.pid",
     "uWSGI master of the other user": "cat /run/catmaid-fafb/uwsgi.pid",

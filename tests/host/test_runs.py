@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from testbed.run import pyinfra
-from tests.host.conftest import SITE, Deployed
+from tests.host.conftest import SITE, Deployed, processes
 
 
 def pids(deployed: Deployed) -> str:
     """Every process of the stack with its number and start time."""
     return deployed.host.run(
-        "ps -eo pid,lstart,args --no-headers | grep -E '[n]ginx|[u]wsgi|[c]elery|[d]aphne|[s]upervisord' | sort"
+        "ps -eo pid,lstart,args --no-headers | grep -E '[n]ginx|[u]wsgi|[c]elery|[d]aphne|[s]upervisord'"
+        " | grep -v start.sh | sort"
     )
 
 
@@ -24,11 +25,6 @@ def changed(**changes: Any) -> dict[str, Any]:
     site = copy.deepcopy(SITE)
     site["instances"][0].update(changes)
     return site
-
-
-def program_pids(deployed: Deployed) -> dict[str, str]:
-    lines = deployed.host.run("supervisorctl status || true").splitlines()
-    return {line.split()[0]: line.split("pid ")[1].split(",")[0] for line in lines if "pid " in line}
 
 
 def test_a_dry_run_on_a_bare_host_goes_through(deployed: Deployed) -> None:
@@ -58,16 +54,16 @@ def test_the_second_run_changes_nothing_and_restarts_nothing(deployed: Deployed)
     ("change", "program"),
     [
         ({"celery": {"concurrency": 1, "log_level": "warning"}}, "catmaid-celery"),
-        ({"workers": 3}, "catmaid-uwsgi"),
+        ({"workers": 3}, "catmaid-wsgi"),
     ],
 )
 def test_a_changed_program_restarts_alone(deployed: Deployed, change: dict[str, Any], program: str) -> None:
-    before = program_pids(deployed)
+    before = processes(deployed.host)
     try:
         deployed.deploy(changed(**change))
-        after = program_pids(deployed)
+        after = processes(deployed.host)
         touched = {name for name in before if before[name] != after.get(name)}
-        expected = {f"catmaid:{program}"} | ({"catmaid:catmaid-celery-beat"} if "celery" in change else set())
+        expected = {program} | ({"catmaid-celery-beat"} if "celery" in change else set())
         assert touched == expected
     finally:
         deployed.deploy()
@@ -77,12 +73,12 @@ def test_a_changed_program_restarts_alone(deployed: Deployed, change: dict[str, 
 def test_an_interrupted_run_is_healed(deployed: Deployed) -> None:
     """The files are there but were never loaded, as when a run breaks before its last steps."""
     host = deployed.host
-    host.run("sed -i 's/ [0-9a-f]\\{16\\} / 0000000000000000 /' /run/catmaid/uwsgi.started")
-    before = program_pids(deployed)
+    host.run("sed -i 's/ [0-9a-f]\\{16\\} / 0000000000000000 /' /etc/catmaid/catmaid/wsgi/run/started")
+    before = processes(deployed.host)
     run = deployed.deploy()
     assert run.changed_services == ["programs of catmaid"]
-    after = program_pids(deployed)
-    assert {n for n in before if before[n] != after[n]} == {"catmaid:catmaid-uwsgi"}
+    after = processes(deployed.host)
+    assert {n for n in before if before[n] != after[n]} == {"catmaid-wsgi"}
 
 
 def test_a_site_that_nginx_refuses_leaves_the_running_one(deployed: Deployed) -> None:

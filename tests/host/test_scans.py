@@ -110,7 +110,9 @@ CHECKS = "--protocols --std --fs --server-preference --server-defaults --headers
 @pytest.mark.long
 @pytest.mark.row_19
 def test_testssl_finds_nothing_else(client: hosts.BedHost, web: Web) -> None:
-    words = f"testssl --quiet --color 0 --warnings off {CHECKS} --jsonfile /tmp/testssl.json https://tracing.test/catmaid/"
+    words = (
+        f"testssl --quiet --color 0 --warnings off {CHECKS} --jsonfile /tmp/testssl.json https://tracing.test/catmaid/"
+    )
     # It ends with the number of checks that it couldn't make; what it did make is counted below.
     client.run(f"rm -f /tmp/testssl.json; {words} >/dev/null || true", timeout=500)
     found = json.loads(client.run("cat /tmp/testssl.json"))

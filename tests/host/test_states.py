@@ -9,7 +9,7 @@ import pytest
 
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import BOOKKEEPING, pyinfra
-from tests.host.conftest import SITE, boot_ready, running, serves
+from tests.host.conftest import SITE, boot_ready, place, processes, running, serves
 
 SITE_FILE = "/etc/nginx/sites-available/catmaid-localhost.conf"
 SHARED = "/etc/nginx/conf.d/catmaid.conf"
@@ -30,7 +30,9 @@ class State:
     touched: set[str] = field(default_factory=set)
 
 
-PROGRAMS = {f"catmaid:catmaid-{short}" for short in ("uwsgi", "daphne", "celery", "celery-beat")}
+SHORTS = ("wsgi", "daphne", "celery", "celery-beat")
+PROGRAMS = {f"catmaid-{short}" for short in SHORTS}
+ALL = {f"{i['name']}-{short}" for i in SITE["instances"] for short in SHORTS}
 
 STATES = {
     "finished": State("true", []),
@@ -59,42 +61,44 @@ STATES = {
         ["nginx"],
         "remove /etc/nginx/sites-enabled/default",
     ),
-    "a wrong owner": State("chown catmaid /etc/catmaid/catmaid/uwsgi.ini", [OURS], "-catmaid:root 644"),
+    "a wrong owner": State(
+        "chown catmaid /etc/catmaid/catmaid/wsgi/uwsgi.ini", [OURS], "-catmaid:root 644", {"catmaid-wsgi"}
+    ),
     "a wrong mode": State("chmod 777 /run/catmaid", [OURS], "+www-data:www-data 755"),
     "a deleted socket folder": State("rm -r /run/catmaid", [OURS], "make folder /run/catmaid", PROGRAMS),
     "a stopped program": State(
-        "supervisorctl stop catmaid:catmaid-daphne",
+        f"supervisorctl stop {place('daphne')}",
         [OURS],
-        "start catmaid-daphne: it is STOPPED",
-        {"catmaid:catmaid-daphne"},
+        "start daphne: it is STOPPED",
+        {"catmaid-daphne"},
     ),
     "a program in FATAL": State(
         """
-        cd /etc/catmaid/catmaid; cp -p run-celery-beat.sh /tmp/; cp -p /etc/supervisor/conf.d/catmaid.conf /tmp/
-        echo exit 1 > run-celery-beat.sh; sed -i 's/startretries=.*/startretries=0/' /etc/supervisor/conf.d/catmaid.conf
+        cd /etc/catmaid/catmaid; cp -p celery-beat/run.sh /tmp/; cp -p /etc/supervisor/conf.d/catmaid.conf /tmp/
+        echo exit 1 > celery-beat/run.sh; sed -i 's/startretries=.*/startretries=0/' /etc/supervisor/conf.d/catmaid.conf
         supervisorctl update catmaid
         for i in $(seq 50); do supervisorctl status | grep -q FATAL && break; sleep 0.2; done
-        cp -p /tmp/run-celery-beat.sh .; cp -p /tmp/catmaid.conf /etc/supervisor/conf.d/
-        supervisorctl status | grep -q 'celery-beat *FATAL'
+        cp -p /tmp/run.sh celery-beat/; cp -p /tmp/catmaid.conf /etc/supervisor/conf.d/
+        supervisorctl status | grep -q 'celery-beat-. *FATAL'
         """,
         [OURS],
         "have Supervisor take group catmaid: Supervisor has it otherwise than its file",
         PROGRAMS,
     ),
     "an edited start script": State(
-        "sed -i 's/^exec/exec nice/' /etc/catmaid/catmaid/run-daphne.sh", [OURS], "-exec nice"
+        "sed -i 's/^exec/exec nice/' /etc/catmaid/catmaid/daphne/run.sh", [OURS], "-exec nice", {"catmaid-daphne"}
     ),
     "an edited start script with which it was restarted": State(
-        "sed -i 's/^exec/exec nice/' /etc/catmaid/catmaid/run-daphne.sh; supervisorctl restart catmaid:catmaid-daphne",
+        f"sed -i 's/^exec/exec nice/' /etc/catmaid/catmaid/daphne/run.sh; supervisorctl restart {place('daphne')}",
         [OURS],
-        "restart catmaid-daphne: its files are newer",
-        {"catmaid:catmaid-daphne"},
+        "hand over daphne: its files are newer",
+        {"catmaid-daphne"},
     ),
     "Supervisor is stopped": State(
         "systemctl stop supervisor",
         EVERY,
         "have Supervisor take group catmaid-fafb: Supervisor doesn't run yet",
-        {f"{i['name']}:{i['name']}-{p.split('catmaid-')[1]}" for i in SITE["instances"] for p in PROGRAMS},
+        ALL,
     ),
     "systemd's file is gone": State(
         "rm /etc/systemd/system/supervisor.service.d/catmaid.conf", ["system"], "create /etc/systemd/system/supervisor"
@@ -107,19 +111,19 @@ STATES = {
     "an instance is half there": State(
         "rm -r /etc/catmaid/catmaid-root /etc/supervisor/conf.d/catmaid-root.conf; supervisorctl update catmaid-root",
         ["programs of catmaid-root"],
-        "create /etc/catmaid/catmaid-root/run-uwsgi.sh",
-        {f"catmaid-root:catmaid-root-{short}" for short in ("uwsgi", "daphne", "celery", "celery-beat")},
+        "create /etc/catmaid/catmaid-root/wsgi/run.sh",
+        {f"catmaid-root-{short}" for short in SHORTS},
     ),
     "a package is gone": State(
-        "DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove logrotate >/dev/null 2>&1",
+        "DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove python3-dev >/dev/null 2>&1",
         ["Install nginx, Supervisor and what they need"],
-        "logrotate",
+        "python3-dev",
     ),
     "everything at once": State(
         f"rm -r /etc/catmaid /etc/supervisor/conf.d/* {SITE_FILE} /etc/tmpfiles.d/catmaid.conf; supervisorctl update",
         ["Self-signed certificate of localhost", "system", *EVERY, "nginx"],
-        "create /etc/catmaid/catmaid/uwsgi.ini",
-        {f"{i['name']}:{i['name']}-{p.split('catmaid-')[1]}" for i in SITE["instances"] for p in PROGRAMS},
+        "create /etc/catmaid/catmaid/wsgi/uwsgi.ini",
+        ALL,
     ),
 }
 
@@ -129,12 +133,6 @@ def host(bed: Bed) -> Iterator[BedHost]:
     host = boot_ready(bed, "bookworm", "states")
     yield host
     host.remove()
-
-
-def processes(host: BedHost) -> dict[str, str]:
-    """Each program with its process and the time that this started."""
-    lines = host.run("supervisorctl status || true").splitlines()
-    return {line.split()[0]: line.split("pid ")[1].split(",")[0] for line in lines if "pid " in line}
 
 
 @pytest.mark.xdist_group("states")
@@ -157,7 +155,5 @@ def test_the_dry_run_tells_and_the_run_mends(host: BedHost, name: str) -> None:
     assert "nothing to do" in again.text
     wait_for("all programs", lambda: running(host) == len(EVERY) * 4, 30)
     after = processes(host)
-    assert {program for program in before if before[program] != after[program]} <= state.touched | (
-        {"catmaid:catmaid-daphne"} if "start script" in name else set()
-    )
+    assert {program for program in before if before[program] != after[program]} <= state.touched
     wait_for("all pages", lambda: serves(host), 30)

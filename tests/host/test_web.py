@@ -24,7 +24,7 @@ from websockets.sync.client import connect
 
 from testbed.hosts import wait_for
 from testbed.run import pyinfra
-from tests.host.conftest import differences, settled
+from tests.host.conftest import differences, place, settled
 from tests.host.web import ALLOWED, PASSWORD, SITES, Web
 
 FRIEND = {"Origin": "https://other.test"}
@@ -55,7 +55,7 @@ def closed(web: Web, flag: str = "/etc/catmaid/maintenance") -> Iterator[None]:
 
 
 @contextmanager
-def stopped(web: Web, program: str = "catmaid:catmaid-uwsgi") -> Iterator[None]:
+def stopped(web: Web, program: str = place("wsgi")) -> Iterator[None]:
     web.host.run(f"supervisorctl stop {program}")
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import configparser
 import inspect
 import ipaddress
@@ -19,6 +20,7 @@ from functools import cache
 from html.parser import HTMLParser
 from itertools import groupby, zip_longest
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
@@ -30,7 +32,7 @@ from pydantic.fields import FieldInfo
 import schema
 from configuration import File, Item
 from render import regex
-from tasks import nginx, notices, passwords, supervisor, system, uwsgi
+from tasks import nginx, notices, passwords, supervisor, system, wsgi
 from tests import semantics
 
 UWSGI = Path(sys.executable).with_name("uwsgi")
@@ -78,6 +80,10 @@ SPELLED: dict[Any, st.SearchStrategy[Any]] = {
     ),
     schema._host_name: st.lists(LABELS, min_size=1, max_size=5).map(".".join),
     schema._uwsgi_version: st.from_regex(r"2\.0\.(3[1-9]|[4-9][0-9])|[3-9]\.(0|[1-9][0-9]{0,2})\.0", fullmatch=True),
+    schema._repository: st.from_regex(r"(/|https://|git@lab:)[A-Za-z0-9:/._~+-]{1,30}", fullmatch=True),
+    schema._inside: parts(LETTERS + "._+@~-", 1, 4).map("/".join),
+    schema._gunicorn_version: st.from_regex(r"(2[7-9]|[3-9][0-9])\.(0|[1-9][0-9]{0,2})\.0", fullmatch=True),
+    schema._version: st.from_regex(r"(0|[1-9][0-9]{0,3})(\.(0|[1-9][0-9]{0,3})){2}", fullmatch=True),
     schema._environment: st.dictionaries(NAMES, TEXTS, max_size=4),
     schema._passwords: st.dictionaries(st.text(LETTERS + "._@+-", min_size=1, max_size=64), HASHES, max_size=3),
     schema._header: st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"$\\'), min_size=1),
@@ -173,8 +179,15 @@ def tile_set(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "url": data["url"] if data["url"].strip("/") else "/tiles"}
 
 
+def instance(data: dict[str, Any]) -> dict[str, Any]:
+    """Only uWSGI has its processes replaced one by one, and releases have folders of their own."""
+    chain = data.get("update") == "chain" and data.get("wsgi_server", "uwsgi") != "uwsgi"
+    data = {**data, "update": "restart"} if chain else data
+    return {key: value for key, value in data.items() if key != "checkout" or not data.get("releases")}
+
+
 # Rules over several keys of a model.
-TOGETHER = {schema.Tls: tls, schema.Cors: cors, schema.TileSet: tile_set}
+TOGETHER = {schema.Tls: tls, schema.Cors: cors, schema.TileSet: tile_set, schema.Instance: instance}
 
 
 def name_of(instance: Mapping[str, Any]) -> str:
@@ -480,6 +493,9 @@ def ini_reads(text: str) -> configparser.RawConfigParser:
     return parser
 
 
+SLOTS = ("wsgi-a", "wsgi-b", "daphne-a", "daphne-b", "celery-a", "celery-b", "celery-beat-a", "celery-beat-b")
+
+
 def supervisor_reads(instance: schema.Instance) -> configparser.RawConfigParser:
     (text,) = (
         item.text
@@ -492,15 +508,15 @@ def supervisor_reads(instance: schema.Instance) -> configparser.RawConfigParser:
 def check_supervisor(site: schema.Deployment) -> None:
     for i in site.instances:
         parsed, twin = supervisor_reads(i), supervisor_reads(schema.Instance.model_validate({}))
-        names = {short: f"{i.name}-{short}" for short in ("uwsgi", "daphne", "celery", "celery-beat")}
+        names = {place: f"{i.name}-{place}" for place in SLOTS}
         assert parsed.sections() == [*(f"program:{name}" for name in names.values()), f"group:{i.name}"]
         assert parsed[f"group:{i.name}"]["programs"].split(",") == list(names.values())
-        for short, name in names.items():
+        for place, name in names.items():
             program = parsed[f"program:{name}"]
-            assert program["command"] == f"/etc/catmaid/{i.name}/run-{short}.sh"
-            assert program["directory"] == f"{i.checkout}/django/projects"
+            assert program["command"] == f"/etc/catmaid/{i.name}/start.sh {place}"
             assert program["user"] == i.user
-            assert program["stdout_logfile"] == f"/var/log/{i.name}/{short}.log"
+            assert program["stdout_logfile"] == f"/var/log/{i.name}/{place}.log"
+            assert place not in ("celery-a", "celery-b") or program["stopwaitsecs"] == str(i.celery.stop_seconds)
         assert [[*parsed[one]] for one in parsed.sections()] == [[*twin[one]] for one in twin.sections()]
         for section in parsed.sections():
             for key, value in parsed[section].items():
@@ -523,7 +539,7 @@ def uwsgi_reads(texts: tuple[str, ...]) -> list[list[tuple[str, str]]]:
             file = Path(folder, f"{number}.ini")
             file.write_text(text)
             command += ["--ini", str(file)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", env={}, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", env={"CATMAID_RUN": "/slot"}, check=False)
     shown = re.search(r"^\[uwsgi\]\n(.*)^;end of configuration$", done.stderr, re.MULTILINE | re.DOTALL)
     assert shown, done.stderr
     assert 'unable to set "none" clock' in done.stderr
@@ -536,29 +552,58 @@ def uwsgi_reads(texts: tuple[str, ...]) -> list[list[tuple[str, str]]]:
     return read
 
 
+def ini(instance: schema.Instance) -> str:
+    (program,) = wsgi.programs(instance)
+    (text,) = (file.text for file in program.files if file.path.endswith("/wsgi/uwsgi.ini"))
+    return text
+
+
+def check_gunicorn(instance: schema.Instance) -> None:
+    """Its configuration is Python, and is read as Gunicorn reads it."""
+    (program,) = wsgi.programs(instance)
+    texts = {file.path.rpartition("/")[2]: file.text for file in program.files}
+    found: dict[str, Any] = {"__builtins__": {**vars(builtins), "__import__": lambda *_: SimpleNamespace(environ=SLOT)}}
+    exec(texts["gunicorn.conf.py"], found)  # noqa: S102 - our own file
+    kind = {"gunicorn": ("gthread", "threads"), "gevent": ("gevent", "worker_connections")}[instance.wsgi_server]
+    assert (found["worker_class"], found[kind[1]], found["workers"]) == (kind[0], instance.threads, instance.workers)
+    assert (found["protocol"], found["graceful_timeout"]) == ("uwsgi", instance.read_timeout + 30)
+    compile(texts["serve.py"], "serve.py", "exec")
+
+
 def check_uwsgi(site: schema.Deployment) -> None:
-    if not site.instances:
+    pairs = list(zip(site.instances, plain(site).instances, strict=True))
+    for i, _ in pairs:
+        if i.wsgi_server != "uwsgi":
+            check_gunicorn(i)
+    pairs = [(i, twin) for i, twin in pairs if i.wsgi_server == "uwsgi"]
+    if not pairs:
         return
-    reads = uwsgi_reads(tuple(uwsgi.ini(instance).text for instance in site.instances))
-    for i, twin, read in zip(site.instances, plain(site).instances, reads, strict=True):
+    reads = uwsgi_reads(tuple(ini(i) for i, _ in pairs))
+    for (i, twin), read in zip(pairs, reads, strict=True):
         expected = {
             "chdir": f"{i.checkout}/django",
             "virtualenv": i.virtualenv,
             "pythonpath": f"{i.checkout}/django/projects",
             "mount": f"{i.prefix or '/'}={i.wsgi_file}",
-            "pidfile": f"/run/{i.name}/uwsgi.pid",
-            "socket": f"/run/{i.name}/uwsgi.socket",
-            "stats": f"/run/{i.name}/private/uwsgi-stats.socket",
+            "pidfile": "/slot/pid",
+            "socket": "/slot/socket",
+            "stats": "/slot/private/stats.socket",
+            "master-fifo": "/slot/fifo",
+            "reload-mercy": str(i.read_timeout + 30),
             "uid": i.user,
             "workers": str(i.workers),
             "threads": str(i.threads),
             "post-buffering": str(i.post_buffering),
         }
         assert dict(read) | expected == dict(read)
-        assert [key for key, _ in read] == [*ini_reads(uwsgi.ini(twin).text)["uwsgi"]]
+        assert [key for key, _ in read] == [*ini_reads(ini(twin))["uwsgi"]]
 
 
 # ---- Start scripts, read by sh ----
+
+
+# What start.sh tells a program's own script.
+SLOT = {"CATMAID_RUN": "/run/slot-a", "CATMAID_FILES": "/etc/slot-a"}
 
 
 def sh_reads(scripts: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
@@ -568,9 +613,9 @@ def sh_reads(scripts: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
     """
     text = "set -e\n"
     for script in scripts:
-        printing = re.sub(r"^(\.|begin|rm -f|exec) ", r"printf '%s\\0' '\1' ", script, flags=re.MULTILINE)
+        printing = re.sub(r"^(mkdir|rm -f|exec|cd) ", r"printf '%s\\0' '\1' ", script, flags=re.MULTILINE)
         text += f"(\n{printing}\nprintf '\\0'\nexec env -0\n)\nprintf '\\0'\n"
-    clean = {"PATH": "/usr/bin:/bin"}
+    clean = {"PATH": "/usr/bin:/bin"} | SLOT
     # A text that does break out may make files.
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(["sh"], input=text.encode(), capture_output=True, env=clean, cwd=folder, check=False)
@@ -582,17 +627,19 @@ def sh_reads(scripts: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
 
 def check_scripts(site: schema.Deployment) -> None:
     for i in site.instances:
-        etc, run = f"/etc/catmaid/{i.name}", f"/run/{i.name}"
+        etc, run = SLOT["CATMAID_FILES"], SLOT["CATMAID_RUN"]
         celery, options = f"{i.virtualenv}/bin/celery", i.celery
         worker = [celery, "-A", "mysite", "worker", "-l", options.log_level]
-        worker += ["--hostname", f"{i.name}@%h", f"--pidfile={run}/celery.pid"]
+        worker += ["--hostname", f"{i.name}-a@%h", f"--pidfile={run}/pid", "--include", "catmaid_ready"]
         worker += ["--concurrency", str(options.concurrency)] if options.concurrency else []
         worker += ["--queues", ",".join(options.queues)] if options.queues else []
         worker += ["--max-tasks-per-child", str(options.max_tasks_per_child)] if options.max_tasks_per_child else []
-        beat = [celery, "-A", "mysite", "beat", "-l", options.log_level, f"--pidfile={run}/celery-beat.pid"]
+        beat = [celery, "-A", "mysite", "beat", "-l", options.log_level, f"--pidfile={run}/pid"]
         commands = {
-            "uwsgi": [f"{i.virtualenv}/bin/uwsgi", "--ini", f"{etc}/uwsgi.ini"],
-            "daphne": [f"{i.virtualenv}/bin/daphne", "--endpoint", f"unix:{run}/daphne.sock:mode=660:backlog=511"],
+            "wsgi": [f"{i.virtualenv}/bin/uwsgi", "--ini", f"{etc}/uwsgi.ini"]
+            if i.wsgi_server == "uwsgi"
+            else [f"{i.virtualenv}/bin/python", f"{etc}/serve.py"],
+            "daphne": [f"{i.virtualenv}/bin/python", f"{etc}/serve.py", "--endpoint"],
             "celery": worker,
             "celery-beat": [*beat, f"--schedule=/var/lib/{i.name}/celery-beat-schedule"],
         }
@@ -603,16 +650,28 @@ def check_scripts(site: schema.Deployment) -> None:
             "PYTHONUNBUFFERED": "1",
         } | i.environment
         texts = {file.path: file.text for program in supervisor.programs(i) for file in program.files}
-        read = sh_reads([texts[f"{etc}/run-{short}.sh"] for short in commands])
+        folders = [f"/etc/catmaid/{i.name}/{short}" for short in commands]
+        read = sh_reads([texts[f"{one}/environment.sh"] + texts[f"{one}/run.sh"] for one in folders])
         for (short, expected), (words, arrived) in zip(commands.items(), read, strict=True):
             before, command = words[: words.index("exec")], words[words.index("exec") + 1 :]
             assert command[: len(expected)] == expected
             assert short == "daphne" or len(command) == len(expected)
-            assert before[:4] == [".", f"{etc}/start.sh", "begin", f"{run}/{short}.started"]
-            assert all(word == "rm -f" or word.startswith((f"{run}/", f"{etc}/")) for word in before[3:])
+            assert before[:2] == ["cd", f"{i.checkout}/django/projects"]
+            assert all(
+                word in ("rm -f", "mkdir", "-p", "-m", "700") or word.startswith(f"{run}/") for word in before[2:]
+            )
+            if short == "wsgi" and i.wsgi_server != "uwsgi":
+                assert arrived.pop("SCRIPT_NAME") == i.prefix
+            if short == "celery":
+                mine = arrived.pop("PYTHONPATH")
+                assert mine == etc + (f":{environment.pop('PYTHONPATH')}" if "PYTHONPATH" in environment else "")
+            else:
+                environment = environment | (
+                    {"PYTHONPATH": i.environment["PYTHONPATH"]} if "PYTHONPATH" in i.environment else {}
+                )
             assert arrived | environment == arrived
             # What a shell may export by itself.
-            assert set(arrived) - set(environment) <= {"PWD", "OLDPWD", "SHLVL", "_"}
+            assert set(arrived) - set(environment) - set(SLOT) <= {"PWD", "OLDPWD", "SHLVL", "_"}
 
 
 # ---- systemd-tmpfiles and logrotate, which split at spaces ----
@@ -624,8 +683,8 @@ def check_system(site: schema.Deployment) -> None:
     expected = []
     for i in site.instances:
         expected.append(["d", f"/run/{i.name}", i.runtime_mode, i.user, i.runtime_group, "-"])
-        private = "2700" if int(i.runtime_mode, 8) & 0o2000 else "0700"
-        expected.append(["d", f"/run/{i.name}/private", private, i.user, i.runtime_group, "-"])
+        expected += [["L+", path, "-", "-", "-", "-", target] for path, target in i.links.items()]
+        assert all(path.startswith(f"/run/{i.name}/") for path in i.links)
     assert lines == expected
     if not site.instances:
         assert "/etc/logrotate.d/catmaid" not in texts
@@ -665,8 +724,9 @@ def test_uwsgi_and_sh_have_every_value_of_any_valid_site(site: schema.Deployment
 @examples(40)
 def test_any_text_arrives_in_the_environment(environment: dict[str, str]) -> None:
     (instance,) = schema.load({"server_name": "a.org", "instances": [{"environment": environment}]}).instances
-    (program,) = uwsgi.programs(instance)
-    ((_, arrived),) = sh_reads([file.text for file in program.files if file.path.endswith("/run-uwsgi.sh")])
+    (program,) = wsgi.programs(instance)
+    texts = {file.path.rpartition("/")[2]: file.text for file in program.files}
+    ((_, arrived),) = sh_reads([texts["environment.sh"] + texts["run.sh"]])
     assert arrived | environment == arrived
 
 
@@ -701,8 +761,14 @@ FULL: dict[str, Any] = {
             "user": "catmaid",
             "runtime_group": "catmaid",
             "runtime_mode": "2750",
+            "ready_page": "/projects/",
             "body_limit": "200m",
+            "wsgi_server": "uwsgi",
             "uwsgi_version": "2.0.31",
+            "gunicorn_version": "27.0.1",
+            "gevent_version": "26.9.0",
+            "update": "hand over",
+            "migrate": "refuse",
             "environment": {"GREETING": "hello"},
             "cors": {"origins": ["https://lab.example.org"]},
             "passwords": {"GREETING": HASH},
@@ -723,6 +789,20 @@ FULL: dict[str, Any] = {
             "cors": {"origins": ["https://*.example.org"]},
             "passwords": {"GREETING": HASH},
         }
+    ],
+}
+# The same with code that the deploy puts in place.
+RELEASES = {
+    "repository": "https://git.example.org/catmaid.git",
+    "revision": "2024.11.15",
+    "folder": "/srv/releases",
+    "owner": "catmaid",
+    "shared": ["django/projects/mysite/settings.py"],
+}
+FULL_WITH_RELEASES: dict[str, Any] = {
+    **FULL,
+    "instances": [
+        {**{key: value for key, value in FULL["instances"][0].items() if key != "checkout"}, "releases": RELEASES}
     ],
 }
 BREAKING = [*"\n\r\0\t\x1b\x7f\x85\u2028\ud800", *"'\"`;{}$%\\# &|<>*?[]()!~^=:,+-@", *"üÁ²\u0435\u0663\U0001f600"]
@@ -753,6 +833,10 @@ def places(kind: Any = schema.Site, at: Place = ()) -> Iterator[Place]:
         raise TypeError(f"{at}: say here where {kind} has text")
 
 
+def full(place: Place) -> dict[str, Any]:
+    return FULL_WITH_RELEASES if "releases" in place else FULL
+
+
 def value_at(data: Any, place: Place) -> Any:
     for key in place:
         data = data[key]
@@ -778,7 +862,7 @@ def spelled(place: Place) -> str:
 def refused(place: Place, value: str) -> bool:
     """Whether a value is refused, and then by one line that shows as it is and names the key."""
     try:
-        deployment = schema.load(changed(FULL, place, value))
+        deployment = schema.load(changed(full(place), place, value))
     except schema.InvalidSite as error:
         (line,) = error.lines
         # A wrong certificate's key is one too many, and a folder of tiles may lie beside its mount point.
@@ -805,14 +889,14 @@ def deployments_with(place: Place, texts: list[str]) -> Iterator[schema.Deployme
     """Deployments with each of the texts in its place; what can be together in one is, which is quicker."""
     if "environment" in place:
         texts_by_name = {f"GREETING_{number}": text for number, text in enumerate(texts)}
-        yield schema.load(changed(FULL, place[:-1], texts_by_name))
+        yield schema.load(changed(full(place), place[:-1], texts_by_name))
         return
     if place[0] == "headers":
         # Long, allowed nearly always, and in each location: what is in the middle, at the start and the end in one.
         third = -(-len(texts) // 3)
         joined = zip_longest(texts[third : 2 * third], texts[:third], texts[2 * third :], fillvalue="")
         texts = ["".join(three) for three in joined] if place[-1] != "frame_options" else texts
-    sites = [changed(FULL, place, text) for text in texts]
+    sites = [changed(full(place), place, text) for text in texts]
     if place == ("maintenance", "text"):
         # Of which only the notices have anything.
         for site in sites:
@@ -837,12 +921,12 @@ PLACES = list(places())
 def test_the_table_has_every_text_of_the_schema() -> None:
     assert PLACES
     for place in PLACES:
-        assert isinstance(value_at(FULL, place), str), place
+        assert isinstance(value_at(full(place), place), str), place
 
 
 @pytest.mark.parametrize("place", PLACES, ids=spelled)
 def test_nothing_breaks_out_of_its_place(place: Place) -> None:
-    value = value_at(FULL, place)
+    value = value_at(full(place), place)
     cuts = (len(value) // 2, 0, len(value))
     texts = [value[:cut] + breaking + value[cut:] for cut in cuts for breaking in BREAKING]
     # In a dictionary, each once.
@@ -854,11 +938,11 @@ def test_nothing_breaks_out_of_its_place(place: Place) -> None:
 @given(place=st.sampled_from(PLACES), where=st.floats(0, 1), text=st.one_of(st.sampled_from(BREAKING), st.text()))
 @examples(100)
 def test_no_text_breaks_out_anywhere(place: Place, where: float, text: str) -> None:
-    value = value_at(FULL, place)
+    value = value_at(full(place), place)
     cut = round(where * len(value))
     value = value[:cut] + text + value[cut:]
     if not refused(place, value):
-        check_all(schema.load(changed(FULL, place, value)))
+        check_all(schema.load(changed(full(place), place, value)))
 
 
 @pytest.mark.parametrize("code", [*range(32), 127, 0xD800, 0xDFFF])

@@ -65,14 +65,15 @@ def test_supervisor_file_parses_and_has_one_group() -> None:
     assert isinstance(file, File)
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
     parser.read_string(file.text)
-    assert parser["group:catmaid"]["programs"] == "catmaid-uwsgi,catmaid-daphne,catmaid-celery,catmaid-celery-beat"
-    assert parser["program:catmaid-celery"]["stopwaitsecs"] == "600"
+    places = ("wsgi-a", "wsgi-b", "daphne-a", "daphne-b", "celery-a", "celery-b", "celery-beat-a", "celery-beat-b")
+    assert parser["group:catmaid"]["programs"] == ",".join(f"catmaid-{place}" for place in places)
+    assert parser["program:catmaid-celery-a"]["stopwaitsecs"] == "600"
 
 
 def test_environment_arrives_as_it_is(tmp_path: Path) -> None:
     value = 'it\'s $HOME `id` "x" \\ % ; ü'
-    text = render("etc/catmaid/instance/_environment.sh", instance=load(environment={"GREETING": value}))
-    script = text + 'printf %s "$GREETING"'
+    text = render("etc/catmaid/instance/environment.sh", instance=load(environment={"GREETING": value}))
+    script = text.replace("\ncd ", "\n: ") + 'printf %s "$GREETING"'
     assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == value
 
 
@@ -83,22 +84,22 @@ def programs(**instance: Any) -> list[Program]:
 @pytest.mark.parametrize("instance", [{}, *SITE["instances"]])
 def test_start_scripts_are_shell(instance: dict[str, Any]) -> None:
     scripts = {file.path: file.text for one in programs(**instance) for file in one.files if file.path.endswith(".sh")}
-    assert len(scripts) == 5
+    assert len(scripts) == 8
     for text in scripts.values():
         subprocess.run(["sh", "-n"], input=text, text=True, check=True)
 
 
 def test_the_digest_is_the_one_that_the_start_script_notes() -> None:
     for one in programs():
-        both = "".join(file.text for file in one.files)
+        both = "".join(file.text for file in sorted(one.files, key=lambda file: file.path))
         noted = subprocess.run(["sha256sum"], input=both, capture_output=True, text=True, check=True)
         assert noted.stdout[:16] == one.digest
 
 
 def test_a_celery_option_changes_the_worker_alone() -> None:
-    before = {p.name: p.digest for p in programs()}
-    after = {p.name: p.digest for p in programs(celery={"concurrency": 3})}
-    assert [name for name in before if before[name] != after[name]] == ["catmaid-celery"]
+    before = {p.short: p.digest for p in programs()}
+    after = {p.short: p.digest for p in programs(celery={"concurrency": 3})}
+    assert [name for name in before if before[name] != after[name]] == ["celery"]
 
 
 def test_every_template_says_where_it_comes_from() -> None:

@@ -171,3 +171,47 @@ def test_a_host_name_stands_once() -> None:
     assert lines(site() | {"aliases": ["b.org", "catmaid.example.org"]}) == [
         "site.aliases: the name 'catmaid.example.org' stands twice: remove one"
     ]
+
+
+RELEASES = {"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2024.11.15"}
+
+
+def test_a_release_has_a_folder_of_its_own_and_shares_what_users_see() -> None:
+    (instance,) = schema.load(site(releases=RELEASES)).instances
+    assert instance.checkout == "/home/catmaid/releases/2024.11.15"
+    assert instance.wsgi_file == "/home/catmaid/releases/2024.11.15/django/projects/mysite/django.wsgi"
+    assert instance.virtualenv == "/home/catmaid/releases/shared/env"
+    assert instance.static_folder == "/home/catmaid/releases/shared/static"
+    assert instance.files_folder == "/home/catmaid/releases/shared/files"
+
+
+@pytest.mark.parametrize(
+    ("instance", "line"),
+    [
+        ({"releases": RELEASES, "checkout": "/opt/catmaid"}, "checkout: releases have their own folder"),
+        (
+            {"releases": RELEASES | {"revision": "a b"}},
+            "releases.revision: 'a b' is not allowed: give a tag",
+        ),
+        ({"releases": RELEASES | {"revision": "shared"}}, "releases.revision: 'shared' is the deploy's own folder"),
+        ({"releases": RELEASES | {"repository": "CATMAID"}}, "releases.repository: 'CATMAID' is not a repository"),
+        (
+            {"releases": RELEASES | {"shared": ["/etc/passwd"]}},
+            "releases.shared[0]: '/etc/passwd' is not a path",
+        ),
+        ({"releases": RELEASES | {"branch": "dev"}}, "releases.branch: unknown key; known are: repository, revision"),
+        ({"update": "chain", "wsgi_server": "gunicorn"}, "update: only uWSGI replaces its processes one by one"),
+        ({"gunicorn_version": "23.0.0"}, "gunicorn_version: '23.0.0' doesn't speak nginx's uwsgi protocol well"),
+        ({"ready_page": "projects"}, "ready_page: 'projects' is not allowed: write it as '/' or '/projects/'"),
+        ({"migrate": "yes"}, "migrate: 'yes' is not allowed: input should be 'refuse', 'before' or 'closed'"),
+    ],
+)
+def test_updates_are_described_in_one_way(instance: dict[str, Any], line: str) -> None:
+    (found,) = lines(site(**instance))
+    assert found.startswith(f"site.instances[0].{line}")
+
+
+def test_a_repositorys_password_is_not_repeated() -> None:
+    (line,) = lines(site(releases=RELEASES | {"repository": "https://me:hunter2@git.example.org/catmaid.git"}))
+    assert "hunter2" not in line
+    assert "which would show in a process list" in line

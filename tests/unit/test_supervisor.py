@@ -4,22 +4,48 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.supervisor import decide
+import schema
+from configuration import Change, ConfigurationSet, File
+from tasks.program import Program
+from tasks.supervisor import decide, judge_memory
 
-WANTED = {"catmaid-uwsgi": "d1", "catmaid-celery": "d2"}
+FILES = {short: (File(f"/etc/catmaid/catmaid/{short}/run.sh", short),) for short in ("wsgi", "celery", "celery-beat")}
+MEMBERS = [
+    Program("catmaid", "wsgi", "INT", 60, FILES["wsgi"]),
+    Program("catmaid", "celery", "TERM", 600, FILES["celery"]),
+    Program("catmaid", "celery-beat", "TERM", 20, FILES["celery-beat"]),
+]
+DIGESTS = {member.short: member.digest for member in MEMBERS}
+PLACES = {"wsgi": "wsgi-b", "celery": "celery-a", "celery-beat": "celery-beat-a"}
 
 
-def program(state: str = "RUNNING", digest: str | None = "d2", group: str | None = "g", **more: Any) -> dict[str, Any]:
-    return {"state": state, "pid": 11, "digest": digest, "group_digest": group, "replaced": False} | more
+def program(state: str = "RUNNING", digest: str | None = DIGESTS["celery"], **more: Any) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "pid": 11,
+        "digest": digest,
+        "group_digest": "g",
+        "code": "c",
+        "replaced": False,
+        "config": {},
+    }
+    return known | {"state": state} | more
 
 
 def found(**changes: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    programs = {"uwsgi": program(digest="d1"), "celery": program(), **changes}
+    programs = {
+        "wsgi-a": program("EXITED", None),
+        "wsgi-b": program(digest=DIGESTS["wsgi"]),
+        "celery-a": program(),
+        "celery-b": program("STOPPED", None),
+        "celery-beat-a": program(digest=DIGESTS["celery-beat"]),
+        "celery-beat-b": program("EXITED", None),
+    } | {name.replace("_", "-"): one for name, one in changes.items()}
     return {f"catmaid:catmaid-{name}": one for name, one in programs.items() if one}
 
 
-def calls(found: dict[str, dict[str, Any]] | None, group_digest: str = "g", **more: Any) -> list[tuple[str, str]]:
-    return [(call, name) for call, name, why in decide("catmaid", WANTED, group_digest, found, **more) if why]
+def calls(found: dict[str, dict[str, Any]] | None, group_digest: str = "g", code: str = "c", **more: Any) -> Any:
+    every = decide("catmaid", MEMBERS, PLACES, group_digest, code, found, **more)
+    return [(call, name) for call, name, why in every if why]
 
 
 UPDATE = ("update", "catmaid")
@@ -34,17 +60,37 @@ def test_a_bare_host() -> None:
     assert calls(None) == [UPDATE]
 
 
-def test_only_the_stale_program_is_restarted() -> None:
-    assert calls(found(celery=program(digest="old"))) == [("restart", "catmaid-celery")]
+def test_only_the_stale_program_is_handed_over() -> None:
+    assert calls(found(celery_a=program(digest="old"))) == [("hand over", "celery")]
+
+
+def test_where_two_have_no_room_it_is_restarted() -> None:
+    stale = found(wsgi_b=program(digest="old"), celery_a=program(digest="old"))
+    assert calls(stale, update="restart") == [("restart", "wsgi"), ("hand over", "celery")]
+    assert calls(stale, update="chain") == [("restart", "wsgi"), ("hand over", "celery")]
+    assert calls(found(), code="newer", update="chain")[0] == ("chain", "wsgi")
+
+
+def test_the_slot_in_use_counts() -> None:
+    """wsgi runs in b: what is in a is a program that was replaced, and has its last requests."""
+    assert calls(found(wsgi_a=program(digest="old", code="old"))) == []
+
+
+def test_other_code_is_taken_by_all() -> None:
+    assert calls(found(), code="newer") == [
+        ("hand over", "wsgi"),
+        ("hand over", "celery"),
+        ("hand over", "celery-beat"),
+    ]
 
 
 def test_a_process_without_a_record_is_stale() -> None:
-    assert calls(found(celery=program(digest=None, group=None))) == [("restart", "catmaid-celery")]
+    assert calls(found(celery_a=program(digest=None, group_digest=None))) == [("hand over", "celery")]
 
 
 def test_a_stopped_program_is_started() -> None:
     for state in ("STOPPED", "FATAL", "EXITED", "BACKOFF"):
-        assert calls(found(celery=program(state))) == [("start", "catmaid-celery")]
+        assert calls(found(celery_a=program(state))) == [("start", "celery")]
 
 
 def test_a_changed_group_file_updates_the_group() -> None:
@@ -52,18 +98,33 @@ def test_a_changed_group_file_updates_the_group() -> None:
 
 
 def test_a_program_that_supervisor_does_not_know_updates_the_group() -> None:
-    assert calls(found(celery=None)) == [UPDATE]
+    assert calls(found(celery_a=None)) == [UPDATE]
 
 
 def test_a_program_that_left_the_file_updates_the_group() -> None:
     assert calls(found(old=program())) == [UPDATE]
 
 
-def test_another_release_of_uwsgi_restarts_it() -> None:
-    assert calls(found(), replaced=True) == [("restart", "catmaid-uwsgi")]
-    assert calls(found(celery=program(replaced=True))) == [("restart", "catmaid-celery")]
+def test_another_release_of_uwsgi_takes_over() -> None:
+    assert calls(found(), replaced=["uwsgi"]) == [("hand over", "wsgi")]
+    assert calls(found(celery_a=program(replaced=True))) == [("hand over", "celery")]
 
 
 def test_other_groups_do_not_count() -> None:
     others = {"catmaid-b:catmaid-b-uwsgi": program("FATAL"), "printer": program()}
     assert calls(found() | others) == []
+
+
+def test_two_releases_have_to_fit_into_the_memory() -> None:
+    (instance,) = schema.load({"server_name": "a.org", "instances": [{}]}).instances
+    running = {"memory": 3 << 30}
+    survey = {"files": {}, "supervisor": {"catmaid:catmaid-wsgi-a": running}, "memory_available": 3 << 30}
+    service = {"calls": [("hand over", "wsgi")]}
+    change = Change(ConfigurationSet("programs of catmaid", service=service), ())
+    assert judge_memory(instance, change, survey) == (
+        "update: two releases at once need 3072 MiB more, and 3072 MiB are free: lower workers, or use 'chain' or "
+        "'restart' for this update"
+    )
+    assert judge_memory(instance, change, survey | {"memory_available": 4 << 30}) is None
+    alone = Change(ConfigurationSet("programs of catmaid", service={"calls": [("chain", "wsgi")]}), ())
+    assert judge_memory(instance, alone, survey) is None

@@ -1,0 +1,704 @@
+"""The programs of an instance under Supervisor, and the way from one release to the next (rows 26 to 28).
+
+A program with slots is handed over: the other slot gets the new files and starts, is asked what users will ask
+it, and then the link that leads to the slot in use is moved, in one step. What ran before ends when it has
+answered all that it was asked. Until the link is moved nobody notices; after it, one rename is the way back.
+
+Joined with the others of its kind: see `operations.configuration`.
+"""
+
+import http.client
+import json
+import os
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+import xmlrpc.client
+
+from operations.common_on_host import RUN, STATE, Failed, is_active, link, read, run, say, start_unit, tell, write_whole
+from operations.files_on_host import Files
+
+# A new release that leaves the host less than this is ended before the kernel ends something else.
+RESERVE_BYTES = 256 << 20
+# What a program that was replaced may take to end before its slot is needed again.
+BUSY_SECONDS = 900
+BEFORE = STATE + "/before"
+DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN")
+
+
+class LocalConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Local(xmlrpc.client.Transport):
+    """One connection for all calls. Supervisor 4.2 goes on polling the number of one that was closed; a program
+    that it starts at that moment gets this number for a pipe, and supervisord is busy with it for good.
+    """
+
+    def make_connection(self, host):
+        if self._connection[1] is None:
+            self._connection = host, LocalConnection("/run/supervisor.sock", 900)
+        return self._connection[1]
+
+
+def start_time(pid):
+    line = read("/proc/%s/stat" % pid)
+    return line.rpartition(")")[2].split()[19] if line else None
+
+
+def available_memory():
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", read("/proc/meminfo"), re.MULTILINE)
+    return int(found.group(1)) << 10 if found else 1 << 62
+
+
+def last_lines(log, offset):
+    """What a program wrote into its log since, as far as that isn't too much."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(offset, os.path.getsize(log) - 65536))
+            return file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def last_words(log, offset):
+    """What a program says of its end: the last traceback, or else the last lines."""
+    lines = last_lines(log, offset)
+    found = []
+    for number, line in enumerate(lines):
+        if line.startswith("Traceback (most recent call last)"):
+            rest = enumerate(lines[number + 1 :], number + 1)
+            end = next((n for n, text in rest if text and not text.startswith(" ")), len(lines) - 1)
+            # The others are those of our own stop.
+            if not lines[end].startswith(("KeyboardInterrupt", "SystemExit")):
+                found = lines[max(number, end - 9) : end + 1]
+    return found or lines[-15:]
+
+
+def ask_http(path, page, timeout):
+    """The status of an answer by HTTP over a socket."""
+    connection = LocalConnection(path, timeout)
+    scheme = "https" if page["https"] else "http"
+    try:
+        connection.request("GET", page["path"], headers={"Host": page["host"], "X-Forwarded-Proto": scheme})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+def ask_uwsgi(path, page, timeout):
+    """The status of an answer by the uwsgi protocol, with what nginx would send."""
+    where, _, query = page["path"].partition("?")
+    values = {
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": page["path"],
+        "PATH_INFO": where,
+        "QUERY_STRING": query,
+        "CONTENT_LENGTH": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": page["host"],
+        "SERVER_PORT": "443" if page["https"] else "80",
+        "REMOTE_ADDR": "127.0.0.1",
+        "REQUEST_SCHEME": "https" if page["https"] else "http",
+        "HTTP_HOST": page["host"],
+        "HTTP_X_FORWARDED_PROTO": "https" if page["https"] else "http",
+        "HTTP_USER_AGENT": "catmaid-deploy",
+    }
+    if page["https"]:
+        values["HTTPS"] = "on"
+    block = b""
+    for name, value in values.items():
+        for text in (name.encode(), value.encode()):
+            block += struct.pack("<H", len(text)) + text
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout)
+        connection.connect(path)
+        connection.sendall(struct.pack("<BHB", 0, len(block), 0) + block)
+        answer = connection.makefile("rb")
+        status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline())
+        while answer.read(65536):
+            pass
+    if not status:
+        raise OSError("no answer: its process died")
+    return int(status.group(1))
+
+
+def worker_states(path):
+    """uWSGI's workers as its statistics socket tells them."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(path)
+        return json.loads(connection.makefile("rb").read().decode("utf-8", "replace"))["workers"]
+
+
+def is_ready(short, run_dir, log, offset=0):
+    """Whether a program would serve; of a worker without a broker nobody can say more than that it waits for it."""
+    if short == "celery" and any("Cannot connect to" in line for line in last_lines(log, offset)):
+        return True
+    # Daphne listens when it has loaded the application, and beat writes its number then.
+    flag = {"daphne": "/socket", "celery-beat": "/pid"}.get(short, "/ready")
+    return os.path.exists(run_dir + flag)
+
+
+class Slot:
+    """The slot of a program that isn't in use, on its way to be it."""
+
+    def __init__(self, owner, short):
+        self.owner, self.short = owner, short
+        self.pointer = "%s/%s" % (owner.config_dir, short)
+        self.old = owner.in_use(short)
+        self.new = self.old[:-1] + ("b" if self.old.endswith("a") else "a")
+        self.name = "%s-%s" % (owner.group, self.new)
+        self.run_dir = "%s/%s" % (owner.runtime_dir, self.new)
+        self.asked = "%s/%s" % (RUN, self.name)
+        self.log = "%s/%s.log" % (owner.log_dir, self.new)
+        # Without: a slot goes on with the files that it has.
+        self.files = None if owner.proven else owner.slot_files(short, self.new)
+        self.started = self.moved = False
+        self.pid = None
+
+    def start(self):
+        self._free()
+        self.started = True
+        self._write()
+        self.offset = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+        write_whole(self.asked, ("%d %s\n" % (os.getpid(), start_time(os.getpid()))).encode())
+        self.begun = time.time()
+        self.owner.start(self.name)
+        say("started %s beside %s" % (self.new, self.old))
+
+    def _write(self):
+        if self.files:
+            self.files.swap()
+        elif not os.path.exists("%s/%s/run.sh" % (self.owner.config_dir, self.new)):
+            raise Failed("there is no release before this one in %s" % self.new)
+
+    def _free(self):
+        """Wait until what was in the slot before has ended."""
+        end = time.time() + BUSY_SECONDS
+        told = 0
+        while True:
+            info = self.owner.info(self.name)
+            state = info["statename"]
+            words = read(self.run_dir + "/started").split()
+            working = len(words) > 1 and start_time(words[0]) == words[1]
+            if state in DOWN and not working:
+                return
+            if state in ("STARTING", "RUNNING", "BACKOFF") and not working:
+                self.owner.stop(self.name)
+                continue
+            if time.time() > end:
+                raise Failed(
+                    "%s still has work in hand after %d s: wait for it, and run again" % (self.new, BUSY_SECONDS)
+                )
+            if state in ("STARTING", "RUNNING"):
+                self.owner.finish(self.new)
+            if time.time() > told + 10:
+                say("waiting for %s, which still has work in hand" % self.new)
+                told = time.time()
+            time.sleep(0.2)
+
+    def wait(self):
+        """Until it would serve; raises Failed with the last words of its log."""
+        end = self.begun + self.owner.seconds
+        while not self.is_ready():
+            self._check()
+            if time.time() > end:
+                raise self.failed("isn't ready within %d s" % self.owner.seconds)
+            time.sleep(0.05)
+        getattr(self, "_try_" + self.short.replace("-", "_"))()
+        self._check()
+        tell("%s is ready after %.1f s" % (self.new, time.time() - self.begun))
+
+    def _check(self):
+        info = self.owner.info(self.name)
+        if info["statename"] in DOWN:
+            raise self.failed("ended")
+        self.pid = self.pid or info["pid"]
+        if info["pid"] and info["pid"] != self.pid:
+            raise self.failed("ended")
+        left = available_memory()
+        if left < RESERVE_BYTES:
+            raise self.failed("takes too much memory: the host has %d MiB left" % (left >> 20))
+
+    def failed(self, what, said=()):
+        told = list(said) or last_words(self.log, self.offset)
+        source = "the cause" if said else self.log + " says"
+        return Failed(
+            "the new release is refused, the one before serves: %s %s; %s:\n%s"
+            % (self.new, what, source, "\n".join(told))
+        )
+
+    def is_ready(self):
+        if not is_ready(self.short, self.run_dir, self.log, self.offset):
+            return False
+        return self.short != "wsgi" or len(self._workers()) == self.owner.workers
+
+    def _workers(self):
+        """The processes that have loaded the application."""
+        try:
+            if self.owner.server == "uwsgi":
+                states = worker_states(self.run_dir + "/private/stats.socket")
+                return {str(worker["pid"]) for worker in states if worker["accepting"]}
+            return set(os.listdir(self.run_dir + "/workers"))
+        except (OSError, ValueError):
+            return set()
+
+    def _answers(self, ask, page):
+        try:
+            status = ask(self.run_dir + "/socket", page, 30)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise self.failed("doesn't answer %s (%s)" % (page["path"], error)) from None
+        if status >= 500:
+            # Django tells nobody why, but for whoever asks it from within.
+            raise self.failed(
+                "answers %s with %d" % (page["path"], status), self.owner.explain(self.new)[1].splitlines()
+            )
+
+    def _try_wsgi(self):
+        """One more request than ten for each worker, so that at least one gets eleven: some die after a few."""
+        page, workers = self.owner.page, self._workers()
+        self._answers(ask_uwsgi, page)
+        left, faults = [11 * len(workers)], []
+
+        def ask():
+            while left[0] > 0 and not faults:
+                left[0] -= 1
+                try:
+                    self._answers(ask_uwsgi, page)
+                except Failed as error:
+                    faults.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if faults:
+            raise faults[0]
+        if self._workers() != workers:
+            raise self.failed("has workers that die after a few requests")
+
+    def _try_daphne(self):
+        self._answers(ask_http, dict(self.owner.page, path=self.owner.page["channels"]))
+
+    def _try_celery(self):
+        pass
+
+    def move(self):
+        """The one step: from now on all that is new goes to this slot."""
+        link(self.pointer, self.new)
+        self.moved = True
+
+    def back(self):
+        """As before, whatever was done."""
+        if not self.started:
+            return
+        if self.moved:
+            link(self.pointer, self.old)
+        self.forget()
+        try:
+            if self.moved:
+                self.owner.finish(self.new)
+            else:
+                self.owner.stop(self.name)
+        finally:
+            if self.files:
+                self.files.undo()
+
+    def keep(self):
+        """It serves: no longer the first that the kernel ends where memory gets short."""
+        main = read(self.run_dir + "/started").split()[:1]
+        for pid in run(["pgrep", "-g", *main])[1].split() if main else ():
+            try:
+                with open("/proc/%s/oom_score_adj" % pid, "w") as file:
+                    file.write("0")
+            except OSError:
+                pass
+
+    def forget(self):
+        if os.path.exists(self.asked):
+            os.unlink(self.asked)
+
+
+class Beat(Slot):
+    """There is never a second one: the old one ends before the new one starts."""
+
+    def start(self):
+        self._free()
+        self._write()
+        self.started = True
+        self.offset = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+        self.owner.stop("%s-%s" % (self.owner.group, self.old))
+        self.move()
+        self.begun = time.time()
+        self.owner.start(self.name)
+
+    def wait(self):
+        super().wait()
+        # It would end at once.
+        time.sleep(0.3)
+        self._check()
+
+    def _try_celery_beat(self):
+        pass
+
+    def back(self):
+        if self.started:
+            self.owner.stop(self.name)
+            link(self.pointer, self.old)
+            if self.files:
+                self.files.undo()
+            self.owner.start("%s-%s" % (self.owner.group, self.old))
+
+
+class Supervisor:
+    """One group of programs. ``calls`` are those of `tasks.supervisor.decide`."""
+
+    unit = "supervisor.service"
+
+    def __init__(self, job):
+        service = job["service"]
+        self.job = job
+        self.group, self.calls, self.removed = service["group"], service["calls"], service["removed"]
+        self.programs, self.user = service["programs"], service.get("user")
+        self.migrate = service.get("migrate")
+        self.server, self.workers = service.get("server"), service.get("workers")
+        self.config_dir, self.runtime_dir = service.get("config_dir"), service.get("runtime_dir")
+        self.log_dir, self.seconds, self.page = service.get("log_dir"), service.get("seconds"), service.get("page")
+        self.proven = service.get("proven", False)
+        self.fresh = False  # the whole group was started by this job
+        self.closed = None
+        self.slots, self.written, self.restarted = [], [], []
+        self.proxy = None
+
+    # ---- files in slots ----
+
+    def owns(self, path):
+        """Whether a path is one by a slot's link, or goes with the whole instance."""
+        if self.removed:
+            return any(path == folder or path.startswith(folder + "/") for folder in self.job["sweep"])
+        return any(path.startswith("%s/%s/" % (self.config_dir, short)) for short in self.programs)
+
+    def in_use(self, short):
+        try:
+            target = os.readlink("%s/%s" % (self.config_dir, short))
+        except OSError:
+            target = ""
+        return target if target in (short + "-a", short + "-b") else short + "-a"
+
+    def slot_files(self, short, place):
+        """A program's files for one of its slots; what else lies there goes."""
+        by_link, folder = "%s/%s/" % (self.config_dir, short), "%s/%s" % (self.config_dir, place)
+        items = [{"kind": "folder", "path": folder, "user": "root", "group": "root", "mode": "755"}]
+        for item in self.job["all"]:
+            if item["path"].startswith(by_link):
+                items.append(dict(item, path="%s/%s" % (folder, item["path"][len(by_link) :])))
+        # Where the slot's sockets are: the links in the socket folder lead here, by the slot in use.
+        run_dir = "%s/%s" % (self.runtime_dir, place)
+        items.append({"kind": "link", "path": folder + "/run", "target": run_dir})
+        kept = {item["path"] for item in items}
+        there = os.listdir(folder) if os.path.isdir(folder) else ()
+        return Files(items, [path for path in (os.path.join(folder, name) for name in there) if path not in kept])
+
+    def _write_in_place(self, short):
+        """Files for a program that doesn't run: into the slot in use."""
+        place, pointer = self.in_use(short), "%s/%s" % (self.config_dir, short)
+        files = self.slot_files(short, place)
+        files.items.append({"kind": "link", "path": pointer, "target": place})
+        self.written.append(files)
+        files.swap()
+
+    # ---- Supervisor's own interface ----
+
+    def _ask(self, method, *words):
+        """Ask Supervisor; one that was killed is back in a moment."""
+        end = time.time() + 20
+        while True:
+            try:
+                if self.proxy is None:
+                    self.proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local())
+                return getattr(self.proxy.supervisor, method)(*words)
+            except (OSError, http.client.HTTPException) as error:
+                self.proxy = None
+                if time.time() > end:
+                    raise Failed("Supervisor doesn't answer: %s" % error) from None
+                time.sleep(0.1)
+
+    def info(self, name):
+        return self._ask("getProcessInfo", "%s:%s" % (self.group, name))
+
+    def start(self, name):
+        try:
+            self._ask("startProcess", "%s:%s" % (self.group, name), False)
+        except xmlrpc.client.Fault as error:
+            # Started by an update a moment ago, or between two tries: the wait tells.
+            if error.faultCode != 60:
+                raise
+
+    def stop(self, name, wait=True):
+        try:
+            self._ask("stopProcess", "%s:%s" % (self.group, name), wait)
+        except xmlrpc.client.Fault as error:
+            if error.faultCode != 70:  # it doesn't run
+                raise
+
+    def finish(self, place):
+        """Have what runs in a slot end when it has answered what it was asked."""
+        code, output = run([self.config_dir + "/start.sh", "finish", place], 200)
+        if code:
+            say("%s isn't told to end: %s" % (place, output), sys.stderr)
+
+    # ---- what a set needs ----
+
+    def bring(self):
+        if not is_active(self.unit):
+            start_unit(self.unit)
+            say("started Supervisor")
+        self._ask("getState")
+        calls = {}
+        for call, program in self.calls:
+            calls.setdefault(call, []).append(program)
+        try:
+            if "update" in calls:
+                for short in self.programs:
+                    self._write_in_place(short)
+                self._update(self.group)
+                calls = {"start": calls.get("start", [])}
+            for short in calls.get("start", ()):
+                if not self.fresh:
+                    self._write_in_place(short)
+                self.start("%s-%s" % (self.group, self.in_use(short)))
+                say("started %s" % short)
+            self._hand_over(calls.get("hand over", ()))
+            for short in calls.get("chain", ()):
+                self._chain(short)
+            for short in calls.get("restart", ()):
+                self._restart(short)
+        except xmlrpc.client.Fault as error:
+            raise Failed("Supervisor refuses: %s" % error.faultString) from None
+        if not self.removed:
+            self._wait()
+        self._leave()
+
+    def _hand_over(self, shorts):
+        # A new worker takes tasks from its start on: it comes after all that can be tried without harm. And of beat
+        # there is one: what is due while none is there comes when the next one starts, which knows the last time.
+        # A release that has served before is known to work: all of it starts at once.
+        groups = (("wsgi", "daphne"), ("celery",), ("celery-beat",))
+        for group in [sum(groups, ())] if self.proven else groups:
+            slots = [(Beat if short == "celery-beat" else Slot)(self, short) for short in group if short in shorts]
+            for slot in slots:
+                self.slots.append(slot)
+                slot.start()
+            for slot in slots:
+                if slot.short == "wsgi" and not self.proven:
+                    self._migrate(slot.new)
+                slot.wait()
+            for slot in slots:
+                if not slot.moved:
+                    slot.move()
+                say("handed over from %s to %s" % (slot.old, slot.new))
+
+    def _leave(self):
+        """End what was replaced. Nothing of this can fail any more."""
+        if self.slots:
+            self._note()
+        self._open()
+        for slot in self.slots:
+            slot.keep()
+            if slot.short in ("celery", "celery-beat"):
+                # Supervisor ends one that takes longer than its stopwaitsecs.
+                self.stop("%s-%s" % (self.group, slot.old), False)
+            else:
+                self.finish(slot.old)
+            slot.forget()
+
+    def _note(self):
+        """For a rollback: which slots were in use before."""
+        os.makedirs(BEFORE, exist_ok=True)
+        used = {slot.short: [slot.old, slot.new] for slot in self.slots}
+        write_whole("%s/%s.json" % (BEFORE, self.group), json.dumps({"slots": used, "time": time.time()}).encode())
+
+    def back(self):
+        """What ran before runs again: the slots that were in use, and the group as its file says now."""
+        try:
+            for slot in reversed(self.slots):
+                slot.back()
+            for files in reversed(self.written):
+                files.undo()
+            if self.written or self.fresh:
+                self.fresh = False
+                self._update(self.group)
+            for program in self._programs():
+                short = program["name"][len(self.group) + 1 :]
+                if program["statename"] in DOWN and short in [self.in_use(s) for s in self.programs]:
+                    self.start(program["name"])
+            for short in self.restarted:
+                self.stop("%s-%s" % (self.group, self.in_use(short)))
+                self.start("%s-%s" % (self.group, self.in_use(short)))
+            self._open()
+        except (OSError, xmlrpc.client.Error, Failed) as error:
+            say("the programs of before don't start: %s" % error, sys.stderr)
+
+    def _programs(self):
+        return [p for p in self._ask("getAllProcessInfo") if p["group"] == self.group]
+
+    def _update(self, group):
+        """What supervisorctl calls reread and update, of one group: others keep running as they are."""
+        ((added, changed, removed),) = self._ask("reloadConfig")
+        if group in changed or group in removed:
+            self._ask("stopProcessGroup", group)
+            self._ask("removeProcessGroup", group)
+            if group in removed:
+                say("stopped and removed the programs of %s" % group)
+        if group in changed or group in added:
+            self._ask("addProcessGroup", group)
+            self.fresh = True
+            say("started the programs of %s" % group)
+
+    def explain(self, place):
+        """What the application says of its page when it is loaded by a process of its own: its last lines."""
+        return self.of_release(place, "explain", self.page["below"], self.page["host"])
+
+    def of_release(self, place, *words):
+        """Ask the release in a slot, as its user; returns the exit code and the last lines."""
+        code, output = run(
+            ["runuser", "-u", self.user, "--", self.config_dir + "/start.sh", words[0], place, *words[1:]]
+        )
+        return code, "\n".join(output.splitlines()[-10:])
+
+    def _prove(self, place):
+        """Load the release by a process of its own, for which there is room, and have it answer."""
+        code, output = self.explain(place)
+        if code:
+            raise Failed("the new release is refused, the one before serves; the cause:\n" + output)
+
+    def _chain(self, short):
+        """New processes one after the other. They would take the master along if they couldn't load the code."""
+        self._migrate(self.in_use(short))
+        self._prove(self.in_use(short))
+        run_dir = "%s/%s" % (self.runtime_dir, self.in_use(short))
+        stats = run_dir + "/private/stats.socket"
+        before = {worker["pid"] for worker in worker_states(stats)}
+        with open(run_dir + "/fifo", "w") as fifo:
+            fifo.write("c")
+        seconds = self.seconds * len(before)
+        end = time.time() + seconds
+        while True:
+            workers = worker_states(stats)
+            if all(worker["accepting"] and worker["pid"] not in before for worker in workers):
+                break
+            if time.time() > end:
+                raise Failed("the processes of %s are not replaced within %d s" % (short, seconds))
+            time.sleep(0.1)
+        # Noted: what they have loaded now.
+        words = read(run_dir + "/started").split()
+        now = self.of_release(self.in_use(short), "code")[1]
+        write_whole(run_dir + "/started", (" ".join([*words[:4], now]) + "\n").encode())
+        say("replaced the processes of %s" % short)
+
+    def _migrate(self, place):
+        """Have the database as the release in a slot expects it, in the way that the inventory allows."""
+        script = ["runuser", "-u", self.user, "--", self.config_dir + "/start.sh", "manage", place]
+        code, output = run([*script, "showmigrations", "--plan"])
+        lacking = [line[3:].strip() for line in output.splitlines() if line.startswith("[ ]")]
+        if code or not lacking:
+            # Without a database there is nothing to do, and one that doesn't answer shows when its page is asked.
+            return
+        names = ", ".join(lacking[:5]) + (" and %d more" % (len(lacking) - 5) if len(lacking) > 5 else "")
+        if self.migrate == "refuse":
+            raise Failed(
+                "the new release is refused, the one before serves: the database lacks its migrations %s: "
+                "allow them in the inventory, by migrate 'before' or 'closed'" % names
+            )
+        if self.migrate == "closed":
+            say(
+                "users see the maintenance page: the inventory says that the release of before can't live with %s"
+                % names
+            )
+            self._close()
+        else:
+            tell("migrations run before users see the new release, as the inventory says")
+        code, output = run([*script, "migrate", "--noinput"], 3600)
+        if code:
+            raise Failed("its migrations fail:\n" + "\n".join(output.splitlines()[-10:]))
+        tell("the database has %s; a rollback leaves them" % names)
+
+    def _close(self):
+        """Users see the maintenance page from now on, unless they do already."""
+        flag = self.config_dir + "/maintenance"
+        if not os.path.exists(flag):
+            write_whole(flag, b"closed by a deploy\n")
+            self.closed = flag
+
+    def _open(self):
+        if self.closed and os.path.exists(self.closed):
+            os.unlink(self.closed)
+        self.closed = None
+
+    def _restart(self, short):
+        if self.fresh:
+            return
+        """With the maintenance page, when there is no room for two: it comes back with its new files."""
+        place = self.in_use(short)
+        started = "%s/%s/started" % (self.runtime_dir, place)
+        before = read(started)
+        self._write_in_place(short)
+        self._migrate(place)
+        self._prove(place)
+        self._close()
+        self.restarted.append(short)
+        self.finish(place)
+        end = time.time() + BUSY_SECONDS
+        while read(started) == before:
+            if time.time() > end:
+                raise Failed("%s still has work in hand after %d s: run again later" % (place, BUSY_SECONDS))
+            time.sleep(0.1)
+        say("restarted %s, closed meanwhile" % short)
+
+    def _wait(self):
+        """Until each program in use has shown that it stays up, and would serve. One that exits at once gets three
+        tries, not Supervisor's eleven: meanwhile nobody is served.
+        """
+        end = time.time() + self.seconds
+        exits = {}
+        expected = {"%s-%s" % (self.group, self.in_use(short)): short for short in self.programs}
+        while True:
+            late = [p for p in self._programs() if p["name"] in expected and not self._is_up(p, expected[p["name"]])]
+            if not late:
+                return
+            for program in late:
+                if program["statename"] == "BACKOFF":
+                    exits.setdefault(program["name"], set()).add(program["stop"])
+            given_up = any(p["statename"] == "FATAL" or len(exits.get(p["name"], ())) >= 3 for p in late)
+            if given_up or time.time() > end:
+                break
+            time.sleep(0.1)
+        lines = []
+        for program in late:
+            log = "%s/%s.log" % (self.log_dir, program["name"][len(self.group) + 1 :])
+            state = "not ready" if program["statename"] == "RUNNING" else program["statename"]
+            lines.append("%s is %s; the last lines of %s:" % (program["name"], state, log))
+            lines += last_words(log, 0)
+        raise Failed("\n".join(lines))
+
+    def _is_up(self, program, short):
+        if any(slot.short == short for slot in self.slots):
+            return True
+        if program["statename"] != "RUNNING":
+            return False
+        place = self.in_use(short)
+        return is_ready(short, "%s/%s" % (self.runtime_dir, place), "%s/%s.log" % (self.log_dir, place))

@@ -1,0 +1,126 @@
+"""A release of an instance's code, put in place beside the others. Joined with the other files of a job."""
+
+import os
+import pwd
+import shutil
+
+from operations.common_on_host import Failed, run, say
+
+DONE = ".catmaid-deploy"
+
+
+def as_user(user, *words, **options):
+    """Run words as a user, with that user's own Git and SSH settings; raises Failed with its last lines."""
+    code, output = run(["runuser", "-u", user, "--", "env", "HOME=" + pwd.getpwnam(user).pw_dir, *words], 900)
+    if code:
+        raise Failed("%s: %s" % (options["what"], "\n".join(output.splitlines()[-8:])))
+    return output
+
+
+def git(job, *words, **options):
+    mirror = job["folder"] + "/repository.git"
+    return as_user(job["owner"], "git", "--git-dir", mirror, *words, **options)
+
+
+def make_folder(path, user):
+    if os.path.isdir(path):
+        return
+    account = pwd.getpwnam(user)
+    os.makedirs(path)
+    os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def fetch(job):
+    """Have the revision in the mirror beside the releases; the network is asked only for one that is not there."""
+    mirror, revision = job["folder"] + "/repository.git", job["revision"]
+    if not os.path.isdir(mirror):
+        new = mirror + ".new"
+        shutil.rmtree(new, ignore_errors=True)
+        what = "%s can't be cloned" % job["repository"]
+        as_user(job["owner"], "git", "clone", "--quiet", "--mirror", job["repository"], new, what=what)
+        os.rename(new, mirror)
+    elif run(
+        ["git", "-c", "safe.directory=*", "--git-dir", mirror, "rev-parse", "--verify", "-q", revision + "^{commit}"]
+    )[0]:
+        git(job, "remote", "set-url", "origin", job["repository"], what="the repository can't be changed")
+        git(job, "fetch", "--quiet", "--prune", what="%s can't be fetched" % job["repository"])
+    commit = git(
+        job,
+        "rev-parse",
+        "--verify",
+        "-q",
+        revision + "^{commit}",
+        what="%s isn't in %s" % (revision, job["repository"]),
+    )
+    if git(job, "for-each-ref", "refs/heads/" + revision, what="git doesn't answer"):
+        raise Failed(
+            "%s is a branch, whose meaning changes: give a tag or a commit such as %s" % (revision, commit[:12])
+        )
+    return commit
+
+
+def put_in_place(job):
+    """A folder with the release's files, links to what all releases share, and its static files collected."""
+    folder, revision = job["folder"], job["revision"]
+    make_folder(folder, job["owner"])
+    commit = fetch(job)
+    new = "%s/.%s.new" % (folder, revision)
+    shutil.rmtree(new, ignore_errors=True)
+    make_folder(new, job["owner"])
+    try:
+        unpack = 'git --git-dir "$1" archive --format=tar "$2" | tar -x -C "$3"'
+        mirror = folder + "/repository.git"
+        as_user(job["owner"], "sh", "-c", unpack, "sh", mirror, commit, new, what="%s can't be unpacked" % revision)
+        for path in job["shared"]:
+            place = os.path.join(new, path)
+            if os.path.lexists(place):
+                os.unlink(place)
+            as_user(job["owner"], "ln", "-s", "%s/shared/%s" % (folder, path), place, what="%s can't be linked" % path)
+        python, projects = job["virtualenv"] + "/bin/python", new + "/django/projects"
+        as_user(job["owner"], python, "-m", "compileall", "-q", new + "/django", what="the code isn't Python")
+        for path in (job["static_folder"], job["files_folder"]):
+            make_folder(path, job["user"])
+        words = [
+            "sh",
+            "-c",
+            'cd "$1" && exec "$2" manage.py collectstatic --noinput --verbosity 0',
+            "sh",
+            projects,
+            python,
+        ]
+        path = "PATH=%s/bin:/usr/local/bin:/usr/bin:/bin" % job["virtualenv"]
+        as_user(job["user"], "env", path, *words, what="its static files can't be collected")
+        with open(os.path.join(new, DONE), "w") as file:
+            file.write(commit + "\n")
+        final = "%s/%s" % (folder, revision)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(new, final)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    say("put %s in place, commit %s" % (revision, commit[:12]))
+
+
+def releases(folder):
+    """The complete ones, the newest first."""
+    found = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        done = os.path.join(folder, name, DONE)
+        if os.path.exists(done):
+            found.append((os.path.getmtime(done), name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def remove_old(job):
+    """What is beyond the number to keep, and that no slot of any program refers to."""
+    used = ""
+    for folder, _, names in os.walk("/etc/catmaid"):
+        for name in names:
+            if name == "environment.sh":
+                with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                    used += file.read()
+    for name in releases(job["folder"])[job["keep"] :]:
+        path = "%s/%s" % (job["folder"], name)
+        if path + "/" not in used:
+            shutil.rmtree(path, ignore_errors=True)
+            say("removed the release %s" % name)

@@ -1,0 +1,19 @@
+"""Back to the release before: code and configuration together, by the same hand-over (row 27).
+
+pyinfra inventories/prod.py runbooks/rollback.py --dry    shows what would go back to what
+pyinfra inventories/prod.py runbooks/rollback.py          does it; done twice, it is undone
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tasks import record, rollback
+
+plan = rollback.check()
+
+if plan:
+    record.begin(plan)
+    rollback.apply(plan)
+    record.end(plan)

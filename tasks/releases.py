@@ -1,0 +1,62 @@
+"""Releases of the instances whose code the deploy puts in place (row 27)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from operations import releases as operations
+from schema import Deployment, Instance
+from tasks import run
+
+if TYPE_CHECKING:
+    from tasks.plan import Plan
+
+
+def missing(deployment: Deployment, survey: dict[str, Any]) -> list[Instance]:
+    """The instances whose release isn't on the host."""
+    found = survey["instances"]
+    return [i for i in deployment.instances if i.releases and not found[i.name]["release"]["there"]]
+
+
+def too_many(deployment: Deployment, survey: dict[str, Any]) -> list[Instance]:
+    """The instances that will have more releases on the host than are to be kept."""
+    return [
+        i
+        for i in missing(deployment, survey)
+        if i.releases and len(survey["instances"][i.name]["release"]["all"]) + 1 > i.releases.keep
+    ]
+
+
+def judge(instance: Instance, found: dict[str, Any]) -> list[str]:
+    """What is wrong for a release that is to be put in place: key and mend, a line each."""
+    releases = instance.releases
+    assert releases
+    if not found["owner"]:
+        return [f"releases.owner: there is no user {releases.owner!r}: adduser --system --group {releases.owner}"]
+    return [
+        f"releases.shared: {releases.folder}/shared/{path} isn't there: put there what CATMAID's installation makes"
+        for path, there in found["shared"].items()
+        if not there
+    ]
+
+
+def put_in_place(plan: Plan) -> None:
+    """Each release that the host lacks, beside the others."""
+    for instance in plan.releases:
+        assert instance.releases
+        title = f"release {instance.releases.revision} of {instance.name}"
+        operation = operations.in_place(
+            name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME
+        )
+        plan.report.planned.append((title, [f"in {instance.checkout}"], operation))
+
+
+def remove_old(plan: Plan) -> None:
+    """Those beyond the number to keep."""
+    for instance in plan.old_releases:
+        assert instance.releases
+        title = f"remove old releases of {instance.name}"
+        operation = operations.old_removed(
+            name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME
+        )
+        plan.report.planned.append((title, [f"{instance.releases.keep} stay"], operation))

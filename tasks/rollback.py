@@ -1,0 +1,71 @@
+"""Back to the release before, of all instances of a host whose programs were handed over (row 27)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pyinfra import host
+
+from operations import configuration
+from schema import Deployment
+from tasks import connection, preflight, run, supervisor
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """What a rollback has to do on a host: for each instance the slots that were in use before."""
+
+    survey: dict[str, Any]
+    report: run.Report
+    services: dict[str, dict[str, Any]]
+
+    def __bool__(self) -> bool:
+        return bool(self.services)
+
+
+def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> dict[str, dict[str, Any]]:
+    found = {}
+    for site in deployment.sites:
+        for instance in site.instances:
+            before = survey["instances"][instance.name]["before"]
+            members = supervisor.programs(instance)
+            places = supervisor.in_use(instance, members, survey)
+            slots = {s: old for s, (old, new) in before.get("slots", {}).items() if places.get(s) == new}
+            if not slots:
+                report.notes.append(f"{instance.name}: there is no release before this one")
+                continue
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(before["time"]))
+            details = [f"{places[short]} to {old}, which it replaced at {when}" for short, old in slots.items()]
+            service = supervisor.service(site, instance, members, [("hand over", short) for short in slots])
+            found[instance.name] = service | {"proven": True, "details": details}
+            if not instance.releases:
+                report.warnings.append(
+                    f"{instance.name}: its code lies in {instance.checkout}, which a rollback leaves as it is: put the "
+                    "code of before there first, if it is the cause"
+                )
+    return found
+
+
+def check() -> Rollback:
+    """Look at the current host; ends the run with exit code 1 and a line for each fault."""
+    deployment, lines = preflight.validate(host)
+    if deployment is None:
+        raise SystemExit("\n".join(f"--> {line}" for line in lines))
+    try:
+        survey = preflight.look(deployment)
+    except preflight.Refused as refused:
+        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in refused.lines)) from None
+    connection.keep_password_out_of_sight()
+    report = run.report(host.name, deployment.urls)
+    return Rollback(survey, report, _services(deployment, survey, report))
+
+
+def apply(rollback: Rollback) -> None:
+    """Hand over, instance by instance."""
+    for name, service in rollback.services.items():
+        details = service.pop("details")
+        title = f"rollback of {name}"
+        operation = configuration.rolled_back(name=title.capitalize(), service=service, run=run.NAME)
+        rollback.report.planned.append((title, details, operation))

@@ -1,0 +1,77 @@
+"""Releases of the stand-in, and what an update of it may not disturb, for the tests and the bench."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from testbed.hosts import BedHost
+from testbed.run import CHECKOUT, VIRTUALENV
+
+DJANGO = f"{CHECKOUT}/django"
+# One instance: two workers with two threads each, which eight clients keep busy and sixty more than that.
+SITE: dict[str, Any] = {
+    "server_name": "localhost",
+    "instances": [
+        {
+            "name": "catmaid",
+            "prefix": "/catmaid",
+            "workers": 2,
+            "threads": 2,
+            "start_seconds": 30,
+            "celery": {"concurrency": 1},
+        }
+    ],
+}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """SITE with other values for its instance."""
+    site = copy.deepcopy(SITE)
+    site["instances"][0].update(changes)
+    return site
+
+
+def release(host: BedHost, name: str, broken: str = "", seconds: float = 1.5) -> None:
+    """Put another release in place, which takes so long to import."""
+    host.run(
+        f"""
+        cd {DJANGO}
+        echo {name} > RELEASE; echo {seconds} > IMPORT_SECONDS
+        [ -z '{broken}' ] && rm -f BROKEN || echo '{broken}' > BROKEN
+        touch projects/mysite/settings_base.py
+        """
+    )
+
+
+def other_environment(host: BedHost) -> str:
+    """A copy of the virtualenv at another path."""
+    path = "/home/catmaid/environment"
+    host.run(
+        f"""
+        [ -d {path} ] && exit
+        cp -a {VIRTUALENV} {path}
+        grep -rlI '^#!{VIRTUALENV}/bin/python' {path}/bin | xargs sed -i '1s#{VIRTUALENV}#{path}#'
+        """
+    )
+    return path
+
+
+# What an update may leave neither more nor fewer of, in the end.
+LEFT = r"""
+{
+ps -eo user:20,args --no-headers | grep -E '[u]wsgi|[d]aphne|[c]elery|[s]upervisord|start.sh'
+find /run/catmaid /run/catmaid-deploy /etc/catmaid /var/lib/catmaid-deploy /var/lib/catmaid
+} | sed -E 's/-[ab]\b//g' | sort
+ls /tmp /var/tmp | sed s/-.*// | sort
+echo descriptors of supervisord: $(ls /proc/$(cat /run/supervisord.pid)/fd | wc -l)
+echo descriptors of nginx: $(ls /proc/$(pgrep -o -f 'nginx: worker')/fd | wc -l)
+"""
+
+
+def masters(host: BedHost) -> int:
+    """How many uWSGI masters of the instance there are."""
+    tree = "pgrep -f '/bin/uwsgi --ini /etc/catmaid/catmaid/' | xargs -r ps -o pid=,ppid= -p"
+    lines = [line.split() for line in host.run(f"{tree} || true").splitlines()]
+    numbers = {pid for pid, _ in lines}
+    return sum(parent not in numbers for _, parent in lines)

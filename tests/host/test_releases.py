@@ -1,0 +1,236 @@
+"""Releases that the deploy puts in place itself, the way back, and migrations (rows 26 and 27)."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.hosts import Bed, BedHost, wait_for
+from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
+from testbed.updates import SITE, masters
+from tests.host.conftest import boot_ready, processes
+from tests.host.test_updates import client, deploy, load, serving
+
+pytestmark = pytest.mark.xdist_group("releases")
+
+REPOSITORY, FOLDER, DATABASE = "/srv/catmaid.git", "/home/catmaid/releases", "/srv/database/catmaid.sqlite3"
+SHARED = f"{FOLDER}/shared/django/projects/mysite"
+ROLLBACK = "runbooks/rollback.py"
+
+MIGRATION = """
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("mysite", "{before}")]
+    operations = [migrations.AddField("note", "{field}", models.TextField(null=True))]
+"""
+
+
+def released(revision: str, **more: Any) -> dict[str, Any]:
+    """SITE with this revision of the code."""
+    site = copy.deepcopy(SITE)
+    releases = {"repository": REPOSITORY, "revision": revision, "keep": 3}
+    site["instances"][0] |= {"virtualenv": VIRTUALENV, "releases": releases, "migrate": more.pop("migrate", "refuse")}
+    releases |= more
+    return site
+
+
+def tag(host: BedHost, name: str, files: dict[str, str] | None = None) -> None:
+    """Another release in the repository."""
+    for path, text in (files or {}).items():
+        host.put(f"/srv/work/django/{path}", text.encode())
+    host.run(
+        f"""
+        cd /srv/work; echo {name} > django/RELEASE
+        git add -A; git commit -q -m {name}; git tag {name}; git push -q {REPOSITORY} HEAD:main {name}
+        """
+    )
+
+
+@pytest.fixture(scope="module")
+def host(bed: Bed) -> Iterator[BedHost]:
+    """A host whose code came into place by hand, with a repository of it, and a database."""
+    host = boot_ready(bed, "bookworm", "releases")
+    host.run(
+        f"""
+        apt-get -qq update; apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1
+        git config --system user.email test@example.org; git config --system user.name test
+        git config --system safe.directory '*'
+        git init -q --bare {REPOSITORY}
+        mkdir /srv/work
+        tar -C {CHECKOUT} --exclude=./django/env --exclude=./django/files --exclude=./django/static \
+            --exclude=settings.py --exclude=django.wsgi --exclude=__pycache__ -c . | tar -C /srv/work -x
+        git init -q -b main /srv/work
+        chmod -R a+rX /srv
+
+        install -d -o www-data -g www-data /srv/database
+        install -d -o catmaid -g catmaid {FOLDER}
+        install -d {SHARED}
+        install -d -o www-data -g www-data {FOLDER}/shared/files
+        cp {CHECKOUT}/django/projects/mysite/django.wsgi {SHARED}/
+        sed -e 's#^STATIC_ROOT.*#STATIC_ROOT = "{FOLDER}/shared/static"#' \
+            -e 's#^MEDIA_ROOT.*#MEDIA_ROOT = "{FOLDER}/shared/files"#' \
+            {CHECKOUT}/django/projects/mysite/settings.py > {SHARED}/settings.py
+        echo 'DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "{DATABASE}"}}}}' \
+            >> {SHARED}/settings.py
+        chown -R catmaid:catmaid {FOLDER}/shared/django
+        chown www-data {SHARED}/settings.py; chmod 640 {SHARED}/settings.py
+        """,
+        timeout=300,
+    )
+    deploy(host)
+    tag(host, "1.0")
+    tag(host, "1.1")
+    yield host
+    host.remove()
+
+
+def rollback(host: BedHost, site: dict[str, Any], *options: str) -> Run:
+    return pyinfra(host, {"site": site}, *(options or ("-y",)), deploy=ROLLBACK)
+
+
+def migrated(host: BedHost) -> str:
+    words = f"cd {FOLDER}/1.0/django/projects; {VIRTUALENV}/bin/python manage.py showmigrations mysite"
+    return host.run(words, user="www-data")
+
+
+@pytest.mark.row_27
+def test_from_a_checkout_in_place_to_releases(host: BedHost) -> None:
+    # Its database is new: what the first release lacks is told, and nothing happens.
+    refused = pyinfra(host, {"site": released("1.0")}, "-y")
+    assert refused.code != 0
+    assert "the database lacks its migrations mysite.0001_initial" in refused.text
+    with load(host, 8) as requests:
+        time.sleep(1)
+        dry = pyinfra(host, {"site": released("1.0", migrate="before")}, "--dry")
+        run = deploy(host, released("1.0", migrate="before"))
+        figures = requests.stop()
+    assert figures.failed == [], figures.table()
+    assert run.changed == dry.planned
+    assert serving(host) == "1.0"
+    assert "[X] 0001_initial" in migrated(host)
+    assert deploy(host, released("1.0")).changed == []
+    owners = host.run(f"stat -c %U {FOLDER}/1.0 {FOLDER}/1.0/django/projects/manage.py; ls -A {FOLDER}")
+    assert owners.split() == ["catmaid", "catmaid", "1.0", "repository.git", "shared"]
+    with client(host) as browser:
+        assert browser.get("static/standin.js").status_code == 200
+
+
+@pytest.mark.row_27
+def test_there_and_back(host: BedHost) -> None:
+    """Code and configuration go back together, without a lost request; twice is there again."""
+    deploy(host, released("1.0", migrate="before"))
+    newer = released("1.1")
+    newer["instances"][0]["threads"] = 4
+    with load(host, 8) as requests:
+        deploy(host, newer)
+        assert serving(host) == "1.1"
+        shown = rollback(host, newer, "--dry")
+        assert shown.code == 0, shown.text
+        assert "which it replaced at" in shown.text
+        assert serving(host) == "1.1"
+        for release, threads in (("1.0", "2"), ("1.1", "4")):
+            back = rollback(host, newer)
+            assert back.code == 0, back.text
+            assert serving(host) == release
+            assert f"threads = {threads}" in host.run("cat /etc/catmaid/catmaid/wsgi/uwsgi.ini")
+            assert len(processes(host)) == 4
+        figures = requests.stop()
+    assert figures.failed == [], figures.table()
+    assert deploy(host, newer).changed == []
+    assert rollback(host, newer).code == 0
+    # The inventory says what is to be: the next deploy goes there.
+    assert "programs of catmaid" in deploy(host, newer).changed_services
+    assert serving(host) == "1.1"
+    wait_for("one master", lambda: masters(host) == 1, 60)
+
+
+@pytest.mark.row_27
+def test_old_releases_go_and_those_in_use_stay(host: BedHost) -> None:
+    for number in range(2, 6):
+        tag(host, f"1.{number}")
+        deploy(host, released(f"1.{number}"))
+    assert host.run(f"ls {FOLDER}").split() == ["1.3", "1.4", "1.5", "repository.git", "shared"]
+    assert rollback(host, released("1.5")).code == 0
+    assert serving(host) == "1.4"
+
+
+@pytest.mark.row_27
+@pytest.mark.parametrize(
+    ("revision", "says"),
+    [("main", "main is a branch, whose meaning changes"), ("9.9", f"9.9 isn't in {REPOSITORY}")],
+)
+def test_what_is_no_release_is_refused(host: BedHost, revision: str, says: str) -> None:
+    deploy(host, released("1.5"))
+    run = pyinfra(host, {"site": released(revision)}, "-y")
+    assert run.code != 0
+    assert says in run.text
+    assert serving(host) == "1.5"
+    assert host.run(f"ls -A {FOLDER}").split() == ["1.3", "1.4", "1.5", "repository.git", "shared"]
+    assert deploy(host, released("1.5")).changed == []
+
+
+@pytest.mark.row_27
+def test_a_release_that_is_broken_leaves_no_trace_in_use(host: BedHost) -> None:
+    tag(host, "1.6", {"projects/mysite/late.py": "", "projects/mysite/broken.py": "raise ImportError('no luck')\n"})
+    run = pyinfra(host, {"site": released("1.6")}, "-y")
+    assert run.code != 0
+    assert "ImportError: no luck" in run.text
+    assert serving(host) == "1.5"
+    host.run("cd /srv/work; git revert -n HEAD; git commit -q -m back")
+
+
+@pytest.mark.row_27
+def test_migrations_that_the_old_release_can_live_with(host: BedHost) -> None:
+    text = MIGRATION.format(before="0001_initial", field="more")
+    tag(host, "2.0", {"projects/mysite/migrations/0002_more.py": text})
+    refused = pyinfra(host, {"site": released("2.0")}, "-y")
+    assert refused.code != 0
+    assert "the database lacks its migrations mysite.0002_more" in refused.text
+    assert "by migrate 'before' or 'closed'" in refused.text
+    assert serving(host) == "1.5"
+    with load(host, 8) as requests:
+        run = deploy(host, released("2.0", migrate="before"))
+        figures = requests.stop()
+    assert figures.failed == [], figures.table()
+    assert "migrations run before users see the new release, as the inventory says" in run.text
+    assert "mysite.0002_more" in run.text
+    assert serving(host) == "2.0"
+
+
+@pytest.mark.row_18
+@pytest.mark.row_27
+def test_migrations_behind_the_maintenance_page(host: BedHost) -> None:
+    text = MIGRATION.format(before="0002_more", field="most")
+    tag(host, "2.1", {"projects/mysite/migrations/0003_most.py": text})
+    seen: set[int] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        with client(host) as browser:
+            while not done.is_set():
+                seen.add(browser.get("whoami").status_code)
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        run = deploy(host, released("2.1", migrate="closed"))
+    finally:
+        done.set()
+        thread.join()
+    assert seen == {200, 503}
+    assert "users see the maintenance page" in run.text
+    assert serving(host) == "2.1"
+    assert host.run("ls /etc/catmaid/catmaid/maintenance 2>/dev/null || true") == ""
+
+
+def test_the_runbook_says_what_it_is_for() -> None:
+    assert "pyinfra inventories/prod.py runbooks/rollback.py" in Path(ROLLBACK).read_text()
