@@ -180,6 +180,10 @@ class Slot:
         say("started %s beside %s" % (self.new, self.old))
 
     def _write(self):
+        # What tells of an earlier life there would be taken for the new one's.
+        for name in ("ready", "pid", "socket"):
+            if os.path.lexists("%s/%s" % (self.run_dir, name)):
+                os.unlink("%s/%s" % (self.run_dir, name))
         if self.files:
             self.files.swap()
         elif not os.path.exists("%s/%s/run.sh" % (self.owner.config_dir, self.new)):
@@ -313,10 +317,17 @@ class Slot:
             if self.moved:
                 self.owner.finish(self.new)
             else:
+                self._kill()
                 self.owner.stop(self.name)
         finally:
             if self.files:
                 self.files.undo()
+
+    def _kill(self):
+        """It has served nobody: one that hangs isn't waited for."""
+        words = read(self.run_dir + "/started").split()
+        if len(words) > 1 and start_time(words[0]) == words[1]:
+            run(["pkill", "-KILL", "-g", words[0]])
 
     def keep(self):
         """It serves: no longer the first that the kernel ends where memory gets short."""

@@ -8,6 +8,7 @@ from tests.rows import CLAIMED
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: on one of the systems, on all of them with --long")
     config.addinivalue_line("markers", "long: with --long alone; something shorter of the kind is there without")
+    config.addinivalue_line("markers", "bookworm: on Debian 12 alone, whatever is asked for")
     for number, text in CLAIMED.items():
         config.addinivalue_line("markers", f"row_{number}: {text}")
 

@@ -307,14 +307,20 @@ def client(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that share a host run one after the other, on one worker; all others where there is room.
 
-    What a mark calls slow runs on Debian 12 alone, and with --long on all; what it calls long with --long alone.
+    What a mark calls slow runs on Debian 12 alone, and with --long on all; what it calls long with --long alone; and
+    what it calls bookworm never on another one.
     """
-    if not config.getoption("long"):
-        slow = [
-            i for i in items if i.get_closest_marker("long") or (i.get_closest_marker("slow") and "trixie" in i.name)
-        ]
-        items[:] = [i for i in items if i not in slow]
-        config.hook.pytest_deselected(items=slow)
+    long = config.getoption("long")
+
+    def is_left_out(item: pytest.Item) -> bool:
+        if "trixie" in item.name and item.get_closest_marker("bookworm"):
+            return True
+        slow = item.get_closest_marker("slow") and "trixie" in item.name
+        return not long and bool(item.get_closest_marker("long") or slow)
+
+    left_out = [item for item in items if is_left_out(item)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
     for item in items:
         names = getattr(item, "fixturenames", ())
         if "deployed" in names and isinstance(item, pytest.Function):

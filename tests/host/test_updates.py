@@ -380,6 +380,7 @@ def waiting(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.bookworm
 @pytest.mark.row_27
 @pytest.mark.row_28
 @pytest.mark.parametrize(
