@@ -26,6 +26,7 @@ RESERVE_BYTES = 256 << 20
 # What a program that was replaced may take to end before its slot is needed again.
 BUSY_SECONDS = 900
 BEFORE = STATE + "/before"
+CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN")
 
 
@@ -79,8 +80,9 @@ def last_words(log, offset):
         if line.startswith("Traceback (most recent call last)"):
             rest = enumerate(lines[number + 1 :], number + 1)
             end = next((n for n, text in rest if text and not text.startswith(" ")), len(lines) - 1)
-            # The others are those of our own stop.
-            if not lines[end].startswith(("KeyboardInterrupt", "SystemExit")):
+            # The others are those of our own stop, and what an exception was raised upon.
+            upon = any(line.startswith(CHAINED) for line in lines[end + 1 : end + 3])
+            if not upon and not lines[end].startswith(("KeyboardInterrupt", "SystemExit")):
                 found = lines[max(number, end - 9) : end + 1]
     return found or lines[-15:]
 
@@ -636,7 +638,7 @@ class Supervisor:
                 "allow them in the inventory, by migrate 'before' or 'closed'" % names
             )
         if self.migrate == "closed":
-            say(
+            tell(
                 "users see the maintenance page: the inventory says that the release of before can't live with %s"
                 % names
             )

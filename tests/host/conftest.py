@@ -177,9 +177,11 @@ for link in catmaid/*/wsgi catmaid/*/daphne catmaid/*/celery catmaid/*/celery-be
     case $(readlink "$link") in *-a) slot=$link-b ;; *) slot=$link-a ;; esac
     for path in "$slot" "/run/${slot#catmaid/}"; do unused="$unused -not -path $path -not -path $path/*"; done
 done
+folders=$(echo /run/catmaid* /var/l??/catmaid*)
+set -f
 {
 find $places -type f -not -path 'catmaid/tls/*' $unused -print0 | sort -z | xargs -0 sha256sum
-find $places /run/catmaid* /var/l??/catmaid* -not -type f -not -type s -not -type p -not -path '/run/catmaid-deploy*' \
+find $places $folders -not -type f -not -type s -not -type p -not -path '/run/catmaid-deploy*' \
     -not -name '*.lock' $unused -printf '%p %u %g %m %l\n' | sort
 find $places -type f $unused -printf '%p %u %g %m\n' | sort
 cat /var/lib/catmaid-deploy/manifest.json
@@ -188,17 +190,20 @@ supervisord=$(cat /run/supervisord.pid); nginx=$(cat /run/nginx.pid)
 ps -eo ppid,user:20,args --no-headers | awk -v s=$supervisord -v n=$nginx '
     ($1 == s || $1 == n || ($1 == 1 && /nginx:|uwsgi|celery|daphne|supervisord/)) && !/start.sh/ { $1 = ""; print }
 ' | sort
-} | sed -E 's#(wsgi|daphne|celery)-[ab]\b#\1#g'
+} | sed -E 's#(wsgi|daphne|celery|celery-beat)-[ab]\b#\1#g'
 """
 
 
 def settled(host: hosts.BedHost) -> str:
-    """RELEVANT, once it stays the same: nginx's old workers take a while to end."""
+    """RELEVANT, once it stays the same: nginx's old workers take a while to end, and so do programs replaced."""
     found = [host.run(RELEVANT)]
 
     def same() -> bool:
         found.append(host.run(RELEVANT))
-        return found[-1] == found[-2] and "is shutting down" not in found[-1]
+        status = host.run("supervisorctl status || true").splitlines()
+        replaced = sum(" EXITED " in line or " STOPPED " in line for line in status)
+        ended = "is shutting down" not in found[-1] and "<defunct>" not in found[-1]
+        return ended and found[-1] == found[-2] and len(status) == 2 * replaced
 
     hosts.wait_for("a state that stays", same, 60, every=2)
     return found[-1]
