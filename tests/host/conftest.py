@@ -182,7 +182,7 @@ set -f
 {
 find $places -type f -not -path 'catmaid/tls/*' $unused -print0 | sort -z | xargs -0 sha256sum
 find $places $folders -not -type f -not -type s -not -type p -not -path '/run/catmaid-deploy*' \
-    -not -name '*.lock' $unused -printf '%p %u %g %m %l\n' | sort
+    -not -path /var/lib/catmaid-deploy/before -not -name '*.lock' $unused -printf '%p %u %g %m %l\n' | sort
 find $places -type f $unused -printf '%p %u %g %m\n' | sort
 cat /var/lib/catmaid-deploy/manifest.json
 dpkg-query -W
