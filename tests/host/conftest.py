@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -125,6 +127,17 @@ def boot(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.BedHost
 
 # What a first deploy's result depends on.
 CODE = ("tasks", "templates", "operations", "facts", "schema.py", "render.py", "configuration.py", "deploy.py")
+
+
+def copy_project(folder: Path) -> None:
+    """What a deploy runs from, so that a test can change a part of it."""
+    for name in (*CODE, "config.py"):
+        if (images.ROOT / name).is_dir():
+            shutil.copytree(images.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(images.ROOT / name, folder / name)
+
+
 PACKAGES = f"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -15,10 +14,9 @@ from typing import Any
 import pytest
 
 from testbed.hosts import Bed, BedHost, wait_for
-from testbed.images import ROOT
 from testbed.podman import command
 from testbed.run import BOOKKEEPING, Run, pyinfra
-from tests.host.conftest import CODE, SITE, boot_packed, boot_ready, differences, serves, settled
+from tests.host.conftest import SITE, boot_packed, boot_ready, copy_project, differences, serves, settled
 
 pytestmark = pytest.mark.xdist_group("all-or-nothing")
 
@@ -50,11 +48,7 @@ def deploy(host: BedHost, site: dict[str, Any] | None = None, **options: Any) ->
 
 def with_template(tmp_path: Path, template: str, change: Callable[[str], str]) -> Path:
     """A copy of the project in which one template is another."""
-    for name in (*CODE, "config.py"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, tmp_path / name)
+    copy_project(tmp_path)
     file = tmp_path / "templates" / f"{template}.j2"
     text = change(file.read_text())
     assert text != file.read_text()

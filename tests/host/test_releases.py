@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE, masters
 from tests.host.conftest import boot_ready, processes
-from tests.host.test_updates import client, deploy, load, serving
+from tests.host.test_updates import client, deploy, load, serving, statuses
 
 pytestmark = pytest.mark.xdist_group("releases")
 
@@ -45,10 +44,10 @@ def released(revision: str, **more: Any) -> dict[str, Any]:
 def tag(host: BedHost, name: str, files: dict[str, str] | None = None) -> None:
     """Another release in the repository."""
     for path, text in (files or {}).items():
-        host.put(f"/srv/work/django/{path}", text.encode())
+        host.put(f"/srv/source/django/{path}", text.encode())
     host.run(
         f"""
-        cd /srv/work; echo {name} > django/RELEASE
+        cd /srv/source; echo {name} > django/RELEASE
         git add -A; git commit -q -m {name}; git tag {name}; git push -q {REPOSITORY} HEAD:main {name}
         """
     )
@@ -64,10 +63,10 @@ def host(bed: Bed) -> Iterator[BedHost]:
         git config --system user.email test@example.org; git config --system user.name test
         git config --system safe.directory '*'
         git init -q --bare {REPOSITORY}
-        mkdir /srv/work
+        mkdir /srv/source
         tar -C {CHECKOUT} --exclude=./django/env --exclude=./django/files --exclude=./django/static \
-            --exclude=settings.py --exclude=django.wsgi --exclude=__pycache__ -c . | tar -C /srv/work -x
-        git init -q -b main /srv/work
+            --exclude=settings.py --exclude=django.wsgi --exclude=__pycache__ -c . | tar -C /srv/source -x
+        git init -q -b main /srv/source
         chmod -R a+rX /srv
 
         install -d -o www-data -g www-data /srv/database
@@ -184,7 +183,7 @@ def test_a_release_that_is_broken_leaves_no_trace_in_use(host: BedHost) -> None:
     assert run.code != 0
     assert "ImportError: no luck" in run.text
     assert serving(host) == "1.5"
-    host.run("cd /srv/work; git revert -n HEAD; git commit -q -m back")
+    host.run("cd /srv/source; git revert -n HEAD; git commit -q -m back")
 
 
 @pytest.mark.row_27
@@ -210,22 +209,8 @@ def test_migrations_that_the_old_release_can_live_with(host: BedHost) -> None:
 def test_migrations_behind_the_maintenance_page(host: BedHost) -> None:
     text = MIGRATION.format(before="0002_more", field="most")
     tag(host, "2.1", {"projects/mysite/migrations/0003_most.py": text})
-    seen: set[int] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        with client(host) as browser:
-            while not done.is_set():
-                seen.add(browser.get("whoami").status_code)
-                time.sleep(0.05)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with statuses(host) as seen:
         run = deploy(host, released("2.1", migrate="closed"))
-    finally:
-        done.set()
-        thread.join()
     assert seen == {200, 503}
     assert "users see the maintenance page" in run.text
     assert serving(host) == "2.1"

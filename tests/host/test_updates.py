@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,12 @@ import pytest
 
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
-from testbed.images import ROOT
 from testbed.peers import steady
 from testbed.peers.sockets import Sockets
 from testbed.peers.steady import Steady
 from testbed.run import VIRTUALENV, Run, pyinfra
 from testbed.updates import LEFT, SITE, changed, masters, other_environment, release
-from tests.host.conftest import CODE, boot_ready, place, processes, running
+from tests.host.conftest import boot_ready, copy_project, place, processes, running
 
 pytestmark = [pytest.mark.xdist_group("updates"), pytest.mark.slow]
 
@@ -61,6 +60,27 @@ def answers(host: BedHost) -> bool:
         return bool(serving(host))
     except (httpx.HTTPError, ValueError):
         return False
+
+
+@contextmanager
+def statuses(host: BedHost) -> Iterator[set[int]]:
+    """With what a page is answered meanwhile."""
+    seen: set[int] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        with client(host) as browser:
+            while not done.is_set():
+                seen.add(browser.get("whoami").status_code)
+                time.sleep(0.02)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
 
 
 # ---- under load ----
@@ -211,23 +231,9 @@ def test_where_two_have_no_room(host: BedHost, way: str) -> None:
     site = changed(update=way)
     deploy(host, site)
     before, name = processes(host), f"{way}-{time.time():.0f}"
-    seen: set[int] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        with client(host) as browser:
-            while not done.is_set():
-                seen.add(browser.get("whoami").status_code)
-                time.sleep(0.02)
-
-    thread = threading.Thread(target=watch)
     release(host, name, seconds=0.5)
-    thread.start()
-    try:
+    with statuses(host) as seen:
         deploy(host, site)
-    finally:
-        done.set()
-        thread.join()
     assert seen == ({200} if way == "chain" else {200, 503})
     assert serving(host) == name
     assert (before["catmaid-wsgi"] == processes(host)["catmaid-wsgi"]) == (way == "chain")
@@ -387,11 +393,7 @@ SAMPLE = {
 
 def waiting(folder: Path) -> Path:
     """A copy of the project whose jobs wait at a moment."""
-    for name in (*CODE, "config.py"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, folder / name)
+    copy_project(folder)
     with (folder / "operations/programs_on_host.py").open("a") as file:
         file.write(WAITING)
     return folder
