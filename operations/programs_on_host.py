@@ -626,7 +626,7 @@ class Supervisor:
     def _migrate(self, place):
         """Have the database as the release in a slot expects it, in the way that the inventory allows."""
         script = ["runuser", "-u", self.user, "--", self.config_dir + "/start.sh", "manage", place]
-        code, output = run([*script, "showmigrations", "--plan"])
+        code, output = run([*script, "showmigrations", "--plan"], self.seconds)
         lacking = [line[3:].strip() for line in output.splitlines() if line.startswith("[ ]")]
         if code or not lacking:
             # Without a database there is nothing to do, and one that doesn't answer shows when its page is asked.

@@ -158,7 +158,7 @@ def test_an_update_cut_after_each_operation(host: BedHost, request: pytest.Fixtu
     assert len(whole.changed) == 7
     deploy(host)
     start = settled(host)
-    for after in points(len(whole.changed), request, (1, 3, 6)):
+    for after in points(len(whole.changed), request, (3,)):
         cut(host, other_site(), after)
         wait_for(f"the pages after a cut at {after}", lambda: serves(host), 60)
         if request.config.getoption("long") or after == 3:

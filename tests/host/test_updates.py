@@ -387,7 +387,6 @@ SAMPLE = {
     ("after wait wsgi", "the deploying process"),
     ("after move wsgi", "the deploying process"),
     ("after move wsgi", "supervisord"),
-    ("before finish wsgi", "the host"),
 }
 
 
