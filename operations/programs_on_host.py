@@ -162,7 +162,7 @@ class Slot:
         self.pointer = "%s/%s" % (owner.config_dir, short)
         self.old = owner.in_use(short)
         self.new = self.old[:-1] + ("b" if self.old.endswith("a") else "a")
-        self.name = "%s-%s" % (owner.group, self.new)
+        self.name = owner.named(self.new)
         self.run_dir = "%s/%s" % (owner.runtime_dir, self.new)
         self.asked = "%s/%s" % (RUN, self.name)
         self.log = "%s/%s.log" % (owner.log_dir, self.new)
@@ -329,12 +329,12 @@ class Slot:
         """It has served nobody: one that hangs isn't waited for."""
         words = read(self.run_dir + "/started").split()
         if len(words) > 1 and start_time(words[0]) == words[1]:
-            run(["pkill", "-KILL", "-g", words[0]])
+            self.owner.as_user(["pkill", "-KILL", "-g", words[0]])
 
     def keep(self):
         """It serves: no longer the first that the kernel ends where memory gets short."""
         main = read(self.run_dir + "/started").split()[:1]
-        for pid in run(["pgrep", "-g", *main])[1].split() if main else ():
+        for pid in run(["pgrep", "-U", self.owner.user, "-g", *main])[1].split() if main else ():
             try:
                 with open("/proc/%s/oom_score_adj" % pid, "w") as file:
                     file.write("0")
@@ -354,7 +354,7 @@ class Beat(Slot):
         self._write()
         self.started = True
         self.offset = os.path.getsize(self.log) if os.path.exists(self.log) else 0
-        self.owner.stop("%s-%s" % (self.owner.group, self.old))
+        self.owner.stop(self.owner.named(self.old))
         self.move()
         self.begun = time.time()
         self.owner.start(self.name)
@@ -374,7 +374,7 @@ class Beat(Slot):
             link(self.pointer, self.old)
             if self.files:
                 self.files.undo()
-            self.owner.start("%s-%s" % (self.owner.group, self.old))
+            self.owner.start(self.owner.named(self.old))
 
 
 class Supervisor:
@@ -411,6 +411,10 @@ class Supervisor:
         except OSError:
             target = ""
         return target if target in (short + "-a", short + "-b") else short + "-a"
+
+    def named(self, place):
+        """What Supervisor calls the program in a slot."""
+        return "%s-%s" % (self.group, place)
 
     def slot_files(self, short, place):
         """A program's files for one of its slots; what else lies there goes."""
@@ -470,7 +474,7 @@ class Supervisor:
 
     def finish(self, place):
         """Have what runs in a slot end when it has answered what it was asked."""
-        code, output = run([self.config_dir + "/start.sh", "finish", place], 200)
+        code, output = self.as_user([self.config_dir + "/start.sh", "finish", place], 200)
         if code:
             say("%s isn't told to end: %s" % (place, output), sys.stderr)
 
@@ -493,7 +497,7 @@ class Supervisor:
             for short in calls.get("start", ()):
                 if not self.fresh:
                     self._write_in_place(short)
-                self.start("%s-%s" % (self.group, self.in_use(short)))
+                self.start(self.named(self.in_use(short)))
                 say("started %s" % short)
             self._hand_over(calls.get("hand over", ()))
             for short in calls.get("chain", ()):
@@ -534,7 +538,7 @@ class Supervisor:
             slot.keep()
             if slot.short in ("celery", "celery-beat"):
                 # Supervisor ends one that takes longer than its stopwaitsecs.
-                self.stop("%s-%s" % (self.group, slot.old), False)
+                self.stop(self.named(slot.old), False)
             else:
                 self.finish(slot.old)
             slot.forget()
@@ -556,12 +560,13 @@ class Supervisor:
                 self.fresh = False
                 self._update(self.group)
             for program in self._programs():
-                short = program["name"][len(self.group) + 1 :]
-                if program["statename"] in DOWN and short in [self.in_use(s) for s in self.programs]:
+                if program["statename"] in DOWN and program["name"] in [
+                    self.named(self.in_use(s)) for s in self.programs
+                ]:
                     self.start(program["name"])
             for short in self.restarted:
-                self.stop("%s-%s" % (self.group, self.in_use(short)))
-                self.start("%s-%s" % (self.group, self.in_use(short)))
+                self.stop(self.named(self.in_use(short)))
+                self.start(self.named(self.in_use(short)))
             self._open()
         except (OSError, xmlrpc.client.Error, Failed) as error:
             say("the programs of before don't start: %s" % error, sys.stderr)
@@ -582,15 +587,17 @@ class Supervisor:
             self.fresh = True
             say("started the programs of %s" % group)
 
+    def as_user(self, words, seconds=120):
+        """Run words as the service user: what lies in its folders, numbers of processes too, is its own word."""
+        return run(["runuser", "-u", self.user, "--", *words], seconds)
+
     def explain(self, place):
         """What the application says of its page when it is loaded by a process of its own: its last lines."""
         return self.of_release(place, "explain", self.page["below"], self.page["host"])
 
     def of_release(self, place, *words):
         """Ask the release in a slot, as its user; returns the exit code and the last lines."""
-        code, output = run(
-            ["runuser", "-u", self.user, "--", self.config_dir + "/start.sh", words[0], place, *words[1:]]
-        )
+        code, output = self.as_user([self.config_dir + "/start.sh", words[0], place, *words[1:]])
         return code, "\n".join(output.splitlines()[-10:])
 
     def _prove(self, place):
@@ -606,8 +613,7 @@ class Supervisor:
         run_dir = "%s/%s" % (self.runtime_dir, self.in_use(short))
         stats = run_dir + "/private/stats.socket"
         before = {worker["pid"] for worker in worker_states(stats)}
-        with open(run_dir + "/fifo", "w") as fifo:
-            fifo.write("c")
+        self.as_user(["sh", "-c", 'echo c > "$1"', "sh", run_dir + "/fifo"])
         seconds = self.seconds * len(before)
         end = time.time() + seconds
         while True:
@@ -620,13 +626,13 @@ class Supervisor:
         # Noted: what they have loaded now.
         words = read(run_dir + "/started").split()
         now = self.of_release(self.in_use(short), "code")[1]
-        write_whole(run_dir + "/started", (" ".join([*words[:4], now]) + "\n").encode())
+        self.as_user(["sh", "-c", 'echo "$2" > "$1"', "sh", run_dir + "/started", " ".join([*words[:4], now])])
         say("replaced the processes of %s" % short)
 
     def _migrate(self, place):
         """Have the database as the release in a slot expects it, in the way that the inventory allows."""
-        script = ["runuser", "-u", self.user, "--", self.config_dir + "/start.sh", "manage", place]
-        code, output = run([*script, "showmigrations", "--plan"], self.seconds)
+        manage = [self.config_dir + "/start.sh", "manage", place]
+        code, output = self.as_user([*manage, "showmigrations", "--plan"], self.seconds)
         lacking = [line[3:].strip() for line in output.splitlines() if line.startswith("[ ]")]
         if code or not lacking:
             # Without a database there is nothing to do, and one that doesn't answer shows when its page is asked.
@@ -645,7 +651,7 @@ class Supervisor:
             self._close()
         else:
             tell("migrations run before users see the new release, as the inventory says")
-        code, output = run([*script, "migrate", "--noinput"], 3600)
+        code, output = self.as_user([*manage, "migrate", "--noinput"], 3600)
         if code:
             raise Failed("its migrations fail:\n" + "\n".join(output.splitlines()[-10:]))
         tell("the database has %s; a rollback leaves them" % names)
@@ -663,9 +669,7 @@ class Supervisor:
         self.closed = None
 
     def _restart(self, short):
-        if self.fresh:
-            return
-        """With the maintenance page, when there is no room for two: it comes back with its new files."""
+        """With the maintenance page, where there is no room for two: it comes back with its new files."""
         place = self.in_use(short)
         started = "%s/%s/started" % (self.runtime_dir, place)
         before = read(started)
@@ -688,7 +692,7 @@ class Supervisor:
         """
         end = time.time() + self.seconds
         exits = {}
-        expected = {"%s-%s" % (self.group, self.in_use(short)): short for short in self.programs}
+        expected = {self.named(self.in_use(short)): short for short in self.programs}
         while True:
             late = [p for p in self._programs() if p["name"] in expected and not self._is_up(p, expected[p["name"]])]
             if not late:

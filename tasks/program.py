@@ -14,6 +14,11 @@ PROGRAMS = ("wsgi", "daphne", "celery", "celery-beat")
 HANDOVERS = "/run/catmaid-deploy"
 
 
+def places(short: str) -> list[str]:
+    """The two slots of a program, as their folders are called."""
+    return [f"{short}-{slot}" for slot in SLOTS]
+
+
 @dataclass(frozen=True)
 class Program:
     """A program under Supervisor: its folder's files, and what Supervisor has to know to stop it.
@@ -31,7 +36,7 @@ class Program:
     @property
     def places(self) -> list[str]:
         """The folders that it can run in; Supervisor's names for it have the instance's before that."""
-        return [f"{self.short}-{slot}" for slot in SLOTS]
+        return places(self.short)
 
     @property
     def digest(self) -> str:

@@ -40,23 +40,23 @@ def judge(instance: Instance, found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance) -> None:
+    """Have an operation on an instance's releases done, and told of."""
+    operation = make(name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME)
+    plan.report.planned.append((title, [detail], operation))
+
+
 def put_in_place(plan: Plan) -> None:
     """Each release that the host lacks, beside the others."""
-    for instance in plan.releases:
-        assert instance.releases
-        title = f"release {instance.releases.revision} of {instance.name}"
-        operation = operations.in_place(
-            name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME
-        )
-        plan.report.planned.append((title, [f"in {instance.checkout}"], operation))
+    for one in plan.releases:
+        assert one.releases
+        title = f"release {one.releases.revision} of {one.name}"
+        _planned(plan, title, f"in {one.checkout}", operations.in_place, one)
 
 
 def remove_old(plan: Plan) -> None:
     """Those beyond the number to keep."""
-    for instance in plan.old_releases:
-        assert instance.releases
-        title = f"remove old releases of {instance.name}"
-        operation = operations.old_removed(
-            name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME
-        )
-        plan.report.planned.append((title, [f"{instance.releases.keep} stay"], operation))
+    for one in plan.old_releases:
+        assert one.releases
+        title = f"remove old releases of {one.name}"
+        _planned(plan, title, f"{one.releases.keep} stay", operations.old_removed, one)

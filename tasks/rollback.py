@@ -31,7 +31,7 @@ def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report
         for instance in site.instances:
             before = survey["instances"][instance.name]["before"]
             members = supervisor.programs(instance)
-            places = supervisor.in_use(instance, members, survey)
+            places = supervisor.in_use(instance, survey)
             slots = {s: old for s, (old, new) in before.get("slots", {}).items() if places.get(s) == new}
             if not slots:
                 report.notes.append(f"{instance.name}: there is no release before this one")

@@ -12,7 +12,7 @@ from configuration import Change, ConfigurationSet, File, Folder, Link, compare
 from render import digest, render
 from schema import Instance, Site
 from tasks import celery, daphne, wsgi
-from tasks.program import Program, start_script
+from tasks.program import Program, places, pointers, start_script
 
 UP = ("RUNNING", "STARTING")
 # What an update leaves the host at least.
@@ -108,13 +108,13 @@ def files(instance: Instance) -> ConfigurationSet:
     return wanted(instance, members, _group_file(instance, members)[0])
 
 
-def in_use(instance: Instance, members: list[Program], survey: dict[str, Any]) -> dict[str, str]:
-    """For each program the place that it runs in, such as wsgi-a."""
+def in_use(instance: Instance, survey: dict[str, Any]) -> dict[str, str]:
+    """For each program the slot that it runs in, such as wsgi-a."""
     found = {}
-    for program in members:
-        link = survey["files"].get(f"{instance.config_dir}/{program.short}") or {}
-        target = link.get("target", "").rpartition("/")[2]
-        found[program.short] = target if target in program.places else program.places[0]
+    for pointer in pointers(instance):
+        short = pointer.rpartition("/")[2]
+        target = (survey["files"].get(pointer) or {}).get("target")
+        found[short] = target if target in places(short) else places(short)[0]
     return found
 
 
@@ -126,7 +126,7 @@ def _way(program: Program, update: str) -> str:
 def decide(
     group: str,
     members: list[Program],
-    places: dict[str, str],
+    slots: dict[str, str],
     group_digest: str,
     code: str,
     found: dict[str, dict[str, Any]] | None,
@@ -138,7 +138,7 @@ def decide(
 
     + group: the Supervisor group, which is the instance's name
     + members: its programs
-    + places: where each of them runs, from `in_use`
+    + slots: where each of them runs, from `in_use`
     + group_digest: the digest of the group's file in conf.d
     + code: what names the code and the Python environment on the host
     + found: the processes that Supervisor has, by group:name; None where it doesn't run
@@ -160,7 +160,7 @@ def decide(
     elif described and any(p and not same_in_memory(described[f"program:{n}"], p["config"]) for n, p in have.items()):
         yield "update", group, "Supervisor has it otherwise than its file"
     for program in members:
-        process = have[f"{group}-{places[program.short]}"]
+        process = have[f"{group}-{slots[program.short]}"]
         call = _way(program, update)
         if process is None:
             continue
@@ -190,12 +190,10 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
     one = wanted(instance, members, group_file)
     differences = compare(one, survey)
     found = survey["supervisor"]
-    places = in_use(instance, members, survey)
+    slots = in_use(instance, survey)
     code = survey["instances"][instance.name]["code"]
     described = sections(group_file)
-    calls = list(
-        decide(instance.name, members, places, group_digest, code, found, replaced, instance.update, described)
-    )
+    calls = list(decide(instance.name, members, slots, group_digest, code, found, replaced, instance.update, described))
     if any(d.path == group_file.path for d in differences) and not any(call == "update" for call, _, _ in calls):
         calls.insert(0, ("update", instance.name, "its file changes"))
     changed = {d.path.rpartition("/")[0].rpartition("/")[2] for d in differences if d.item}
@@ -236,14 +234,13 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
 
 def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> str | None:
     """What is wrong with an update for which two releases have to fit into the memory: key and mend."""
-    places = in_use(instance, programs(instance), survey)
+    slots = in_use(instance, survey)
     found = survey["supervisor"] or {}
-    names = [
-        f"{instance.name}:{instance.name}-{places[s]}" for c, s in one.set.service.get("calls", ()) if c == "hand over"
-    ]
+    handed = [short for call, short in one.set.service.get("calls", ()) if call == "hand over"]
+    names = [f"{instance.name}:{instance.name}-{slots[short]}" for short in handed]
     needed = sum(found[name]["memory"] for name in names if name in found)
     free = survey["memory_available"]
-    if not free or needed + RESERVE_BYTES <= free:
+    if not handed or not free or needed + RESERVE_BYTES <= free:
         return None
     return (
         f"update: two releases at once need {needed >> 20} MiB more, and {free >> 20} MiB are free: lower workers, or "
