@@ -486,9 +486,14 @@ class Releases(_Model):
 
     @model_validator(mode="after")
     def _check(self) -> Releases:
-        if self.revision in ("shared", "repository.git"):
+        if self.revision in ("shared", "repository.git", "current"):
             raise ValueError(f"revision: {self.revision!r} is the deploy's own folder: give a tag or a commit")
         return self
+
+    def lasting(self, path: str) -> str:
+        """Where a file of this release lies also while the release isn't there: its link's target, if it is one."""
+        inside = path.removeprefix(f"{self.path}/")
+        return f"{self.folder}/shared/{inside}" if inside in self.shared else path
 
     @property
     def path(self) -> str:
@@ -585,7 +590,7 @@ class Instance(_Model):
             return data
         data = dict(data)
         checkout = data.get("checkout", cls.model_fields["checkout"].default)
-        releases, shared = data.get("releases"), None
+        releases = data.get("releases")
         if isinstance(releases, dict) and "checkout" not in data:
             folder = releases.get("folder", Releases.model_fields["folder"].default)
             data["checkout"] = "/invalid"
@@ -594,16 +599,13 @@ class Instance(_Model):
                 and _PATH.fullmatch(folder)
                 and re.fullmatch(_REVISION, str(releases.get("revision")))
             ):
-                checkout = data["checkout"] = f"{folder.rstrip('/')}/{releases['revision']}"
-                shared = f"{folder.rstrip('/')}/shared"
+                folder = folder.rstrip("/")
+                checkout = data["checkout"] = f"{folder}/{releases['revision']}"
+                data.setdefault("virtualenv", f"{folder}/shared/env")
+                data.setdefault("files_folder", f"{folder}/shared/files")
         if not isinstance(checkout, str) or not _PATH.fullmatch(checkout):
             checkout = "/invalid"  # one line for a wrong checkout, none for what follows from it
         django = checkout.rstrip("/") + "/django"
-        if shared and _PATH.fullmatch(shared):
-            # Pages that were loaded before an update ask for the files of before.
-            data.setdefault("virtualenv", f"{shared}/env")
-            data.setdefault("static_folder", f"{shared}/static")
-            data.setdefault("files_folder", f"{shared}/files")
         data.setdefault("virtualenv", f"{django}/env")
         data.setdefault("wsgi_file", f"{django}/projects/mysite/django.wsgi")
         data.setdefault("static_folder", f"{django}/static")
@@ -616,6 +618,8 @@ class Instance(_Model):
     def _check(self) -> Instance:
         if self.releases and self.checkout != self.releases.path:
             raise ValueError("checkout: releases have their own folder: remove this one")
+        if self.releases and self.static_folder != f"{self.checkout}/django/static":
+            raise ValueError("static_folder: each release has its own, django/static: remove this one")
         if self.update == "chain" and self.wsgi_server != "uwsgi":
             raise ValueError("update: only uWSGI replaces its processes one by one: use 'hand over' or 'restart'")
         if self.user == "root":
@@ -668,6 +672,16 @@ class Instance(_Model):
             self.daphne_socket: "daphne/run/socket",
         }
         return {path: f"{self.config_dir}/{end}" for path, end in ends.items()}
+
+    @property
+    def release_link(self) -> str:
+        """Leads, by the slot in use, to the code that serves: one step moves the programs and what belongs to them."""
+        return f"{self.config_dir}/wsgi/release"
+
+    @property
+    def static_alias(self) -> str:
+        """Where nginx finds static files (row 9): those of the release that serves."""
+        return f"{self.release_link}/django/static" if self.releases else self.static_folder
 
     # What follows from the prefix (rows 4, 8, 20, 21).
     @property
@@ -799,6 +813,7 @@ class Deployment(_Model):
             ("server_name", [name for site in self.sites for name in site.names]),
             ("instances", [instance.name for instance in self.instances]),
             ("tiles", [tiles.name for tiles in self.tiles]),
+            ("releases.folder", [one.releases.folder for one in self.instances if one.releases]),
         ):
             for value in values:
                 if values.count(value) > 1:

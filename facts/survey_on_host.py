@@ -520,7 +520,7 @@ def release(asked):
     names = os.listdir(folder) if os.path.isdir(folder) else ()
     return {
         "there": os.path.exists(asked["proof"]),
-        "all": [name for name in names if os.path.exists("%s/%s/.catmaid-deploy" % (folder, name))],
+        "all": [n for n in names if n != "current" and os.path.exists("%s/%s/.catmaid-deploy" % (folder, n))],
         "owner": known("user", asked["owner"]),
         "shared": {path: os.path.exists("%s/shared/%s" % (folder, path)) for path in asked["shared"]},
     }
@@ -539,6 +539,7 @@ def survey_instance(instance, python, code):
         "python": python,
         "script_name": literal(settings, "FORCE_SCRIPT_NAME"),
         "static_url": literal(settings, "STATIC_URL"),
+        "static_root": literal(settings, "STATIC_ROOT"),
         "silent": {
             key: instance[key] for key in ("database", "broker") if instance[key] and not answers(instance[key])
         },

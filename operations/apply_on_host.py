@@ -306,16 +306,18 @@ def apply(job):
 
 
 def roll_back(job):
-    """Hand over to the slots that were in use before, with the files that they have."""
-    check_lock(job)
+    """Hand over to the slots that were in use before, with the files that they have: a whole run in one job."""
+    take_lock(job)
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    service = Supervisor(job)
-    try:
-        service.bring()
-    except Exception as error:  # whatever it was, what ran goes on
-        service.back()
-        raise Failed("%s\nwhat ran before the rollback serves" % error) from None
+    for one in job["services"]:
+        service = Supervisor(dict(job, service=one))
+        try:
+            service.bring()
+        except Exception as error:  # whatever it was, what ran goes on
+            service.back()
+            raise Failed("%s: %s\nwhat ran before the rollback serves" % (one["group"], error)) from None
+    record(job)
 
 
 def release(job):

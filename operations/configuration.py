@@ -82,14 +82,17 @@ def applied(change: Change, run: str) -> Generator[StringCommand]:
 
 
 @operation()
-def rolled_back(service: dict[str, Any], run: str) -> Generator[StringCommand]:
+def rolled_back(services: list[dict[str, Any]], claim: dict[str, Any], changed: list[str]) -> Generator[StringCommand]:
     """
     Hand over to the slots that were in use before, code and configuration together (row 27).
 
-    + service: the programs, from `tasks.supervisor.rollback`
-    + run: the name of the run that holds the lock
+    + services: the programs of each instance, from `tasks.supervisor.service`
+    + claim: what `locked` takes
+    + changed: what this changes, a few words each, for the record
+
+    It takes the host and records itself: one job, since users wait.
     """
-    yield job({"do": "roll back", "run": run, "service": service})
+    yield job({"do": "roll back", "services": services, "changed": changed, **claim})
 
 
 @operation()

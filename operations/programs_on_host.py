@@ -129,9 +129,12 @@ def ask_uwsgi(path, page, timeout):
         connection.connect(path)
         connection.sendall(struct.pack("<BHB", 0, len(block), 0) + block)
         answer = connection.makefile("rb")
-        status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline())
-        while answer.read(65536):
-            pass
+        try:
+            status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline())
+            while answer.read(65536):
+                pass
+        except ConnectionError:
+            status = None
     if not status:
         raise OSError("no answer: its process died")
     return int(status.group(1))
@@ -149,9 +152,8 @@ def is_ready(short, run_dir, log, offset=0):
     """Whether a program would serve; of a worker without a broker nobody can say more than that it waits for it."""
     if short == "celery" and any("Cannot connect to" in line for line in last_lines(log, offset)):
         return True
-    # Daphne listens when it has loaded the application, and beat writes its number then.
-    flag = {"daphne": "/socket", "celery-beat": "/pid"}.get(short, "/ready")
-    return os.path.exists(run_dir + flag)
+    # Daphne listens when it has loaded the application.
+    return os.path.exists(run_dir + ("/socket" if short == "daphne" else "/ready"))
 
 
 class Slot:
@@ -277,6 +279,8 @@ class Slot:
         """One more request than ten for each worker, so that at least one gets eleven: some die after a few."""
         page, workers = self.owner.page, self._workers()
         self._answers(ask_uwsgi, page)
+        if self.owner.proven:
+            return
         left, faults = [11 * len(workers)], []
 
         def ask():
@@ -295,12 +299,15 @@ class Slot:
         if faults:
             raise faults[0]
         if self._workers() != workers:
-            raise self.failed("has workers that die after a few requests")
+            raise self.failed("has workers whose process died after a few requests")
 
     def _try_daphne(self):
         self._answers(ask_http, dict(self.owner.page, path=self.owner.page["channels"]))
 
     def _try_celery(self):
+        pass
+
+    def _try_celery_beat(self):
         pass
 
     def move(self):
@@ -316,20 +323,20 @@ class Slot:
             link(self.pointer, self.old)
         self.forget()
         try:
-            if self.moved:
-                self.owner.finish(self.new)
-            else:
-                self._kill()
-                self.owner.stop(self.name)
+            self._end()
         finally:
             if self.files:
                 self.files.undo()
 
-    def _kill(self):
-        """It has served nobody: one that hangs isn't waited for."""
+    def _end(self):
+        if self.moved:
+            self.owner.finish(self.new)
+            return
+        # It has served nobody: one that hangs isn't waited for.
         words = read(self.run_dir + "/started").split()
         if len(words) > 1 and start_time(words[0]) == words[1]:
             self.owner.as_user(["pkill", "-KILL", "-g", words[0]])
+        self.owner.stop(self.name)
 
     def keep(self):
         """It serves: no longer the first that the kernel ends where memory gets short."""
@@ -347,33 +354,23 @@ class Slot:
 
 
 class Beat(Slot):
-    """There is never a second one: the old one ends before the new one starts."""
+    """There is never a second one: the new one has loaded, and begins when it is in use and the old one has ended."""
 
-    def start(self):
-        self._free()
-        self._write()
-        self.started = True
-        self.offset = os.path.getsize(self.log) if os.path.exists(self.log) else 0
-        self.owner.stop(self.owner.named(self.old))
-        self.move()
-        self.begun = time.time()
-        self.owner.start(self.name)
+    def move(self):
+        super().move()
+        # Waited for where it isn't known that the new one can read its schedule: it would end at once.
+        self.owner.stop(self.owner.named(self.old), not self.owner.proven)
+        if not self.owner.proven:
+            time.sleep(0.3)
+            self._check()
 
-    def wait(self):
-        super().wait()
-        # It would end at once.
-        time.sleep(0.3)
-        self._check()
-
-    def _try_celery_beat(self):
-        pass
+    def _end(self):
+        # It has written its schedule then.
+        self.owner.stop(self.name)
 
     def back(self):
-        if self.started:
-            self.owner.stop(self.name)
-            link(self.pointer, self.old)
-            if self.files:
-                self.files.undo()
+        super().back()
+        if self.moved:
             self.owner.start(self.owner.named(self.old))
 
 
@@ -511,12 +508,11 @@ class Supervisor:
         self._leave()
 
     def _hand_over(self, shorts):
-        # A new worker takes tasks from its start on: it comes after all that can be tried without harm. And of beat
-        # there is one: what is due while none is there comes when the next one starts, which knows the last time.
+        # A new worker takes tasks from its start on: it comes after all that can be tried without harm.
         # A release that has served before is known to work: all of it starts at once.
-        groups = (("wsgi", "daphne"), ("celery",), ("celery-beat",))
+        groups = (("wsgi", "daphne"), ("celery", "celery-beat"))
         for group in [sum(groups, ())] if self.proven else groups:
-            slots = [(Beat if short == "celery-beat" else Slot)(self, short) for short in group if short in shorts]
+            slots = [self.slot(short) for short in group if short in shorts]
             for slot in slots:
                 self.slots.append(slot)
                 slot.start()
@@ -525,22 +521,29 @@ class Supervisor:
                     self._migrate(slot.new)
                 slot.wait()
             for slot in slots:
-                if not slot.moved:
-                    slot.move()
+                slot.move()
                 say("handed over from %s to %s" % (slot.old, slot.new))
+
+    def slot(self, short):
+        return (Beat if short == "celery-beat" else Slot)(self, short)
 
     def _leave(self):
         """End what was replaced. Nothing of this can fail any more."""
         if self.slots:
             self._note()
         self._open()
+        ends = []
         for slot in self.slots:
             slot.keep()
-            if slot.short in ("celery", "celery-beat"):
+            if slot.short == "celery":
                 # Supervisor ends one that takes longer than its stopwaitsecs.
                 self.stop(self.named(slot.old), False)
-            else:
-                self.finish(slot.old)
+            elif slot.short != "celery-beat":
+                ends.append(threading.Thread(target=self.finish, args=(slot.old,)))
+                ends[-1].start()
+        for end in ends:
+            end.join()
+        for slot in self.slots:
             slot.forget()
 
     def _note(self):

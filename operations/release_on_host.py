@@ -7,6 +7,8 @@ import shutil
 from operations.common_on_host import Failed, run, say
 
 DONE = ".catmaid-deploy"
+# The release that serves, for admins.
+CURRENT = "current"
 
 
 def as_user(user, *words, **options):
@@ -59,6 +61,37 @@ def fetch(job):
     return commit
 
 
+# As the user whose files they are: root follows nobody's links.
+SHARE = """
+import os, sys
+mine, other, listed = sys.argv[1:]
+own = [os.path.relpath(os.path.join(folder, name), mine) for folder, _, names in os.walk(mine) for name in names]
+with open(os.path.join(mine, listed), "w") as file:
+    file.write("".join(name + chr(10) for name in own))
+try:
+    with open(os.path.join(other, listed)) as file:
+        theirs = file.read().splitlines()
+except OSError:
+    sys.exit()
+for names, source, target in ((theirs, other, mine), (own, mine, other)):
+    for name in names:
+        try:
+            os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
+            os.link(os.path.join(source, name), os.path.join(target, name))
+        except OSError:
+            pass  # it has one of its own
+"""
+
+
+def share_static(job, new):
+    """What only one of two releases has, the new one and the one in use, the other one gets as well: pages that were
+    loaded before an update, or before a rollback, go on to ask for theirs.
+    """
+    used = os.path.realpath(job["release_link"]) + "/django/static"
+    words = ("python3", "-c", SHARE, new + "/django/static", used, DONE)
+    as_user(job["user"], *words, what="its static files can't be completed")
+
+
 def put_in_place(job):
     """A folder with the release's files, links to what all releases share, and its static files collected."""
     folder, revision = job["folder"], job["revision"]
@@ -78,7 +111,7 @@ def put_in_place(job):
             as_user(job["owner"], "ln", "-s", "%s/shared/%s" % (folder, path), place, what="%s can't be linked" % path)
         python, projects = job["virtualenv"] + "/bin/python", new + "/django/projects"
         as_user(job["owner"], python, "-m", "compileall", "-q", new + "/django", what="the code isn't Python")
-        for path in (job["static_folder"], job["files_folder"]):
+        for path in (new + "/django/static", job["files_folder"]):
             make_folder(path, job["user"])
         words = [
             "sh",
@@ -90,11 +123,15 @@ def put_in_place(job):
         ]
         path = "PATH=%s/bin:/usr/local/bin:/usr/bin:/bin" % job["virtualenv"]
         as_user(job["user"], "env", path, *words, what="its static files can't be collected")
+        share_static(job, new)
         with open(os.path.join(new, DONE), "w") as file:
             file.write(commit + "\n")
         final = "%s/%s" % (folder, revision)
         shutil.rmtree(final, ignore_errors=True)
         os.rename(new, final)
+        current = "%s/%s" % (job["folder"], CURRENT)
+        if not os.path.lexists(current):
+            as_user(job["owner"], "ln", "-s", job["release_link"], current, what="%s can't be made" % current)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -106,7 +143,7 @@ def releases(folder):
     found = []
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         done = os.path.join(folder, name, DONE)
-        if os.path.exists(done):
+        if name != CURRENT and os.path.exists(done):
             found.append((os.path.getmtime(done), name))
     return [name for _, name in sorted(found, reverse=True)]
 

@@ -20,8 +20,8 @@ def _described(instance: Instance, releases: Releases) -> dict[str, object]:
         "keep": releases.keep,
         "user": instance.user,
         "virtualenv": instance.virtualenv,
-        "static_folder": instance.static_folder,
         "files_folder": instance.files_folder,
+        "release_link": instance.release_link,
     }
 
 

@@ -9,11 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import record, rollback
+from tasks import rollback
 
 plan = rollback.check()
 
 if plan:
-    record.begin(plan)
     rollback.apply(plan)
-    record.end(plan)

@@ -10,5 +10,5 @@ def programs(instance: Instance) -> list[Program]:
     """The worker finishes its tasks in hand while the next one works already; there is never a second beat."""
     return [
         program(instance, "celery", "TERM", instance.celery.stop_seconds, "catmaid_ready.py"),
-        program(instance, "celery-beat", "TERM", 20),
+        program(instance, "celery-beat", "TERM", 20, "beat.py"),
     ]

@@ -60,6 +60,12 @@ def flags(deployment: Deployment) -> list[str]:
     return ["/etc/catmaid/maintenance", *(f"{i.config_dir}/maintenance" for i in deployment.instances)]
 
 
+def _settings_file(instance: Instance) -> str:
+    """Where settings.py is, also before a release is in place."""
+    path = instance.settings_file
+    return instance.releases.lasting(path) if instance.releases else path
+
+
 def question(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> str:
     """What the survey is to look at, as JSON."""
     keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
@@ -71,6 +77,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         one = instance.releases
         keep = {"folder", "owner", "shared"}
         asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
+        asked["settings_file"] = _settings_file(instance)
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
         instances.append(asked)
@@ -163,7 +170,7 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
     if coming:
         lines = releases.judge(instance, found["release"])
         python = _judge_python(found["python"], instance)
-        return lines + ([f"virtualenv: {python}"] if python else [])
+        return lines + ([f"virtualenv: {python}"] if python else []) + _judge_settings(instance, found)
     if not found["paths"]["checkout"]:
         return [f"checkout: {instance.checkout} isn't there: put CATMAID's code there, or correct the path"]
     lines = []
@@ -186,12 +193,24 @@ def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
         lines.append(
             f"files_folder: {instance.files_folder} isn't there: install -d -o {instance.user} {instance.files_folder}"
         )
+    return lines + _judge_settings(instance, found)
+
+
+def _judge_settings(instance: Instance, found: dict[str, Any]) -> list[str]:
+    """What in settings.py doesn't fit the inventory."""
+    lines = []
+    path = _settings_file(instance)
+    if instance.releases and found["static_root"]:
+        lines.append(
+            f"releases: STATIC_ROOT = {found['static_root']!r} in {path} is one folder for all releases, which have "
+            "different files: STATIC_ROOT = os.path.join(os.path.dirname(__file__), '../../static')"
+        )
     for key, wanted in (("script_name", instance.prefix), ("static_url", f"{instance.location}static/")):
         name = {"script_name": "FORCE_SCRIPT_NAME", "static_url": "STATIC_URL"}[key]
         value = found[key]
         if value is not None and value != wanted:
             lines.append(
-                f"prefix: {instance.mount!r} doesn't fit {name} = {value!r} in {instance.settings_file}: "
+                f"prefix: {instance.mount!r} doesn't fit {name} = {value!r} in {path}: "
                 f"correct one of them ({name} = {wanted!r})"
             )
             break  # the other one follows from the same mistake

@@ -10,7 +10,7 @@ from pyinfra import host
 
 from operations import configuration
 from schema import Deployment
-from tasks import connection, preflight, run, supervisor
+from tasks import connection, preflight, record, run, supervisor
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,12 @@ def check() -> Rollback:
 
 
 def apply(rollback: Rollback) -> None:
-    """Hand over, instance by instance."""
-    for name, service in rollback.services.items():
-        details = service.pop("details")
-        title = f"rollback of {name}"
-        operation = configuration.rolled_back(name=title.capitalize(), service=service, run=run.NAME)
-        rollback.report.planned.append((title, details, operation))
+    """Hand over, instance by instance, and record it."""
+    details = {f"rollback of {name}": service.pop("details") for name, service in rollback.services.items()}
+    operation = configuration.rolled_back(
+        name=f"Back to the release before, of {', '.join(rollback.services)}",
+        services=list(rollback.services.values()),
+        claim=record.claim(rollback.survey),
+        changed=[record.words(title, lines) for title, lines in details.items()],
+    )
+    rollback.report.planned += [(title, lines, operation) for title, lines in details.items()]

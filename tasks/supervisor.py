@@ -91,6 +91,7 @@ def wanted(instance: Instance, members: list[Program], group_file: File) -> Conf
             library,
             *(file for program in members for file in program.files),
             *(Link(path, target) for path, target in i.links.items()),
+            Link(i.release_link, i.checkout),
             group_file,
         ),
         trees=("/etc/supervisor",),
@@ -169,7 +170,7 @@ def decide(
         elif process["digest"] is None:
             yield call, program.short, "it runs without its folder or its start script"
         elif process["digest"] != program.digest:
-            yield call, program.short, "its files are newer"
+            yield call, program.short, "it runs with other files"
         elif process["replaced"] or (replaced and program.short == "wsgi"):
             yield call, program.short, "another release of it is installed"
         # uWSGI brings nothing else along, and isn't counted as code.

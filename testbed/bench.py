@@ -438,7 +438,7 @@ def updates(bench: Bench) -> list[Line]:
     for clients in (8, 60):
         for way in _WAYS:
             lines += _update(host, clients, way)
-    ready, back = [], []
+    ready, back, there = [], [], []
     for number in range(FEW_ROUNDS):
         say(f"a release and back: round {number + 1} of {FEW_ROUNDS}")
         release(host, f"timed-{number}", seconds=IMPORT_SECONDS)
@@ -446,6 +446,7 @@ def updates(bench: Bench) -> list[Line]:
         ready.append(max(float(one) for one in re.findall(r"wsgi-[ab] is ready after ([0-9.]+) s", run.text)))
         wait_for("the end of the old master", lambda: masters(host) == 1, 60)
         back.append(timed(lambda: deploys.deploy([host], UPDATE_SITE, runbook="runbooks/rollback.py")))
+        there.append(timed(lambda: deploys.deploy([host], UPDATE_SITE, "--dry", runbook="runbooks/rollback.py")))
         wait_for("the end of the old master", lambda: masters(host) == 1, 60)
     most = IMPORT_SECONDS + 2
     return [
@@ -453,6 +454,7 @@ def updates(bench: Bench) -> list[Line]:
         Line(f"until a release serves that takes {IMPORT_SECONDS} s to import", spread(ready), "", f"at most {most} s",
              median(ready) <= most),
         Line("a rollback as a whole", spread(back), "", f"at most {most} s", median(back) <= most),
+        Line("  of which pyinfra takes to begin, and to look", spread(there)),
     ]  # fmt: skip
 
 

@@ -69,6 +69,26 @@ echo descriptors of nginx: $(ls /proc/$(pgrep -o -f 'nginx: worker')/fd | wc -l)
 """
 
 
+# KiB of memory that is each one's own, by whose it is; a program's worker that has just begun counts in full.
+MEMORY = r"""
+for name in supervisord nginx uwsgi daphne celery; do
+    case $name in daphne) of=serve.py ;; celery) of='celery|beat.py' ;; *) of=$name ;; esac
+    total=0
+    for pid in $(pgrep -f -- "$of"); do
+        size=$(sed -n 's/^Pss: *\([0-9]*\) kB/\1/p' "/proc/$pid/smaps_rollup" 2>/dev/null || true)
+        total=$((total + ${size:-0}))
+    done
+    echo $name $total
+done
+"""
+
+
+def memory(host: BedHost) -> dict[str, int]:
+    """KiB that each service of an instance's host has."""
+    lines = (line.split() for line in host.run(MEMORY).splitlines())
+    return {name: int(size) for name, size in lines}
+
+
 def masters(host: BedHost) -> int:
     """How many uWSGI masters of the instance there are."""
     tree = "pgrep -f '/bin/uwsgi --ini /etc/catmaid/catmaid/' | xargs -r ps -o pid=,ppid= -p"

@@ -98,14 +98,14 @@ class Figures:
 
 
 def kinds(clients: int) -> list[str]:
-    """What each client does. Of many clients a third is slow: they keep the threads of a small server busy.
+    """What each client does. A few are slow: of sixty as many as a small server with three free threads holds, and
+    all others wait meanwhile.
 
     Raises ValueError for fewer clients than kinds.
     """
     if clients < len(KINDS):
         raise ValueError(f"at least {len(KINDS)} clients, one of each kind")
-    slow = clients // 3 if clients >= 16 else max(1, clients // 8)
-    new, upload = clients // 4, max(1, clients // 30)
+    slow, new, upload = max(1, clients // 20), clients // 4, max(1, clients // 30)
     return [SLOW] * slow + [UPLOAD] * upload + [NEW] * new + [QUICK] * (clients - slow - upload - new)
 
 

@@ -349,6 +349,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group("bare"))
         elif "client" in names:
             item.add_marker(pytest.mark.xdist_group("client"))
+        elif item.path.name == "test_updates.py" and isinstance(item, pytest.Function):
+            kind = "kills" if "moment" in names else "updates"
+            item.add_marker(pytest.mark.xdist_group(f"{kind}-{item.callspec.params['host']}"))
         elif item.path.name == "test_testbed.py":
             item.add_marker(pytest.mark.xdist_group("testbed"))
 

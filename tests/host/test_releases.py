@@ -48,6 +48,10 @@ def tag(host: BedHost, name: str, files: dict[str, str] | None = None) -> None:
     host.run(
         f"""
         cd /srv/source; echo {name} > django/RELEASE
+        echo '// {name}' > django/assets/standin.js
+        rm -f django/assets/only-*; echo {name} > django/assets/only-{name}.js
+        # Often older than the release that it replaces is in use: collectstatic would keep that one's files.
+        export GIT_COMMITTER_DATE=2020-01-01T00:00:00Z
         git add -A; git commit -q -m {name}; git tag {name}; git push -q {REPOSITORY} HEAD:main {name}
         """
     )
@@ -74,7 +78,8 @@ def host(bed: Bed) -> Iterator[BedHost]:
         install -d {SHARED}
         install -d -o www-data -g www-data {FOLDER}/shared/files
         cp {CHECKOUT}/django/projects/mysite/django.wsgi {SHARED}/
-        sed -e 's#^STATIC_ROOT.*#STATIC_ROOT = "{FOLDER}/shared/static"#' \
+        sed -e 's#^STATIC_ROOT.*#STATIC_ROOT = os.path.join(os.path.dirname(__file__), "../../static")#' \
+            -e '1i import os' \
             -e 's#^MEDIA_ROOT.*#MEDIA_ROOT = "{FOLDER}/shared/files"#' \
             {CHECKOUT}/django/projects/mysite/settings.py > {SHARED}/settings.py
         echo 'DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "{DATABASE}"}}}}' \
@@ -93,6 +98,13 @@ def host(bed: Bed) -> Iterator[BedHost]:
 
 def rollback(host: BedHost, site: dict[str, Any], *options: str) -> Run:
     return pyinfra(host, {"site": site}, *(options or ("-y",)), deploy=ROLLBACK)
+
+
+def statics(host: BedHost, *names: str) -> list[str]:
+    """What static files say, or the status."""
+    with client(host) as browser:
+        answers = [browser.get(f"static/{name}") for name in names]
+    return [one.text.strip() if one.status_code == 200 else str(one.status_code) for one in answers]
 
 
 def migrated(host: BedHost) -> str:
@@ -116,10 +128,14 @@ def test_from_a_checkout_in_place_to_releases(host: BedHost) -> None:
     assert serving(host) == "1.0"
     assert "[X] 0001_initial" in migrated(host)
     assert deploy(host, released("1.0")).changed == []
+    settings = f"{SHARED}/settings.py"
+    host.run(f"cp -p {settings} /tmp/; sed -i '$aSTATIC_ROOT = \"/srv/static\"' {settings}")
+    (line,) = pyinfra(host, {"site": released("1.1")}, "--dry").refusals
+    assert f"releases: STATIC_ROOT = '/srv/static' in {settings} is one folder for all releases" in line
+    host.run(f"cp -p /tmp/settings.py {settings}")
     owners = host.run(f"stat -c %U {FOLDER}/1.0 {FOLDER}/1.0/django/projects/manage.py; ls -A {FOLDER}")
-    assert owners.split() == ["catmaid", "catmaid", "1.0", "repository.git", "shared"]
-    with client(host) as browser:
-        assert browser.get("static/standin.js").status_code == 200
+    assert owners.split() == ["catmaid", "catmaid", "1.0", "current", "repository.git", "shared"]
+    assert statics(host, "standin.js") == ["// 1.0"]
 
 
 @pytest.mark.row_27
@@ -131,6 +147,7 @@ def test_there_and_back(host: BedHost) -> None:
     with load(host, 8) as requests:
         deploy(host, newer)
         assert serving(host) == "1.1"
+        assert statics(host, "standin.js", "only-1.0.js", "only-1.1.js") == ["// 1.1", "1.0", "1.1"]
         shown = rollback(host, newer, "--dry")
         assert shown.code == 0, shown.text
         assert "which it replaced at" in shown.text
@@ -139,6 +156,9 @@ def test_there_and_back(host: BedHost) -> None:
             back = rollback(host, newer)
             assert back.code == 0, back.text
             assert serving(host) == release
+            assert host.run(f"readlink -f {FOLDER}/current") == f"{FOLDER}/{release}"
+            # Pages that were loaded before go on to ask for what they know.
+            assert statics(host, "standin.js", "only-1.0.js", "only-1.1.js") == [f"// {release}", "1.0", "1.1"]
             assert f"threads = {threads}" in host.run("cat /etc/catmaid/catmaid/wsgi/uwsgi.ini")
             assert len(processes(host)) == 4
         figures = requests.stop()
@@ -156,7 +176,9 @@ def test_old_releases_go_and_those_in_use_stay(host: BedHost) -> None:
     for number in range(2, 6):
         tag(host, f"1.{number}")
         deploy(host, released(f"1.{number}"))
-    assert host.run(f"ls {FOLDER}").split() == ["1.3", "1.4", "1.5", "repository.git", "shared"]
+    assert host.run(f"ls {FOLDER}").split() == ["1.3", "1.4", "1.5", "current", "repository.git", "shared"]
+    # Of one release before, not of all.
+    assert statics(host, "only-1.5.js", "only-1.4.js", "only-1.3.js") == ["1.5", "1.4", "404"]
     assert rollback(host, released("1.5")).code == 0
     assert serving(host) == "1.4"
 
@@ -172,7 +194,7 @@ def test_what_is_no_release_is_refused(host: BedHost, revision: str, says: str) 
     assert run.code != 0
     assert says in run.text
     assert serving(host) == "1.5"
-    assert host.run(f"ls -A {FOLDER}").split() == ["1.3", "1.4", "1.5", "repository.git", "shared"]
+    assert host.run(f"ls -A {FOLDER}").split() == ["1.3", "1.4", "1.5", "current", "repository.git", "shared"]
     assert deploy(host, released("1.5")).changed == []
 
 

@@ -91,7 +91,7 @@ STATES = {
     "an edited start script with which it was restarted": State(
         f"sed -i 's/^exec/exec nice/' /etc/catmaid/catmaid/daphne/run.sh; supervisorctl restart {place('daphne')}",
         [OURS],
-        "hand over daphne: its files are newer",
+        "hand over daphne: it runs with other files",
         {"catmaid-daphne"},
     ),
     "Supervisor is stopped": State(

@@ -183,7 +183,7 @@ def instance(data: dict[str, Any]) -> dict[str, Any]:
     """Only uWSGI has its processes replaced one by one, and releases have folders of their own."""
     chain = data.get("update") == "chain" and data.get("wsgi_server", "uwsgi") != "uwsgi"
     data = {**data, "update": "restart"} if chain else data
-    return {key: value for key, value in data.items() if key != "checkout" or not data.get("releases")}
+    return {key: value for key, value in data.items() if key not in OWN or not data.get("releases")}
 
 
 # Rules over several keys of a model.
@@ -380,7 +380,7 @@ def check_nginx(deployment: schema.Deployment) -> None:
             if i.prefix:
                 assert arguments(locations.pop(("=", i.prefix)), "return") == [["301", f"{i.prefix}/$is_args$args"]]
             static = locations.pop(("^~", f"{i.prefix}/static/"))
-            assert arguments(static, "alias") == [[f"{i.static_folder}/"]]
+            assert arguments(static, "alias") == [[f"{i.static_alias}/"]]
             assert arguments(locations.pop(("^~", f"{i.prefix}/files/")), "alias") == [[f"{i.files_folder}/"]]
             (proxied,) = arguments(locations.pop(("^~", f"{i.prefix}/channels/")), "proxy_pass")
             assert proxied == [f"http://{i.name}-daphne/channels/"]
@@ -631,10 +631,20 @@ def check_scripts(site: schema.Deployment) -> None:
         celery, options = f"{i.virtualenv}/bin/celery", i.celery
         worker = [celery, "-A", "mysite", "worker", "-l", options.log_level]
         worker += ["--hostname", f"{i.name}-a@%h", f"--pidfile={run}/pid", "--include", "catmaid_ready"]
+        worker += ["--without-mingle"]
         worker += ["--concurrency", str(options.concurrency)] if options.concurrency else []
         worker += ["--queues", ",".join(options.queues)] if options.queues else []
         worker += ["--max-tasks-per-child", str(options.max_tasks_per_child)] if options.max_tasks_per_child else []
-        beat = [celery, "-A", "mysite", "beat", "-l", options.log_level, f"--pidfile={run}/pid"]
+        beat = [
+            f"{i.virtualenv}/bin/python",
+            f"{etc}/beat.py",
+            "-A",
+            "mysite",
+            "beat",
+            "-l",
+            options.log_level,
+            f"--pidfile={run}/pid",
+        ]
         commands = {
             "wsgi": [f"{i.virtualenv}/bin/uwsgi", "--ini", f"{etc}/uwsgi.ini"]
             if i.wsgi_server == "uwsgi"
@@ -791,7 +801,8 @@ FULL: dict[str, Any] = {
         }
     ],
 }
-# The same with code that the deploy puts in place.
+# The same with code that the deploy puts in place; a release has these keys' folders itself.
+OWN = ("checkout", "static_folder")
 RELEASES = {
     "repository": "https://git.example.org/catmaid.git",
     "revision": "2024.11.15",
@@ -802,7 +813,7 @@ RELEASES = {
 FULL_WITH_RELEASES: dict[str, Any] = {
     **FULL,
     "instances": [
-        {**{key: value for key, value in FULL["instances"][0].items() if key != "checkout"}, "releases": RELEASES}
+        {**{key: value for key, value in FULL["instances"][0].items() if key not in OWN}, "releases": RELEASES}
     ],
 }
 BREAKING = [*"\n\r\0\t\x1b\x7f\x85\u2028\ud800", *"'\"`;{}$%\\# &|<>*?[]()!~^=:,+-@", *"üÁ²\u0435\u0663\U0001f600"]
@@ -912,6 +923,9 @@ def deployments_with(place: Place, texts: list[str]) -> Iterator[schema.Deployme
             for kind, name in (("instances", f"catmaid-{number}"), ("tiles", f"fafb-{number}")):
                 if place != (kind, 0, "name"):
                     site[kind] = [{**site[kind][0], "name": name}]
+            one = site["instances"][0]
+            if "releases" in one and place[-1] != "folder":
+                one["releases"] = {**one["releases"], "folder": f"/srv/releases-{number}"}
         yield schema.load(sites=batch)
 
 

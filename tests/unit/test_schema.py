@@ -181,7 +181,8 @@ def test_a_release_has_a_folder_of_its_own_and_shares_what_users_see() -> None:
     assert instance.checkout == "/home/catmaid/releases/2024.11.15"
     assert instance.wsgi_file == "/home/catmaid/releases/2024.11.15/django/projects/mysite/django.wsgi"
     assert instance.virtualenv == "/home/catmaid/releases/shared/env"
-    assert instance.static_folder == "/home/catmaid/releases/shared/static"
+    assert instance.static_folder == "/home/catmaid/releases/2024.11.15/django/static"
+    assert instance.static_alias == "/etc/catmaid/catmaid/wsgi/release/django/static"
     assert instance.files_folder == "/home/catmaid/releases/shared/files"
 
 
@@ -194,6 +195,7 @@ def test_a_release_has_a_folder_of_its_own_and_shares_what_users_see() -> None:
             "releases.revision: 'a b' is not allowed: give a tag",
         ),
         ({"releases": RELEASES | {"revision": "shared"}}, "releases.revision: 'shared' is the deploy's own folder"),
+        ({"releases": RELEASES, "static_folder": "/srv/static"}, "static_folder: each release has its own"),
         ({"releases": RELEASES | {"repository": "CATMAID"}}, "releases.repository: 'CATMAID' is not a repository"),
         (
             {"releases": RELEASES | {"shared": ["/etc/passwd"]}},
