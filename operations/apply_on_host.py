@@ -293,10 +293,6 @@ def apply(job):
         raise Failed("%s\nthe files of before are back" % error) from None
     for folder in job["sweep"]:
         shutil.rmtree(folder, ignore_errors=True)
-    for item in job["items"]:
-        say("wrote %s" % item["path"])
-    for path in job["gone"]:
-        say("removed %s" % path)
     manifest = read_json(STATE + "/manifest.json")
     ours = [item for item in job["all"] if not item.get("data")]
     manifest[job["set"]] = {item["path"]: hashlib.sha256(data(item)).hexdigest() for item in ours}

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import Host, QuoteString, State, StringCommand, operation
+from pyinfra.connectors.util import CommandOutput
 
 from configuration import Change, File, Folder, Item
 
@@ -28,9 +29,19 @@ _SCRIPT = _joined()
 _KINDS = {File: "file", Folder: "folder"}
 
 
-def job(described: dict[str, Any]) -> StringCommand:
+class Told(StringCommand):
+    """A command whose output is shown as it comes, since it may take a while (row 26)."""
+
+    def execute(self, state: State, host: Host, connector_arguments: Any) -> tuple[bool, CommandOutput]:
+        connector_arguments.update(self.connector_arguments)
+        done, output = host.run_shell_command(self, print_output=True, print_input=False, **connector_arguments)
+        # pyinfra would show it once more.
+        return done, output if done else CommandOutput([])
+
+
+def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) -> StringCommand:
     """The job travels on standard input: one transfer for all files, and none of it in a process list."""
-    return StringCommand("python3", "-c", QuoteString(_SCRIPT), _stdin=json.dumps(described))
+    return kind("python3", "-c", QuoteString(_SCRIPT), _stdin=json.dumps(described))
 
 
 def _plain(item: Item) -> dict[str, Any]:
@@ -77,7 +88,8 @@ def applied(change: Change, run: str) -> Generator[StringCommand]:
             "checks": wanted.checks,
             "service": wanted.service,
             "sweep": wanted.sweep,
-        }
+        },
+        Told,
     )
 
 
@@ -92,7 +104,7 @@ def rolled_back(services: list[dict[str, Any]], claim: dict[str, Any], changed: 
 
     It takes the host and records itself: one job, since users wait.
     """
-    yield job({"do": "roll back", "services": services, "changed": changed, **claim})
+    yield job({"do": "roll back", "services": services, "changed": changed, **claim}, Told)
 
 
 @operation()

@@ -220,11 +220,15 @@ class Slot:
 
     def wait(self):
         """Until it would serve; raises Failed with the last words of its log."""
-        end = self.begun + self.owner.seconds
+        seconds, told = self.owner.seconds, self.begun
         while not self.is_ready():
             self._check()
-            if time.time() > end:
-                raise self.failed("isn't ready within %d s" % self.owner.seconds)
+            now = time.time()
+            if now > self.begun + seconds:
+                raise self.failed("isn't ready within %d s" % seconds)
+            if now > told + 10:
+                say("%s loads for %d s now, at most %d" % (self.new, now - self.begun, seconds))
+                told = now
             time.sleep(0.05)
         getattr(self, "_try_" + self.short.replace("-", "_"))()
         self._check()

@@ -36,6 +36,7 @@ def fetch(job):
     """Have the revision in the mirror beside the releases; the network is asked only for one that is not there."""
     mirror, revision = job["folder"] + "/repository.git", job["revision"]
     if not os.path.isdir(mirror):
+        say("cloning %s" % job["repository"])
         new = mirror + ".new"
         shutil.rmtree(new, ignore_errors=True)
         what = "%s can't be cloned" % job["repository"]
@@ -44,6 +45,7 @@ def fetch(job):
     elif run(
         ["git", "-c", "safe.directory=*", "--git-dir", mirror, "rev-parse", "--verify", "-q", revision + "^{commit}"]
     )[0]:
+        say("fetching %s" % job["repository"])
         git(job, "remote", "set-url", "origin", job["repository"], what="the repository can't be changed")
         git(job, "fetch", "--quiet", "--prune", what="%s can't be fetched" % job["repository"])
     commit = git(
@@ -111,6 +113,7 @@ def put_in_place(job):
             as_user(job["owner"], "ln", "-s", "%s/shared/%s" % (folder, path), place, what="%s can't be linked" % path)
         python, projects = job["virtualenv"] + "/bin/python", new + "/django/projects"
         as_user(job["owner"], python, "-m", "compileall", "-q", new + "/django", what="the code isn't Python")
+        say("collecting its static files")
         for path in (new + "/django/static", job["files_folder"]):
             make_folder(path, job["user"])
         words = [

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 from pyinfra.api import StringCommand, operation
 
-from operations.configuration import job
+from operations.configuration import Told, job
 from schema import Instance, Releases
 
 
@@ -36,7 +36,7 @@ def in_place(instance: Instance, releases: Releases, run: str) -> Generator[Stri
 
     Nothing runs with it yet.
     """
-    yield job({"do": "release", "run": run, "release": _described(instance, releases)})
+    yield job({"do": "release", "run": run, "release": _described(instance, releases)}, Told)
 
 
 @operation()
