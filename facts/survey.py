@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from typing_extensions import override
 
-_SCRIPT = (Path(__file__).parent / "survey_on_host.py").read_text()
+_FOLDER = Path(__file__).parent
+_SCRIPT = (_FOLDER / "survey_on_host.py").read_text()
 
 
 class Survey(FactBase[dict[str, Any]]):
@@ -18,13 +20,15 @@ class Survey(FactBase[dict[str, Any]]):
     nothing but Python 3.9: see ``survey_on_host.py`` for the keys. ``{}`` where the host has no python3.
     """
 
+    script = _SCRIPT
+
     @override
     def requires_command(self, question: str) -> str:
         return "python3"
 
     @override
     def command(self, question: str) -> StringCommand:
-        return StringCommand("python3", "-c", QuoteString(_SCRIPT), QuoteString(question))
+        return StringCommand("python3", "-c", QuoteString(self.script), QuoteString(question))
 
     @override
     @staticmethod
@@ -34,3 +38,25 @@ class Survey(FactBase[dict[str, Any]]):
     @override
     def process(self, output: list[str]) -> dict[str, Any]:
         return cast(dict[str, Any], json.loads("\n".join(output)))
+
+
+def _joined() -> str:
+    """The survey's script without its last line, and the one that looks further."""
+    further = (_FOLDER / "health_on_host.py").read_text()
+    own = re.sub(r"^from facts\.\w+ import .*$", "", further, flags=re.MULTILINE)
+    return _SCRIPT.removesuffix("\nmain()\n") + "\n" + own
+
+
+class Health(Survey):
+    """
+    Returns how the host and what it serves are, in one command, with the survey beside it: see
+    ``health_on_host.py`` for the keys. ``{}`` where the host has no python3.
+    """
+
+    script = _joined()
+
+
+class Logs(Survey):
+    """Returns the last lines of logs, and files, of which the host has taken secrets out: see ``logs_on_host.py``."""
+
+    script = (_FOLDER / "logs_on_host.py").read_text()

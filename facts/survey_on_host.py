@@ -564,11 +564,7 @@ def end_python(virtualenv, process):
     return dict(json.loads(out), owner=owner_name(os.stat(virtualenv).st_uid))
 
 
-def main():
-    if os.geteuid():
-        print(json.dumps({"uid": os.geteuid()}))
-        return
-    question = json.loads(sys.argv[1])
+def survey(question):
     status = "=${Package} ${db:Status-Status} ${Version}\n${Conffiles}\n"
     asked_packages = start(["dpkg-query", "-W", "-f", status] + question["packages"])
     properties = "--property=Id,ActiveState,UnitFileState,NeedDaemonReload"
@@ -598,6 +594,7 @@ def main():
         "default_servers": default_servers(),
         "tiles": {one["name"]: tiles(one) for one in question["tiles"]},
         "closed": [path for path in question["flags"] if os.path.exists(path)],
+        "own_words": any("with words of its own" in read(path) for path in question["flags"]),
         "free": [free(path) for path in question["space"]],
         "package_manager": package_manager(),
         "files": {path: look(path, path in secret) for path in sorted(paths)},
@@ -616,6 +613,11 @@ def main():
     found["packages"], found["as_it_came"] = packages(finish(asked_packages)[1])
     found["units"] = units(finish(asked_units)[1])
     found["time"] = time.time()
+    return found
+
+
+def main():
+    found = {"uid": os.geteuid()} if os.geteuid() else survey(json.loads(sys.argv[1]))
     json.dump(found, sys.stdout)
 
 

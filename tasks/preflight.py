@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gevent
 from pyinfra import host, logger, state
@@ -16,6 +17,8 @@ import schema
 from facts.survey import Survey
 from schema import NGINX_USER, STATE_HOST, Deployment, Instance, TileSet
 from tasks import certificates, connection, nginx, packages, plan, program, releases, run, system
+
+T = TypeVar("T")
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("24.04",)}
 OLDEST_PYTHON = (3, 8)
@@ -33,7 +36,7 @@ def validate(one: Host) -> tuple[Deployment | None, list[str]]:
     try:
         return schema.load(one.data.get("site"), one.data.get("sites")), []
     except schema.InvalidSite as error:
-        return None, [f"{one.name}: {line}" for line in error.lines]
+        return None, error.lines
 
 
 def accesses(deployment: Deployment) -> list[tuple[str, str, str, bool]]:
@@ -347,10 +350,8 @@ def look(deployment: Deployment) -> dict[str, Any]:
     return survey
 
 
-def _look(deployment: Deployment) -> plan.Plan:
-    """Ask the current host, judge what it says, and decide what there is to do."""
-    sets = plan.wanted_sets(deployment)
-    survey, offset = _ask(deployment, sets)
+def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configuration.ConfigurationSet]) -> list[str]:
+    """What keeps a host from serving what its inventory says: key and mend, a line each."""
     lines = judge_system(deployment, survey)
     for site in deployment.sites:
         lines += [f"site[{site.server_name}].{line}" for line in certificates.judge(site, survey)]
@@ -361,8 +362,14 @@ def _look(deployment: Deployment) -> plan.Plan:
         found = survey["instances"][instance.name]
         lines += [f"site.instances[{instance.name}].{line}" for line in judge_instance(instance, found)]
     lines = lines or judge_access(deployment, survey)
-    lines += configuration.in_the_way(sets, survey)
-    lines += _judge_lock(survey)
+    return [*lines, *configuration.in_the_way(sets, survey)]
+
+
+def _look(deployment: Deployment) -> plan.Plan:
+    """Ask the current host, judge what it says, and decide what there is to do."""
+    sets = plan.wanted_sets(deployment)
+    survey, offset = _ask(deployment, sets)
+    lines = judge(deployment, survey, sets) + _judge_lock(survey)
     if lines:
         raise Refused(lines)
     report = run.report(host.name, deployment.urls)
@@ -378,36 +385,47 @@ def _look(deployment: Deployment) -> plan.Plan:
     return made
 
 
-def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
-    """The plans of all hosts, asked side by side, and the faults of all."""
+def each(deployments: dict[Host, Deployment], look: Callable[[Deployment], T]) -> dict[Host, T | Refused]:
+    """What ``look`` finds on each host, all side by side; Refused where it can't be asked."""
+
+    def one_of(one: Host, deployment: Deployment) -> T | Refused:
+        with ctx_config.use(state.config.copy()), ctx_host.use(one):
+            try:
+                return look(deployment)
+            except Refused as refused:
+                return refused
+
+    asked = {one: gevent.spawn(one_of, one, deployment) for one, deployment in deployments.items()}
+    return {one: greenlet.get() for one, greenlet in asked.items()}
+
+
+def described(hosts: list[Host]) -> tuple[dict[Host, Deployment], dict[str, list[str]]]:
+    """What the inventory says of each host, and what is wrong with it where it says it wrong or isn't reached."""
     deployments: dict[Host, Deployment] = {}
     # pyinfra goes on without a host that it can't reach, and has said why.
-    faults = [
-        f"{one.name}: ssh_hostname: not reached, see above: mend that, or leave it out with --exclude {one.name}"
+    faults = {
+        one.name: [f"ssh_hostname: not reached, see above: mend that, or leave it out with --exclude {one.name}"]
         for one in sorted(state.failed_hosts, key=lambda one: one.name)
-    ]
+    }
     for one in sorted(hosts, key=lambda one: one.name):
         deployment, lines = validate(one)
-        faults += lines
         if deployment:
             deployments[one] = deployment
+        else:
+            faults[one.name] = lines
+    return deployments, faults
+
+
+def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
+    """The plans of all hosts, asked side by side, and the faults of all."""
+    deployments, wrong = described(hosts)
+    faults = [f"{name}: {line}" for name, lines in wrong.items() for line in lines]
     plans: dict[str, plan.Plan] = {}
-    if not faults:
-
-        def look(one: Host, deployment: Deployment) -> plan.Plan | list[str]:
-            with ctx_config.use(state.config.copy()), ctx_host.use(one):
-                try:
-                    return _look(deployment)
-                except Refused as refused:
-                    return [f"{one.name}: {line}" for line in refused.lines]
-
-        asked = {one: gevent.spawn(look, one, deployment) for one, deployment in deployments.items()}
-        for one, greenlet in asked.items():
-            answer = greenlet.get()
-            if isinstance(answer, plan.Plan):
-                plans[one.name] = answer
-            else:
-                faults += answer
+    for one, answer in each({} if faults else deployments, _look).items():
+        if isinstance(answer, Refused):
+            faults += [f"{one.name}: {line}" for line in answer.lines]
+        else:
+            plans[one.name] = answer
     return plans, faults
 
 

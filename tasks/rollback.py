@@ -52,7 +52,7 @@ def check() -> Rollback:
     """Look at the current host; ends the run with exit code 1 and a line for each fault."""
     deployment, lines = preflight.validate(host)
     if deployment is None:
-        raise SystemExit("\n".join(f"--> {line}" for line in lines))
+        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in lines))
     try:
         survey = preflight.look(deployment)
     except preflight.Refused as refused:

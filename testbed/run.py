@@ -62,6 +62,7 @@ def pyinfra(
     env: dict[str, str] | None = None,
     cwd: Path = ROOT,
     more: dict[str, dict[str, Any]] | None = None,
+    json_output: bool = True,
 ) -> Run:
     """Run the deploy against one host, called ``host``, as an admin would from a shell.
 
@@ -75,7 +76,7 @@ def pyinfra(
         path = Path(folder) / "inventory.py"
         path.write_text(inventory)
         done = subprocess.run(
-            [PYINFRA, "--json", *options, str(path), *([before] if before else []), deploy],
+            [PYINFRA, *(["--json"] if json_output else []), *options, str(path), *([before] if before else []), deploy],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             capture_output=True,

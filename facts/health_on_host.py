@@ -1,0 +1,343 @@
+"""How a host and what it serves are, for the runbooks: asked beside the survey, in the same command.
+
+Runs on the host like `survey_on_host`, which it imports from: the two are joined to one script. Reads only, but for
+what a user would ask: pages, a WebSocket, a task that returns its arguments.
+"""
+
+import glob
+import hashlib
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+
+from facts.survey_on_host import finish, read, start, survey
+
+# Asked of the application's own Python, as its user: queues, database, and, to verify, a task there and back.
+PROBE = r"""
+import json, sys
+verify, queues = sys.argv[1] == "verify", sys.argv[2:]
+found = {"queues": {}, "broker": None, "database": None, "task": None, "tasks": 0}
+
+def first(error):
+    lines = str(error).strip().splitlines()
+    return "%s: %s" % (type(error).__name__, lines[0] if lines else "no message")
+
+try:
+    import django
+    django.setup()
+    from django.conf import settings
+    from mysite.celery import app
+except Exception as error:
+    print(json.dumps(dict(found, broken=first(error))))
+    sys.exit()
+try:
+    from django.db import connection
+    engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
+    if engine and not engine.endswith(".dummy"):
+        connection.ensure_connection()
+except Exception as error:
+    found["database"] = first(error)
+try:
+    with app.connection_for_read() as link:
+        link.ensure_connection(max_retries=1, timeout=5)
+        for name in queues or [app.conf.task_default_queue]:
+            with link.channel() as channel:
+                found["queues"][name] = channel.queue_declare(name, passive=True).message_count
+    if verify:
+        import time
+        # Celery's own task, which returns what it gets. It needs no result backend to be counted.
+        task = "celery.accumulate"
+
+        def done():
+            answers = app.control.inspect(timeout=1.5).stats() or {}
+            found["workers"] = sorted(answers)
+            return sum((one.get("total") or {}).get(task, 0) for one in answers.values())
+
+        before, begin = done(), time.time()
+        queue = (queues or [app.conf.task_default_queue])[0]
+        app.send_task(task, args=(1,), queue=queue, expires=60, ignore_result=True)
+        while done() <= before and time.time() < begin + 15:
+            pass
+        found["task"] = time.time() - begin if time.time() < begin + 15 else None
+except Exception as error:
+    found["broker"] = first(error)
+print(json.dumps(found))
+"""
+HOUR = 3600
+
+
+def space(path):
+    """Of the file system that holds a path: where it is mounted, its size, what is free, and the files that fit."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    mount = os.path.realpath(path)
+    while not os.path.ismount(mount):
+        mount = os.path.dirname(mount)
+    found = os.statvfs(path)
+    size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    files = 1.0 if not found.f_files else found.f_favail / float(found.f_files)
+    return {"mount": mount, "size": size, "free": free, "files_free": files}
+
+
+def ends():
+    """When each program ended in the last hour without being told, by Supervisor's log."""
+    found = {}
+    for path in ("/var/log/supervisor/supervisord.log.1", "/var/log/supervisor/supervisord.log"):
+        try:
+            with open(path, "rb") as file:
+                file.seek(max(0, os.path.getsize(path) - (1 << 20)))
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            end = re.match(r"(\S+ \S+?),\d+ \w+ exited: (\S+) \(.*; not expected\)", line)
+            try:
+                when = time.mktime(time.strptime(end.group(1), "%Y-%m-%d %H:%M:%S")) if end else 0
+            except ValueError:
+                continue
+            if when > time.time() - HOUR:
+                found.setdefault(end.group(2), []).append(when)
+    return found
+
+
+def tail(path, lines=3):
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - 16384))
+            return [line[:300] for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
+    except OSError:
+        return []
+
+
+def statistics(path):
+    """What uWSGI tells of its workers; None where it doesn't."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(path)
+            told = json.loads(connection.makefile("rb").read().decode("utf-8", "replace"))
+    except (OSError, ValueError):
+        return None
+    cores = [core for worker in told["workers"] for core in worker["cores"]]
+    return {
+        "requests": sum(worker["requests"] for worker in told["workers"]),
+        "busy": sum(bool(core["in_request"]) for core in cores),
+        "threads": len(cores),
+        "waiting": told.get("listen_queue", 0),
+        "dead": sum(worker["pid"] == 0 for worker in told["workers"]),
+    }
+
+
+def connections(path):
+    """How many connections a socket's program has."""
+    code, output, _ = finish(start(["ss", "-xH", "state", "established", "src", path]))
+    return len(output.splitlines()) if code == 0 else None
+
+
+def old_logs(folders):
+    """Logs that are large and weren't rotated for longer than a week and a day: path and bytes."""
+    rotated = read("/var/lib/logrotate/status")
+    found = []
+    for folder in folders:
+        for path in glob.glob(folder + "/*.log"):
+            size = os.path.getsize(path)
+            last = re.search(r'^"%s" (\d+)-(\d+)-(\d+)' % re.escape(path), rotated, re.MULTILINE)
+            then = time.mktime((*map(int, last.groups()), 0, 0, 0, 0, 0, -1)) if last else 0
+            if size > 100 << 20 and then < time.time() - 8 * 24 * HOUR:
+                found.append([path, size])
+    return found
+
+
+def served(name, port):
+    """The certificate that nginx shows for a host name: seconds until its end, or the problem."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+        with plain, context.wrap_socket(plain, server_hostname=name) as secure:
+            text = ssl.DER_cert_to_PEM_cert(secure.getpeercert(True))
+            version = secure.version()
+    except (OSError, ValueError) as error:
+        return {"problem": str(error)}
+    path = "/run/catmaid-deploy-%d.pem" % os.getpid()
+    try:
+        with open(path, "w") as file:
+            file.write(text)
+        decoded = ssl._ssl._test_decode_cert(path)
+    finally:
+        os.unlink(path)
+    left = ssl.cert_time_to_seconds(decoded["notAfter"]) - time.time()
+    return {"problem": None, "seconds_left": left, "version": version}
+
+
+class Local(http.client.HTTPConnection):
+    """A connection to this host's nginx by a site's name, whatever DNS says."""
+
+    def __init__(self, site):
+        super().__init__("127.0.0.1", site["port"], timeout=30)
+        self.site = site
+
+    def connect(self):
+        self.sock = socket.create_connection(("127.0.0.1", self.site["port"]), timeout=30)
+        if self.site["https"]:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.sock = context.wrap_socket(self.sock, server_hostname=self.site["name"])
+
+
+def asked(one):
+    """What a page answers: status, headers, and the beginning of its body."""
+    connection = Local(one["site"])
+    headers = dict({"Host": one["site"]["name"], "User-Agent": "catmaid-deploy verify"}, **one.get("headers", {}))
+    begin = time.time()
+    try:
+        connection.request(one.get("method", "GET"), one["path"], headers=headers)
+        if headers.get("Upgrade"):
+            # The answer to a handshake has no end: the connection goes on.
+            line = connection.sock.recv(4096).decode("latin-1").split("\r\n")[0]
+            return {"status": int(line.split()[1]), "headers": {}, "seconds": time.time() - begin}
+        answer = connection.getresponse()
+        body = answer.read(1 << 20)
+        return {
+            "status": answer.status,
+            "headers": {name.lower(): value for name, value in answer.getheaders()},
+            "bytes": len(body),
+            "digest": hashlib.sha256(body).hexdigest(),
+            "seconds": time.time() - begin,
+        }
+    except (OSError, http.client.HTTPException, ValueError, IndexError) as error:
+        return {"status": 0, "headers": {}, "error": str(error) or type(error).__name__, "seconds": time.time() - begin}
+    finally:
+        connection.close()
+
+
+def first_file(folder, suffix):
+    """A file below a folder, by the shortest way; for a tile set or static files. None without one."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        names = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+        if names:
+            return os.path.relpath(os.path.join(place, names[0]), folder)
+    return None
+
+
+def begin_probe(one, verify):
+    script = '. "$1" && shift && exec python -c "$@"'
+    files = "%s/wsgi/environment.sh" % one["config_dir"]
+    words = ["sh", "-c", script, "sh", files, PROBE, "verify" if verify else "status", *one["queues"]]
+    return start(["runuser", "-u", one["user"], "--", *words])
+
+
+def end_probe(process):
+    code, output, error = finish(process)
+    try:
+        return json.loads(output.splitlines()[-1])
+    except (ValueError, IndexError):
+        return {"broken": (error.strip().splitlines() or ["exit code %s" % code])[-1]}
+
+
+def security_updates(output):
+    """The packages whose new version comes from a security archive."""
+    return [line.split()[1] for line in output.splitlines() if line.startswith("Inst ") and "ecurity" in line]
+
+
+def since(pid):
+    line = read("/proc/%s/stat" % pid)
+    if not line:
+        return None
+    ticks = int(line.rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def all_pages(pages):
+    """All pages side by side, four at a time."""
+    answers, numbers = [None] * len(pages), list(range(len(pages)))[::-1]
+
+    def work():
+        while numbers:
+            try:
+                number = numbers.pop()
+            except IndexError:
+                return
+            answers[number] = asked(pages[number])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def health(question):
+    verify = question["verify"]
+    # Slow ones first: they work meanwhile.
+    updates = start(["apt-get", "-s", "-o", "Debug::NoLocking=true", "upgrade"])
+    probes = {one["name"]: begin_probe(one, verify) for one in question["instances"]}
+    begin = time.time()
+    first = {one["name"]: statistics(one["statistics"]) for one in question["instances"]}
+    found = {"survey": survey(question["survey"])}
+    pages = []
+    for page in question["pages"]:
+        if "folder" in page:
+            name = first_file(page["folder"], page["suffix"])
+            page["path"] = page["path"] + (name or "")
+            page["found"] = name
+        pages.append(page)
+    answers = all_pages([dict(page) for page in pages])
+    for page, answer in zip(pages, answers):
+        answer["found"] = page.get("found")
+    found["pages"] = answers
+    found["served"] = {one["name"]: served(one["name"], one["port"]) for one in question["sites"] if one["https"]}
+    found["spaces"] = [space(path) for path in question["space"]]
+    found["uptime"] = time.clock_gettime(time.CLOCK_BOOTTIME)
+    found["load"] = os.getloadavg()[0]
+    found["processors"] = os.cpu_count()
+    found["ends"] = ends()
+    found["old_logs"] = old_logs(question["logs"])
+    found["reboot"] = os.path.exists("/run/reboot-required") or os.path.exists("/var/run/reboot-required")
+    code, output, _ = finish(start(["systemctl", "is-active", "logrotate.timer", "nginx", "supervisor"]))
+    found["active"] = dict(zip(("logrotate.timer", "nginx", "supervisor"), output.split()))
+    code, output, error = finish(start(["nginx", "-t", "-q"]))
+    found["nginx_refuses"] = error.strip().splitlines()[:2] if code else []
+    programs = found["survey"]["supervisor"] or {}
+    found["ages"] = {name: since(one["pid"]) for name, one in programs.items() if one["pid"]}
+    found["logs"] = {
+        name: tail("%s/%s.log" % (one["log_dir"], name.partition(":")[2][len(one["name"]) + 1 :]))
+        for one in question["instances"]
+        for name, program in programs.items()
+        if name.startswith(one["name"] + ":") and program["state"] in ("FATAL", "BACKOFF", "EXITED", "UNKNOWN")
+    }
+    found["instances"] = {}
+    for one in question["instances"]:
+        now = statistics(one["statistics"])
+        before = first[one["name"]]
+        seconds = time.time() - begin
+        rate = (now["requests"] - before["requests"]) / seconds if now and before and seconds > 0 else None
+        found["instances"][one["name"]] = {
+            "statistics": now,
+            "rate": max(0, rate) if rate is not None else None,
+            "websockets": connections(one["daphne"]),
+            "probe": end_probe(probes[one["name"]]),
+        }
+    code, output, _ = finish(updates)
+    found["security_updates"] = security_updates(output) if code == 0 else None
+    json.dump(found, sys.stdout)
+
+
+def main():
+    if os.geteuid():
+        print(json.dumps({"survey": {"uid": os.geteuid()}}))
+        return
+    health(json.loads(sys.argv[1]))
+
+
+main()

@@ -1,0 +1,65 @@
+"""The last lines of logs and the files of an instance, without its secrets. Runs on the host; prints JSON.
+
+What is taken out never leaves the host: passwords in addresses, cookies, tokens, the values of the environment.
+"""
+
+import glob
+import json
+import os
+import re
+import sys
+
+MOST = 1 << 20
+# What says that a secret follows, in a log, an address or a file of settings.
+NAMES = r"(?:pass(?:word|wd)?|secret(?:_key)?|token|api[_-]?key|sessionid|csrftoken|csrfmiddlewaretoken)"
+RULES = (
+    # amqp://user:password@host
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE), r"\1REMOVED\2"),
+    # Authorization: Bearer abc, Cookie: a=b; c=d
+    (re.compile(r"(\b(?:authorization|cookie|set-cookie)\b[\"']?\s*[:=]\s*).*", re.IGNORECASE), r"\1REMOVED"),
+    # password=abc, "token": "abc", ?api_key=abc
+    (
+        re.compile(
+            r"((?<![A-Za-z])[A-Za-z_-]*" + NAMES + r"[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;]+)", re.IGNORECASE
+        ),
+        r"\1REMOVED",
+    ),
+    # a file for nginx's passwords
+    (re.compile(r"(\$(?:1|2[aby]?|5|6|apr1|y)\$)\S+"), r"\1REMOVED"),
+)
+EXPORT = re.compile(
+    r"^(export (?!DJANGO_SETTINGS_MODULE|PATH|VIRTUAL_ENV|PYTHON)\w+=).*(?:\n(?!export |cd |\n).*)*", re.MULTILINE
+)
+
+
+def clean(text):
+    for rule, instead in RULES:
+        text = rule.sub(instead, text)
+    return text
+
+
+def last(path, lines):
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - MOST))
+        return file.read().decode("utf-8", "replace").splitlines()[-lines:]
+
+
+def main():
+    question = json.loads(sys.argv[1])
+    logs, files = {}, {}
+    for path in [one for pattern in question["logs"] for one in sorted(glob.glob(pattern))]:
+        try:
+            logs[path] = [clean(line) for line in last(path, question["lines"])]
+        except OSError as error:
+            logs[path] = [str(error)]
+    for path in [one for pattern in question["files"] for one in sorted(glob.glob(pattern))]:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read(MOST)
+        except OSError as error:
+            text = str(error)
+        files[path] = clean(EXPORT.sub(r"\1REMOVED", text) if path.endswith("environment.sh") else text)
+    json.dump({"logs": logs, "files": files}, sys.stdout)
+
+
+main()

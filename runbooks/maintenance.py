@@ -1,0 +1,23 @@
+"""Closes CATMAID for users, who see the maintenance page, and opens it again (row 18).
+
+pyinfra inventories/prod.py runbooks/maintenance.py --data maintenance=on
+pyinfra inventories/prod.py runbooks/maintenance.py --data maintenance=off
+
+With on, for all of a host or one instance, and in place of what the inventory says under maintenance:
+--data instance=catmaid-fafb --data "text=A new disk is built in." --data end=2026-12-01T18:00+01:00
+--data allow=192.0.2.7,198.51.100.0/24 (who still sees the application)
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tasks import maintenance, record
+
+plan = maintenance.check()
+
+if plan:
+    record.begin(plan)
+    maintenance.apply(plan)
+    record.end(plan)

@@ -1,0 +1,16 @@
+"""Asks the deployed sites as users would, from the host and from here, and names what is wrong with its mend.
+
+Changes nothing; a task that returns its argument is sent to each worker.
+
+pyinfra inventories/prod.py runbooks/verify.py            exit code 1 where something is at fault
+pyinfra inventories/prod.py runbooks/verify.py --json     the same as one JSON document
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tasks import health, verify
+
+verify.show(health.look(verify=True))

@@ -1,0 +1,104 @@
+"""The last lines of everything of one instance, or a bundle of it for a bug report, without secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pyinfra import host, state
+
+from facts.survey import Logs
+from schema import Deployment, Instance
+from tasks import connection, preflight, tell
+
+SCREEN_LINES, BUNDLE_LINES = 15, 5000
+
+
+def _instance(deployment: Deployment) -> Instance:
+    name = host.data.get("instance")
+    found = [one for one in deployment.instances if name in (None, one.name)]
+    if len(found) != 1:
+        known = ", ".join(one.name for one in deployment.instances)
+        raise preflight.Refused([f"instance: say which one: --data instance=..., of {known}"])
+    return found[0]
+
+
+def question(deployment: Deployment, instance: Instance, lines: int, with_files: bool) -> str:
+    """What a host is asked, as JSON: of the logs of both slots, and of what all instances share."""
+    files = [
+        *(f"{instance.config_dir}/{part}" for part in ("start.sh", "*-[ab]/*.*")),
+        f"/etc/supervisor/conf.d/{instance.name}.conf",
+        "/etc/nginx/conf.d/catmaid.conf",
+        *(f"/etc/nginx/sites-available/catmaid-{site.server_name}.conf" for site in deployment.sites),
+        "/etc/os-release",
+        "/var/log/catmaid-deploy.log",
+    ]
+    logs = [f"{instance.log_dir}/*.log", "/var/log/nginx/error.log", "/var/log/supervisor/supervisord.log"]
+    return json.dumps({"logs": logs, "files": files if with_files else [], "lines": lines})
+
+
+def _ask(deployment: Deployment) -> dict[str, Any]:
+    try:
+        connection.become_root()
+    except connection.NoAccess as error:
+        raise preflight.Refused([str(error)]) from None
+    instance = _instance(deployment)
+    bundle = host.data.get("bundle") is not None
+    lines = host.data.get("lines") or (BUNDLE_LINES if bundle else SCREEN_LINES)
+    if not str(lines).isdigit():
+        raise preflight.Refused([f"lines: {lines!r} is no number: --data lines=50"])
+    found: dict[str, Any] = host.get_fact(Logs, question(deployment, instance, int(lines), bundle))
+    return found
+
+
+def _print(name: str, logs: dict[str, list[str]]) -> None:
+    tell.echo(f"\n{name}", bold=True)
+    for path, lines in logs.items():
+        tell.echo(f"  {path}" + ("" if lines else ": empty"), fg="cyan")
+        for line in lines:
+            tell.echo(f"    {line}")
+
+
+def _pack(path: Path, answers: dict[str, dict[str, Any]]) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, answer in answers.items():
+            texts = {one: "\n".join(lines) + "\n" for one, lines in answer["logs"].items()} | answer["files"]
+            for one, text in texts.items():
+                data = text.encode()
+                entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}{one}")
+                entry.size, entry.mtime = len(data), int(time.time())
+                archive.addfile(entry, io.BytesIO(data))
+
+
+def show() -> None:
+    """Print the logs of all hosts of the run, or pack them; ends the run."""
+    deployments, wrong = preflight.described(list(state.inventory.get_active_hosts()))
+    answers: dict[str, dict[str, Any]] = {}
+    faults = [f"{name}: {line}" for name, lines in wrong.items() for line in lines]
+    for one, answer in preflight.each(deployments, _ask).items():
+        if isinstance(answer, preflight.Refused):
+            faults += [f"{one.name}: {line}" for line in answer.lines]
+        else:
+            answers[one.name] = answer
+    connection.keep_password_out_of_sight()
+    bundle = host.data.get("bundle")
+    if bundle is not None and answers:
+        path = Path(f"{str(bundle).removesuffix('.tar.gz')}.tar.gz")
+        try:
+            _pack(path, answers)
+        except OSError as error:
+            faults.append(f"bundle: {path} can't be written: {error.strerror}")
+        else:
+            tell.echo(
+                f"{path}: logs and files of {', '.join(answers)}, without secrets; look into it before you send it"
+            )
+    elif not tell.JSON:
+        for name, answer in answers.items():
+            _print(name, answer["logs"])
+    for line in faults:
+        tell.complain(line)
+    tell.end({name: answer["logs"] for name, answer in answers.items()}, int(bool(faults)))

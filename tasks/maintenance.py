@@ -1,0 +1,136 @@
+"""Close CATMAID for users and open it again, all of a host or one instance (row 18)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+from pyinfra import host
+from pyinfra.operations import files
+
+from configuration import Change
+from operations import configuration
+from schema import Deployment, Maintenance
+from tasks import connection, nginx, preflight, run
+
+HOST_FLAG = "/etc/catmaid/maintenance"
+OPTIONS = ("text", "end", "allow")
+USAGE = (
+    "--data maintenance=on or --data maintenance=off, and with on: --data text=..., end=..., allow=..., instance=..."
+)
+# What a flag says that was made with words of its own: opening puts the inventory's back.
+OWN_WORDS = "with words of its own"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """What is to be done on a host: which flags, and nginx's files where the words differ."""
+
+    survey: dict[str, Any]
+    report: run.Report
+    close: bool
+    flags: list[str]
+    change: Change | None
+    own_words: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.flags or self.change)
+
+
+def _refuse(text: str) -> SystemExit:
+    return SystemExit(f"--> {host.name}: {text}")
+
+
+def _said(name: str) -> str | None:
+    """What --data says, as text."""
+    value = host.data.get(name)
+    return None if value is None else str(value)
+
+
+def _flags(deployment: Deployment) -> list[str]:
+    name = _said("instance")
+    if name is None:
+        return [HOST_FLAG]
+    found = [i for i in deployment.instances if i.name == name]
+    if not found:
+        known = ", ".join(i.name for i in deployment.instances)
+        raise _refuse(f"instance: there is no {name!r}: give one of {known}, or none for all of the host")
+    return [f"{found[0].config_dir}/maintenance"]
+
+
+def _with_words(deployment: Deployment, words: dict[str, str]) -> Deployment:
+    """The deployment with other words on the maintenance page."""
+    values: dict[str, Any] = dict(words)
+    if "allow" in values:
+        values["allow"] = values["allow"].split(",")
+    sites = []
+    for site in deployment.sites:
+        try:
+            one = Maintenance.model_validate(site.maintenance.model_dump(exclude_unset=True) | values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _refuse(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
+        sites.append(site.model_copy(update={"maintenance": one}))
+    return deployment.model_copy(update={"sites": tuple(sites)})
+
+
+def check() -> Switch:
+    """What the command line asks for; ends the run with exit code 1 and a line where that can't be."""
+    state, words = _said("maintenance"), {key: said for key in OPTIONS if (said := _said(key)) is not None}
+    if state not in ("on", "off") or (state == "off" and words):
+        raise _refuse(f"maintenance: say what to do: {USAGE}")
+    deployment, lines = preflight.validate(host)
+    if deployment is None:
+        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in lines))
+    flags = _flags(deployment)
+    try:
+        survey = preflight.look(deployment)
+    except preflight.Refused as refused:
+        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in refused.lines)) from None
+    connection.keep_password_out_of_sight()
+    report = run.report(host.name, deployment.urls)
+    as_described = nginx.change(deployment, survey)
+    differs = bool(as_described.differences or as_described.reasons)
+    change = None
+    if words:
+        if differs and not survey["closed"]:
+            raise _refuse(
+                "nginx: it isn't as the inventory says, and other words would change that as well: deploy first, or "
+                "close without text, end and allow"
+            )
+        change = nginx.change(_with_words(deployment, words), survey)
+    elif state == "off" and differs and survey["own_words"]:
+        change = as_described
+    there = set(survey["closed"])
+    if state == "on":
+        report.notes.append("closed, users see the maintenance page; --data maintenance=off opens it again")
+    wanted = [path for path in flags if (path in there) != (state == "on")]
+    if change and not (change.differences or change.reasons):
+        change = None
+    return Switch(survey, report, state == "on", wanted, change, bool(words))
+
+
+def apply(switch: Switch) -> None:
+    """The words first, so that nobody sees the wrong ones; when it opens, users first."""
+    steps: list[tuple[str, list[str], Callable[[], Any]]] = []
+    for path in switch.flags:
+        whose = "the host" if path == HOST_FLAG else path.split("/")[3]
+        title = f"{'close' if switch.close else 'open'} {whose} for users"
+        name = title.capitalize()
+        if switch.close:
+            text = f"closed by {run.admin()} at {run.SINCE}{', ' + OWN_WORDS if switch.own_words else ''}\n"
+            made = partial(
+                files.put, name=name, src=io.StringIO(text), dest=path, user="root", group="root", mode="644"
+            )
+        else:
+            made = partial(files.file, name=name, path=path, present=False)
+        steps.append((title, [path], made))
+    if switch.change:
+        title = "the maintenance page's words"
+        made = partial(configuration.applied, name=title.capitalize(), change=switch.change, run=run.NAME)
+        steps.insert(0 if switch.close else len(steps), (title, switch.change.summary, made))
+    switch.report.planned += [(title, details, make()) for title, details, make in steps]

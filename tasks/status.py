@@ -1,0 +1,146 @@
+"""All hosts at a glance."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from schema import Instance
+from tasks import health, supervisor, tell
+from tasks.health import Health
+
+
+def _release(instance: Instance, survey: dict[str, Any]) -> str:
+    target = (survey["files"].get(instance.release_link) or {}).get("target")
+    return str(target or "none").rpartition("/")[2] if instance.releases else str(target or instance.checkout)
+
+
+def programs(one: Health, instance: Instance) -> list[dict[str, Any]]:
+    """A program each: its slot, state, age in seconds, ends within an hour, memory in bytes."""
+    found = []
+    for short, place in supervisor.in_use(instance, one.survey).items():
+        name = f"{instance.name}:{instance.name}-{place}"
+        program = (one.survey["supervisor"] or {}).get(name) or {}
+        found.append(
+            {
+                "program": short,
+                "slot": place,
+                "state": program.get("state", "not there"),
+                "seconds": one.found["ages"].get(name),
+                "ends": health.ends(one, instance, short),
+                "memory": program.get("memory", 0),
+            }
+        )
+    return found
+
+
+def document(one: Health) -> dict[str, Any]:
+    """A host's state for machines."""
+    findings = [asdict(finding) for finding in one.findings]
+    if not one.found or not one.deployment:
+        return {"host": one.host, "findings": findings}
+    found, survey = one.found, one.survey
+    return {
+        "host": one.host,
+        "findings": findings,
+        "uptime": found["uptime"],
+        "load": found["load"],
+        "processors": found["processors"],
+        "memory": {"total": survey["memory"], "available": survey["memory_available"]},
+        "spaces": found["spaces"],
+        "certificates": found["served"],
+        "security_updates": found["security_updates"],
+        "last_run": survey["last_run"],
+        "closed": survey["closed"],
+        "tiles": {tiles.name: survey["tiles"][tiles.name] for tiles in one.deployment.tiles},
+        "instances": {
+            instance.name: {
+                "release": _release(instance, survey),
+                "programs": programs(one, instance),
+                "queues": found["instances"][instance.name]["probe"].get("queues", {}),
+                **{key: found["instances"][instance.name][key] for key in ("statistics", "rate", "websockets")},
+            }
+            for instance in one.deployment.instances
+        },
+    }
+
+
+def _instance(one: Health, instance: Instance) -> None:
+    told = one.found["instances"][instance.name]
+    numbers, rate, sockets = told["statistics"], told["rate"], told["websockets"]
+    words = []
+    if numbers:
+        words.append(f"{numbers['busy']} of {numbers['threads']} threads busy")
+    if rate is not None:
+        words.append(f"{rate:.1f} requests/s")
+    if numbers and numbers["waiting"]:
+        words.append(f"{numbers['waiting']} wait")
+    if sockets is not None:
+        words.append(f"{sockets} WebSockets")
+    queues = told["probe"].get("queues", {})
+    words += [f"{length} tasks in {queue}" for queue, length in queues.items()]
+    tell.echo(f"\n  {instance.name}  {_release(instance, one.survey)}", bold=True)
+    tell.echo(f"    {', '.join(words)}")
+    rows = [("program", "slot", "state", "since", "ends/h", "memory")]
+    rows += [
+        (p["program"], p["slot"][-1], p["state"], tell.age(p["seconds"]), str(p["ends"]), tell.size(p["memory"]))
+        for p in programs(one, instance)
+    ]
+    for line in tell.table(rows):
+        tell.echo(line)
+
+
+def _host(one: Health) -> None:
+    assert one.deployment
+    found, survey = one.found, one.survey
+    free, total = survey["memory_available"] or 0, survey["memory"] or 0
+    tell.echo(
+        f"  up {tell.age(found['uptime'])}, load {found['load']:.2f} of {found['processors']} processors, "
+        f"{tell.size(free)} of {tell.size(total)} memory free"
+    )
+    rows = []
+    for site in one.deployment.sites:
+        served = found["served"].get(site.server_name)
+        left = "HTTP alone" if served is None else served["problem"] or f"{served['seconds_left'] / 86400:.0f} days"
+        rows.append(("site", site.server_name, f"certificate: {left}" if served else left))
+    for tiles in one.deployment.tiles:
+        state = survey["tiles"][tiles.name]
+        there = "there" if state["proof"] else "NOT THERE"
+        rows.append(("tiles", tiles.name, f"{there}: {tiles.folder}"))
+    seen = set()
+    for space in found["spaces"]:
+        if space["mount"] not in seen and space["size"]:
+            seen.add(space["mount"])
+            rows.append(("space", space["mount"], f"{tell.size(space['free'])} of {tell.size(space['size'])} free"))
+    last = survey["last_run"]
+    if last:
+        state = "" if last.get("ended") else ", broke off"
+        rows.append(("deploy", str(last["since"]), f"by {last['admin']}, revision {last['revision']}{state}"))
+    updates = found["security_updates"]
+    rows.append(("updates", "unknown" if updates is None else f"{len(updates)} for security", ""))
+    rows += [("closed", path, "users see the maintenance page") for path in survey["closed"]]
+    for line in tell.table(rows, 2):
+        tell.echo(line)
+    for instance in one.deployment.instances:
+        _instance(one, instance)
+
+
+def show(hosts: list[Health]) -> None:
+    """Print all hosts; ends the run with exit code 1 where one has a fault."""
+    if not tell.JSON:
+        for one in hosts:
+            count = len(one.faults)
+            word = "well" if not count else "1 fault" if count == 1 else f"{count} faults"
+            tell.echo(f"\n{one.host}: {word}", bold=True, fg="red" if count else "green")
+            if one.found:
+                _host(one)
+            if one.findings:
+                tell.echo()
+            for finding in one.findings:
+                tell.finding(finding.level, finding.place, finding.what, finding.mend)
+        if len(hosts) > 1:
+            ill = [one.host for one in hosts if one.faults]
+            tell.echo(f"\n{len(hosts)} hosts, {len(ill)} with faults" + (f": {', '.join(ill)}" if ill else ""))
+    code = int(any(one.faults for one in hosts))
+    tell.end({"time": time.time(), "hosts": [document(one) for one in hosts]}, code)

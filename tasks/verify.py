@@ -1,0 +1,73 @@
+"""A deployed host, asked as a user would: what is well, what isn't, what that means and what to type."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from dataclasses import asdict
+
+from schema import Site
+from tasks import tell
+from tasks.health import Health
+
+
+def _outside(one: Health, site: Site) -> None:
+    """What a browser on this machine would meet: the name, the certificate, the site."""
+    place = f"from here to {site.server_name}"
+    https = site.certificate is not None
+    port = site.tls.port if https else 80
+    context = ssl.create_default_context()
+    trusted = site.tls.certificate != "self-signed"
+    if not trusted:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        address = socket.getaddrinfo(site.server_name, port, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError:
+        one.fault(place, "the name leads to no address", "give it one at whoever keeps your DNS names")
+        return
+    plain = http.client.HTTPConnection(site.server_name, port, timeout=15)
+    connection = http.client.HTTPSConnection(site.server_name, port, timeout=15, context=context) if https else plain
+    try:
+        connection.request("GET", "/", headers={"User-Agent": "catmaid-deploy verify"})
+        status = connection.getresponse().status
+    except ssl.SSLCertVerificationError as error:
+        one.fault(place, f"browsers don't trust its certificate: {error.verify_message}", "put the whole chain there")
+    except (OSError, http.client.HTTPException) as error:
+        one.fault(
+            place,
+            f"{address} port {port} doesn't answer: {error}",
+            "open the port in the firewall, or correct the address of the name",
+        )
+    else:
+        if status >= 500:
+            one.fault(place, f"it answers {status}", "see the faults above")
+        else:
+            how = "trusted" if https and trusted else "not verified, self-signed" if https else "HTTP"
+            one.checks.append((place, f"{address}, {how}, {status}"))
+    finally:
+        connection.close()
+
+
+def show(hosts: list[Health]) -> None:
+    """Print all checks of all hosts; ends the run with exit code 1 where one fails."""
+    for one in hosts:
+        if one.found and one.deployment:
+            for site in one.deployment.sites:
+                _outside(one, site)
+    if not tell.JSON:
+        for one in hosts:
+            tell.echo(f"\n{one.host}", bold=True)
+            for line in tell.table([("ok", name, word) for name, word in one.checks], 2):
+                tell.echo(line, fg="green")
+            for finding in one.findings:
+                tell.finding(finding.level, finding.place, finding.what, finding.mend)
+            faults = len(one.faults)
+            tell.echo(
+                f"  {'all is well' if not faults else '1 fault' if faults == 1 else f'{faults} faults'}", bold=True
+            )
+    document = [
+        {"host": one.host, "checks": dict(one.checks), "findings": [asdict(finding) for finding in one.findings]}
+        for one in hosts
+    ]
+    tell.end({"hosts": document}, int(any(one.faults for one in hosts)))

@@ -1,0 +1,325 @@
+"""The runbooks that look: no fault, no complaint; and each fault is named with its cause and its mend."""
+
+from __future__ import annotations
+
+import copy
+import re
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.hosts import Bed, BedHost, wait_for
+from testbed.run import CHECKOUT, Run, pyinfra
+from testbed.updates import SITE as ONE
+from testbed.updates import release
+from tests.host.conftest import boot_ready, place, running
+from tests.host.test_refusals import _certificate
+
+pytestmark = pytest.mark.xdist_group("health")
+
+TILES, FILES = "/data/disk/tiles", f"{CHECKOUT}/django/files"
+SETTINGS = f"{CHECKOUT}/django/projects/mysite/settings.py"
+SELF_SIGNED = "/etc/catmaid/tls/self-signed/localhost"
+PUT_TILES = f"mkdir -p {TILES}/0; echo tile > {TILES}/0/1_2_0.jpg; touch /data/disk/.there"
+MOUNT = "mount -t tmpfs -o size=2m,mode=755 tmpfs /data/disk"
+CONNECT = f"""
+grep -q sqlite3 {SETTINGS} || echo '
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/database/db.sqlite3"}}}}' >> {SETTINGS}
+install -d -o www-data /srv/database
+"""
+
+
+def site(host: BedHost, **more: Any) -> dict[str, Any]:
+    """One instance and a tile set on a disk, at the port that leads here."""
+    one = copy.deepcopy(ONE)
+    one["tls"] = {"certificate": "self-signed", "port": host.ports[443]}
+    one["instances"][0]["database"] = {"host": "127.0.0.1", "port": 22}
+    one["tiles"] = [
+        {
+            "name": "fafb",
+            "url": "/tiles/fafb",
+            "folder": TILES,
+            "mount": "/data/disk",
+            "marker": "/data/disk/.there",
+            "fallback": "/srv/grey.jpg",
+        }
+    ]
+    return one | more
+
+
+@pytest.fixture(scope="module")
+def host(bed: Bed) -> Iterator[BedHost]:
+    host = boot_ready(bed, "bookworm", "health")
+    host.run(f"mkdir -p /data/disk; echo grey > /srv/grey.jpg; chmod 644 /srv/grey.jpg\n{CONNECT}")
+    host.run_privileged(MOUNT)
+    host.run(PUT_TILES)
+    deploy(host)
+    yield host
+    host.remove()
+
+
+def deploy(host: BedHost) -> None:
+    run = pyinfra(host, {"site": site(host)}, "-y")
+    assert run.code == 0, run.text
+    wait_for("all programs", lambda: running(host) == 4, 30)
+
+
+def runbook(host: BedHost, name: str, *options: str, **more: Any) -> Run:
+    return pyinfra(host, {"site": site(host)}, *options, deploy=f"runbooks/{name}.py", **more)
+
+
+def findings(run: Run, level: str = "fault") -> list[dict[str, str]]:
+    (host,) = run.report["hosts"]
+    return [one for one in host["findings"] if one["level"] == level]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How a host is broken and mended, and what has to be said of it; ``privileged`` with rights it hasn't itself."""
+
+    breaks: str
+    mends: str
+    says: str
+    privileged: bool = False
+    env: tuple[tuple[str, str], ...] = ()
+
+
+EXPIRED, EXPIRED_KEY = _certificate("localhost", days=-3)
+NGINX_FILE = "/etc/nginx/sites-available/catmaid-localhost.conf"
+FAULTS = {
+    "a stopped program": Fault(
+        f"supervisorctl stop {place('wsgi')}", f"supervisorctl start {place('wsgi')}", "wsgi is stopped"
+    ),
+    "beat is dead": Fault(
+        f"supervisorctl stop {place('celery-beat')}",
+        f"supervisorctl start {place('celery-beat')}",
+        "celery-beat is stopped",
+    ),
+    "a full disk": Fault(
+        f"mount -t tmpfs -o size=20m,mode=777 tmpfs {FILES}; head -c 30m /dev/zero > {FILES}/full || true",
+        f"umount {FILES}",
+        f"{FILES} has 0 B of 20 MiB free",
+        privileged=True,
+    ),
+    "an expired certificate": Fault(
+        f"cp -a {SELF_SIGNED} /tmp/tls; cat > {SELF_SIGNED}/fullchain.pem <<'E'\n{EXPIRED}E\n"
+        f"cat > {SELF_SIGNED}/privkey.pem <<'E'\n{EXPIRED_KEY}E\nsystemctl reload nginx; sleep 1",
+        f"cp -a /tmp/tls/* {SELF_SIGNED}/; rm -r /tmp/tls; systemctl reload nginx",
+        "the certificate ended 3 days ago",
+    ),
+    "a parent folder that nginx can't enter": Fault("chmod 700 /data", "chmod 755 /data", "www-data can't enter /data"),
+    "a tile disk that isn't mounted": Fault(
+        "umount /data/disk", f"{MOUNT}; {PUT_TILES}", "/data/disk isn't mounted", privileged=True
+    ),
+    "a missing fallback image": Fault(
+        "mv /srv/grey.jpg /srv/g", "mv /srv/g /srv/grey.jpg", "/srv/grey.jpg isn't there"
+    ),
+    "a dead broker": Fault(
+        "systemctl stop rabbitmq-server",
+        "systemctl start rabbitmq-server; rabbitmqctl await_startup >/dev/null",
+        "its broker doesn't answer",
+    ),
+    "the database is down": Fault(
+        "mv /srv/database /srv/away", "mv /srv/away /srv/database", "its database doesn't answer: OperationalError"
+    ),
+    "nothing listens for the database": Fault(
+        "systemctl stop ssh.socket 2>/dev/null; true", "true", "nothing answers at 127.0.0.1:5999"
+    ),
+    "a hand-edited nginx file": Fault(
+        f"echo '# by hand' >> {NGINX_FILE}", f"sed -i '$d' {NGINX_FILE}", f"change {NGINX_FILE}"
+    ),
+    "a file that nginx refuses": Fault(
+        "echo 'bogus;' > /etc/nginx/conf.d/bogus.conf", "rm /etc/nginx/conf.d/bogus.conf", "it would not start with"
+    ),
+    "nginx is stopped": Fault("systemctl stop nginx", "systemctl start nginx", "users reach nothing"),
+    "nginx doesn't start at boot": Fault(
+        "systemctl disable nginx 2>/dev/null", "systemctl enable nginx 2>/dev/null", "enable nginx.service"
+    ),
+    "an old release in memory": Fault("RELEASE", "DEPLOY", "its code or Python environment is newer"),
+    "code that doesn't load": Fault("BREAK", "DEPLOY", "its application doesn't load: ImportError: broken on purpose"),
+    "a deleted socket folder": Fault("rm -r /run/catmaid", "DEPLOY", "make folder /run/catmaid"),
+    "a wrong mode": Fault("chmod 777 /run/catmaid", "chmod 755 /run/catmaid", "change /run/catmaid"),
+    "no static files": Fault(
+        f"mv {CHECKOUT}/django/static /tmp/", f"mv /tmp/static {CHECKOUT}/django/", "django/static isn't there"
+    ),
+    "logs that aren't rotated": Fault(
+        "systemctl disable --now logrotate.timer 2>/dev/null",
+        "systemctl enable --now logrotate.timer 2>/dev/null",
+        "they aren't rotated",
+    ),
+    "a log that is too large": Fault(
+        "truncate -s 200M /var/log/catmaid/more.log", "rm /var/log/catmaid/more.log", "more.log has 200 MiB"
+    ),
+    "the rules of logrotate are gone": Fault(
+        "mv /etc/logrotate.d/catmaid /tmp/", "mv /tmp/catmaid /etc/logrotate.d/", "create /etc/logrotate.d/catmaid"
+    ),
+    "a clock a day off": Fault("true", "true", "the host's is 86400 s behind this machine's"),
+    "a program that restarts all the time": Fault(
+        "for _ in 1 2 3; do kill -9 $(supervisorctl pid $PLACE); sleep 5; done".replace("$PLACE", place("daphne")),
+        ": > /var/log/supervisor/supervisord.log",
+        "daphne restarts all the time",
+    ),
+}
+
+
+def change(host: BedHost, script: str, privileged: bool) -> None:
+    if script in ("RELEASE", "BREAK"):
+        release(host, "other", broken="import" if script == "BREAK" else "", seconds=0.5)
+    elif script == "DEPLOY":
+        release(host, "mended", seconds=0.5)
+        deploy(host)
+    elif privileged:
+        host.run_privileged(script)
+    else:
+        host.run(script)
+
+
+def test_no_fault_no_complaint(host: BedHost) -> None:
+    """Beside what is true of every trial: its certificate, and what Debian has new."""
+    for name in ("verify", "status"):
+        run = runbook(host, name)
+        assert findings(run) == []
+        assert run.code == 0, run.text
+        places = {one["place"] for one in findings(run, "warning")}
+        assert places <= {"site[localhost].tls.certificate", "packages", "nginx"}, findings(run, "warning")
+    checks = run_checks(host)
+    for kind in ("page", "static file", "WebSocket", "task"):
+        assert f"{kind} of catmaid" in checks
+    assert {"tile of fafb", "missing tile of fafb", "TLS of localhost", "from here to localhost"} <= set(checks)
+
+
+def run_checks(host: BedHost) -> dict[str, str]:
+    (one,) = runbook(host, "verify").report["hosts"]
+    checks: dict[str, str] = one["checks"]
+    return checks
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_named(host: BedHost, request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
+    fault = FAULTS[name]
+    env, data = {}, site(host)
+    if "clock" in name:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import time\nreal = time.time\ntime.time = lambda: real() + 86400\n"
+        )
+        env = {"PYTHONPATH": str(tmp_path)}
+    if "listens" in name:
+        data["instances"][0]["database"]["port"] = 5999
+    names = ["verify", "status"] if request.config.getoption("long") else ["verify"]
+    change(host, fault.breaks, fault.privileged)
+    try:
+        runs = [pyinfra(host, {"site": data}, deploy=f"runbooks/{one}.py", env=env) for one in names]
+    finally:
+        change(host, fault.mends, fault.privileged)
+    for run in runs:
+        assert run.code == 1, run.text
+        said = [one for one in findings(run) if fault.says in one["what"]]
+        assert said, findings(run)
+        assert all(one["mend"] for one in said)
+    if request.config.getoption("long"):
+        wait_for("an end", lambda: not findings(runbook(host, "verify")), 60, every=2)
+
+
+def test_what_was_mended_is_well(host: BedHost) -> None:
+    wait_for("all programs", lambda: running(host) == 4, 60)
+    wait_for("an end", lambda: not findings(runbook(host, "verify")), 60, every=2)
+
+
+def test_status_fits_a_terminal_and_tells_machines_the_same(host: BedHost) -> None:
+    text = text_of(host, "status")
+    assert all(len(line) <= 100 for line in text.splitlines()), text
+    for word in ("wsgi", "RUNNING", "certificate:", "threads busy", "WebSockets", "tasks in celery", "for security"):
+        assert word in text
+    (one,) = runbook(host, "status").report["hosts"]
+    assert [p["state"] for p in one["instances"]["catmaid"]["programs"]] == ["RUNNING"] * 4
+    assert one["instances"]["catmaid"]["queues"] == {"celery": 0}
+    assert one["last_run"]["ended"]
+    assert one["tiles"]["fafb"]["mounted"]
+
+
+def text_of(host: BedHost, name: str, *options: str) -> str:
+    """What a runbook prints for people."""
+    run = pyinfra(host, {"site": site(host)}, *options, deploy=f"runbooks/{name}.py", json_output=False)
+    assert run.code == 0, run.text
+    return re.sub(r"\x1b\[[0-9;]*m", "", run.text)
+
+
+def test_closed_and_opened(host: BedHost) -> None:
+    words = ("--data", "maintenance=on", "--data", "text=A new disk.", "--data", "end=2031-12-01T18:00+01:00")
+    dry = runbook(host, "maintenance", "--dry", *words)
+    assert dry.planned
+    assert "A new disk." not in notice(host)
+    assert runbook(host, "maintenance", "-y", *words).changed == dry.planned
+    assert "A new disk." in notice(host)
+    assert runbook(host, "maintenance", "-y", *words).changed == []
+    off = runbook(host, "maintenance", "-y", "--data", "maintenance=off")
+    assert off.code == 0, off.text
+    assert "Stand-in" in notice(host)
+    assert pyinfra(host, {"site": site(host)}, "-y").changed == []
+    one = ("--data", "maintenance=on", "--data", "instance=catmaid")
+    assert runbook(host, "maintenance", "-y", *one).code == 0
+    assert "Your saved work is safe" in notice(host)
+    # A deploy leaves closed what is closed.
+    assert pyinfra(host, {"site": site(host)}, "-y").changed == []
+    assert runbook(host, "maintenance", "-y", "--data", "maintenance=off", "--data", "instance=catmaid").code == 0
+    assert "Stand-in" in notice(host)
+
+
+def notice(host: BedHost) -> str:
+    return host.run("curl -sk --resolve localhost:443:127.0.0.1 https://localhost/catmaid/")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("maintenance=of",), "maintenance: say what to do"),
+        (("maintenance=on", "end=soon"), "end: 'soon' is not a time"),
+        (("maintenance=on", "instance=catmaid-x"), "instance: there is no 'catmaid-x'"),
+        (("maintenance=on", "allow=home"), "allow: 'home'"),
+    ],
+)
+def test_what_can_t_be_closed_is_told(host: BedHost, options: tuple[str, ...], says: str) -> None:
+    run = runbook(host, "maintenance", "-y", *(word for one in options for word in ("--data", one)))
+    assert run.code == 1
+    (line,) = run.refusals
+    assert says in line
+    assert "Traceback" not in run.text
+
+
+SECRETS = (
+    "amqp://tracer:hunter2@broker/",
+    "Cookie: sessionid=hunter2",
+    "GET /x?api_key=hunter2&y=1",
+    "password='hunter2'",
+)
+
+
+def test_a_bundle_has_no_secrets(host: BedHost, tmp_path: Path) -> None:
+    log = "/var/log/catmaid/wsgi-a.log"
+    host.put("/tmp/secrets", "".join(f"{line}\n" for line in SECRETS).encode())
+    host.run(f"cat /tmp/secrets >> {log}; cat /tmp/secrets >> /var/log/nginx/error.log")
+    run = runbook(host, "logs", "--data", "lines=20")
+    assert run.code == 0, run.text
+    assert "GET /x?api_key=REMOVED&y=1" in run.report["host"][log]
+    runbook(host, "logs", "--data", f"bundle={tmp_path}/report")
+    with tarfile.open(tmp_path / "report.tar.gz") as bundle:
+        texts = {entry.name: bundle.extractfile(entry).read().decode() for entry in bundle if entry.isfile()}  # type: ignore[union-attr]
+    assert len([name for name in texts if "/etc/catmaid/" in name]) > 8
+    assert any(name.endswith("sites-available/catmaid-localhost.conf") for name in texts)
+    for name, text in texts.items():
+        assert "hunter2" not in text, name
+
+
+def test_eight_hosts_are_asked_side_by_side(host: BedHost) -> None:
+    """How long that takes is for `make bench`."""
+    more = {f"host{number}": host.ssh_data() | {"site": site(host)} for number in range(2, 9)}
+    start = time.monotonic()
+    run = pyinfra(host, {"site": site(host)}, deploy="runbooks/status.py", more=more)
+    assert run.code == 0, run.text
+    assert [one["host"] for one in run.report["hosts"]] == ["host", *sorted(more)]
+    assert time.monotonic() - start < 120
