@@ -289,7 +289,7 @@ def plain(deployment: schema.Deployment) -> schema.Deployment:
                 "passwords": _plain_passwords(site.passwords),
                 "maintenance": {
                     "allow": [
-                        one if one == "0.0.0.0/0" else f"10.0.0.{n}"
+                        one if one in ("0.0.0.0/0", "::/0") else f"10.0.0.{n}"
                         for n, one in enumerate(dict.fromkeys(site.maintenance.allow))
                     ]
                 },
