@@ -16,52 +16,53 @@ import sys
 import threading
 import time
 
-from facts.survey_on_host import finish, read, start, survey
+from facts.survey_on_host import RUN, finish, read, read_json, start, survey
 
-# Asked of the application's own Python, as its user: queues, database, and, to verify, a task there and back.
+# Asked of the application's own Python, as its user. At a glance its settings are enough: is the database there, how
+# many tasks wait. To verify, it is loaded as the programs load it, and a task goes to a worker.
 PROBE = r"""
-import json, sys
+import json, sys, time
 verify, queues = sys.argv[1] == "verify", sys.argv[2:]
-found = {"queues": {}, "broker": None, "database": None, "task": None, "tasks": 0}
+found = {"queues": {}, "broker": None, "database": None, "task": None}
 
 def first(error):
     lines = str(error).strip().splitlines()
     return "%s: %s" % (type(error).__name__, lines[0] if lines else "no message")
 
 try:
-    import django
-    django.setup()
     from django.conf import settings
-    from mysite.celery import app
+    if verify:
+        import django
+        django.setup()
+        from mysite.celery import app
+    database = settings.DATABASES.get("default", {}).get("ENGINE", "")
 except Exception as error:
     print(json.dumps(dict(found, broken=first(error))))
     sys.exit()
 try:
-    from django.db import connection
-    engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
-    if engine and not engine.endswith(".dummy"):
+    if database and not database.endswith(".dummy"):
+        from django.db import connection
         connection.ensure_connection()
 except Exception as error:
     found["database"] = first(error)
 try:
-    with app.connection_for_read() as link:
+    from kombu import Connection
+    queues = queues or [getattr(settings, "CELERY_TASK_DEFAULT_QUEUE", "celery")]
+    with Connection(getattr(settings, "CELERY_BROKER_URL", "amqp://")) as link:
         link.ensure_connection(max_retries=1, timeout=5)
-        for name in queues or [app.conf.task_default_queue]:
+        for name in queues:
             with link.channel() as channel:
                 found["queues"][name] = channel.queue_declare(name, passive=True).message_count
     if verify:
-        import time
         # Celery's own task, which returns what it gets. It needs no result backend to be counted.
         task = "celery.accumulate"
 
         def done():
             answers = app.control.inspect(timeout=1.5).stats() or {}
-            found["workers"] = sorted(answers)
             return sum((one.get("total") or {}).get(task, 0) for one in answers.values())
 
         before, begin = done(), time.time()
-        queue = (queues or [app.conf.task_default_queue])[0]
-        app.send_task(task, args=(1,), queue=queue, expires=60, ignore_result=True)
+        app.send_task(task, args=(1,), queue=queues[0], expires=60, ignore_result=True)
         while done() <= before and time.time() < begin + 15:
             pass
         found["task"] = time.time() - begin if time.time() < begin + 15 else None
@@ -69,6 +70,7 @@ except Exception as error:
     found["broker"] = first(error)
 print(json.dumps(found))
 """
+UPDATES = RUN + "/security-updates.json"
 HOUR = 3600
 
 
@@ -244,9 +246,32 @@ def end_probe(process):
         return {"broken": (error.strip().splitlines() or ["exit code %s" % code])[-1]}
 
 
-def security_updates(output):
-    """The packages whose new version comes from a security archive."""
-    return [line.split()[1] for line in output.splitlines() if line.startswith("Inst ") and "ecurity" in line]
+class SecurityUpdates:
+    """The packages whose new version comes from a security archive. apt takes a second to find out: what it found is
+    kept for as long as the lists and the installed packages are the same.
+    """
+
+    def __init__(self):
+        paths = ["/var/lib/dpkg/status", "/var/lib/apt/lists", *sorted(glob.glob("/var/lib/apt/lists/*_InRelease"))]
+        self.state = [os.stat(path).st_mtime for path in paths if os.path.exists(path)]
+        kept = read_json(UPDATES)
+        self.found = kept.get("names") if kept.get("state") == self.state else None
+        if self.found is None:
+            self.asked = start(["apt-get", "-s", "-o", "Debug::NoLocking=true", "upgrade"])
+
+    def names(self):
+        if self.found is None:
+            code, output, _ = finish(self.asked)
+            if code:
+                return None
+            lines = [line.split() for line in output.splitlines() if line.startswith("Inst ")]
+            self.found = sorted(words[1] for words in lines if "ecurity" in " ".join(words))
+            try:
+                with open(UPDATES, "w") as file:
+                    json.dump({"state": self.state, "names": self.found}, file)
+            except OSError:
+                pass
+        return self.found
 
 
 def since(pid):
@@ -280,7 +305,7 @@ def all_pages(pages):
 def health(question):
     verify = question["verify"]
     # Slow ones first: they work meanwhile.
-    updates = start(["apt-get", "-s", "-o", "Debug::NoLocking=true", "upgrade"])
+    updates = SecurityUpdates()
     probes = {one["name"]: begin_probe(one, verify) for one in question["instances"]}
     begin = time.time()
     first = {one["name"]: statistics(one["statistics"]) for one in question["instances"]}
@@ -328,8 +353,7 @@ def health(question):
             "websockets": connections(one["daphne"]),
             "probe": end_probe(probes[one["name"]]),
         }
-    code, output, _ = finish(updates)
-    found["security_updates"] = security_updates(output) if code == 0 else None
+    found["security_updates"] = updates.names()
     json.dump(found, sys.stdout)
 
 

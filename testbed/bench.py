@@ -297,17 +297,27 @@ def recovery(bench: Bench) -> list[Line]:
 
 
 def eight(bench: Bench) -> list[Line]:
-    """A run without changes on many hosts, against one of them."""
+    """A run without changes on many hosts, and their status, against one of them."""
+
+    def status(hosts: list[BedHost]) -> None:
+        # Nothing of the bench's is a database: that is a fault of its own.
+        deploys.deploy(hosts, SITE, runbook="runbooks/status.py", ends=(0, 1))
+
     with bench.copies(MANY_HOSTS) as found:
         works: Works = {
             "many": lambda: deploys.unchanged(found, SITE),
             "one": lambda: deploys.unchanged(found[:1], SITE),
+            "status of many": lambda: status(found),
+            "status of one": lambda: status(found[:1]),
         }
         times = alternate(f"{MANY_HOSTS} hosts and one", ROUNDS, works)
     return [
         Line(f"run without changes, {MANY_HOSTS} hosts", spread(times["many"])),
         Line("run without changes, one of them", spread(times["one"])),
         ratio("  one to the other", times["many"], times["one"], 2),
+        Line(f"status, {MANY_HOSTS} hosts", spread(times["status of many"])),
+        Line("status, one of them", spread(times["status of one"])),
+        ratio("  one to the other", times["status of many"], times["status of one"], 2),
     ]
 
 

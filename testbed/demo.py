@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import shlex
 import socket
 import subprocess
 import sys
@@ -16,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from testbed import hosts, images, verify
+from testbed import hosts, images
 from testbed.images import ROOT, say
-from testbed.podman import BedError, command, podman
+from testbed.podman import BedError, podman
 from testbed.run import place_application
 
 # Another name gives a second demo beside the first: the tests' own.
@@ -108,9 +107,10 @@ def _running() -> hosts.BedHost | None:
     return host if status == "running" and host.answers_ssh() else None
 
 
-def _deploy() -> int:
-    """Run pyinfra as a user would, with a sign of life where one operation takes long."""
-    words = [str(Path(sys.executable).parent / "pyinfra"), "-y", "inventories/demo.py", "deploy.py"]
+def _pyinfra(file: str, *options: str) -> int:
+    """Run pyinfra as a user would, with a sign of life where one operation takes long; returns its exit code."""
+    say(" ".join(["pyinfra inventories/demo.py", file, *options]))
+    words = [str(Path(sys.executable).parent / "pyinfra"), *options, "inventories/demo.py", file]
     process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     start = time.monotonic()
     try:
@@ -118,7 +118,7 @@ def _deploy() -> int:
             try:
                 return process.wait(timeout=15)
             except subprocess.TimeoutExpired:
-                say(f"    deploying for {time.monotonic() - start:.0f} s")
+                say(f"    it runs for {time.monotonic() - start:.0f} s")
     except BaseException:
         process.terminate()
         process.wait()
@@ -142,25 +142,23 @@ def up() -> None:
             _state().write_text(json.dumps({"ssh": host.ssh_data(), "ports": host.ports}))
         else:
             say("the demo host runs already: deploying to it again")
-        say("pyinfra inventories/demo.py deploy.py")
-        if _deploy():
+        if _pyinfra("deploy.py", "-y"):
             raise BedError("the deploy to the demo host failed: its last lines above tell why")
-        say("verifying, from this machine, as a browser would")
-        for what, detail in verify.checks(host.url, "/catmaid/", host.trust(), tiles="/tiles/demo/0/"):
-            say(f"    {what}: {detail}")
+        if _pyinfra("runbooks/verify.py"):
+            raise BedError("the demo host isn't well: the faults above tell why")
     except BaseException:
         say("removing the demo host")
         down()
         raise
-    flag = shlex.join([*command(), "exec", host.name, "touch", "/etc/catmaid/maintenance"])
     print(
         f"""
 The demo is ready: {host.url}/catmaid/
 another instance:  {host.url}/tracing/fafb/v14/
 Your browser warns of its certificate, which the host signed itself.
-The maintenance page appears after
-    {flag}
-and goes with rm instead of touch. 'make demo-down' removes the demo.""",
+How it is, and its maintenance page, on and off:
+    .venv/bin/pyinfra inventories/demo.py runbooks/status.py
+    .venv/bin/pyinfra inventories/demo.py runbooks/maintenance.py -y --data maintenance=on
+'make demo-down' removes the demo.""",
         flush=True,
     )
 
