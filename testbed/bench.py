@@ -30,7 +30,7 @@ from testbed.peers.sites import HTTP_SITE, INSTANCE, MANY_INSTANCES, OPEN_SITE, 
 from testbed.peers.table import Line, multiple, ratio, show, spread
 from testbed.podman import BedError, podman
 from testbed.updates import SITE as UPDATE_SITE
-from testbed.updates import masters, release
+from testbed.updates import answered, masters, release
 
 FEWEST_FILES = 30
 ROUNDS = 7
@@ -42,7 +42,7 @@ MANY_HOSTS = 8
 MOST_COMMANDS = 5
 MORE_TILES = 1.2
 PAGE_RATE = "50mbit"
-UPDATE_ROUNDS = 3
+UPDATE_ROUNDS, UPDATE_REQUESTS = 3, 5000
 UPDATE_SECONDS = 15
 IMPORT_SECONDS = 1.5
 
@@ -414,9 +414,11 @@ def _update(host: BedHost, clients: int, way: str) -> list[Line]:
     try:
         with steady.Steady(f"{host.url}/catmaid/", ca, clients) as requests:
             time.sleep(UPDATE_SECONDS)
-            begin = time.time()
-            for number in range(UPDATE_ROUNDS):
-                say(f"{clients} clients, an update {way}: round {number + 1} of {UPDATE_ROUNDS}")
+            begin, last = time.time(), answered(host) + UPDATE_REQUESTS
+            number = 0
+            while number < UPDATE_ROUNDS or answered(host) < last:
+                number += 1
+                say(f"{clients} clients, an update {way}: the {number}th, {last - answered(host)} requests to go")
                 _WAYS[way](host)
                 time.sleep(2)
             figures = requests.stop()
@@ -426,7 +428,7 @@ def _update(host: BedHost, clients: int, way: str) -> list[Line]:
     failed = len(figures.failed)
     lines = [
         Line(
-            f"{clients} clients, {UPDATE_ROUNDS} updates {way}: failed",
+            f"{clients} clients, {number} updates {way}: failed",
             f"{failed} of {figures.count}",
             *(("", "none", failed == 0) if ours else ()),
         )

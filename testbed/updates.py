@@ -83,6 +83,11 @@ done
 """
 
 
+def answered(host: BedHost) -> int:
+    """How many requests nginx has answered: lines of its log."""
+    return int(host.run("cat /var/log/nginx/access.log | wc -l"))
+
+
 def memory(host: BedHost) -> dict[str, int]:
     """KiB that each service of an instance's host has."""
     lines = (line.split() for line in host.run(MEMORY).splitlines())
