@@ -27,8 +27,9 @@ RULES = (
     # a file for nginx's passwords
     (re.compile(r"(\$(?:1|2[aby]?|5|6|apr1|y)\$)\S+"), r"\1REMOVED"),
 )
+# A variable of the inventory, with a value as a shell quotes it.
 EXPORT = re.compile(
-    r"^(export (?!DJANGO_SETTINGS_MODULE|PATH|VIRTUAL_ENV|PYTHON)\w+=).*(?:\n(?!export |cd |\n).*)*", re.MULTILINE
+    r"^(export (?!DJANGO_SETTINGS_MODULE|PATH|VIRTUAL_ENV|PYTHON)\w+=)(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*", re.MULTILINE
 )
 
 

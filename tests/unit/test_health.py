@@ -1,0 +1,152 @@
+"""What the runbooks ask, how they judge it, and what they print."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import schema
+from tasks import health, logs, tell
+from tasks.health import Health
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE: dict[str, Any] = {
+    "server_name": "catmaid.example.org",
+    "instances": [
+        {"name": "catmaid", "cors": {"origins": ["https://*.lab.example.org"]}},
+        {"name": "catmaid-closed", "prefix": "/closed", "passwords": {"ada": "$6$abcdefgh$" + "a" * 86}},
+    ],
+    "tiles": [{"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb", "fallback": "none"}],
+}
+
+
+def pages(**more: Any) -> dict[tuple[str, str], health.Page]:
+    return {(page.kind, page.instance): page for page in health.pages(schema.load(SITE | more))}
+
+
+def test_all_that_users_ask_for_is_asked() -> None:
+    found = pages()
+    kinds = {"page", "static file", "WebSocket"}
+    assert {kind for kind, name in found if name == "catmaid"} == kinds
+    assert {kind for kind, name in found if name == "fafb"} == {"tile", "missing tile"}
+    assert found["HTTP", "catmaid.example.org"].expected == (301,)
+    assert found["missing tile", "fafb"].expected == (404,)
+    # What asks for a password is well when it asks.
+    assert {found[kind, "catmaid-closed"].expected for kind in kinds} == {(401,)}
+    assert found["page", "catmaid"].cors == found["page", "catmaid"].question["headers"]["Origin"]
+    assert found["page", "catmaid"].cors == "https://page.lab.example.org"
+    assert found["page", "catmaid-closed"].cors == ""
+
+
+def test_without_https_nothing_is_asked_by_it() -> None:
+    found = pages(tls={"certificate": "none"})
+    assert not any(kind == "HTTP" for kind, _ in found)
+    assert {page.question["site"]["port"] for page in found.values()} == {80}
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "level"),
+    [
+        (60, 100, None),
+        (2, 100, "fault"),
+        (0.5, 100, "fault"),
+        (12, 100, "warning"),
+        (60, 2000, None),
+        (0.01, 0.02, None),
+    ],
+)
+def test_a_file_system_that_fills_is_told(free: float, size: float, level: str | None) -> None:
+    one = Health("host", schema.load(SITE))
+    space = {"mount": "/", "free": free * health.GIB, "size": size * health.GIB, "files_free": 1.0}
+    one.found = {"spaces": [space, space], "security_updates": [], "reboot": False}
+    health._host(one, 0)
+    assert [finding.level for finding in one.findings] == ([level] if level else [])
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(-86400, "fault"), (86400, "warning"), (90 * 86400, None)])
+def test_a_certificate_that_ends_is_told(seconds: float, level: str | None) -> None:
+    deployment = schema.load(SITE)
+    one = Health("host", deployment)
+    one.found = {"served": {"catmaid.example.org": {"problem": None, "seconds_left": seconds, "version": "TLSv1.3"}}}
+    health._certificates(one, deployment.sites[0])
+    assert [finding.level for finding in one.findings] == ([level] if level else [])
+    assert len(one.checks) == (level is None)
+
+
+def test_tables_fit_the_terminal() -> None:
+    rows = [("a", "b"), ("long name", "x" * 200)]
+    lines = tell.table(rows)
+    assert max(map(len, lines)) == tell.WIDTH
+    assert lines[0].split() == ["a", "b"]
+
+
+def test_a_finding_fits_and_its_command_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    mend = "systemctl restart " + "x" * 120
+    tell.finding("fault", "nginx", "word " * 60, mend)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= tell.WIDTH for line in lines)
+    assert last.strip() == f"mend: {mend}"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (2048, "2.0 KiB"), (300 << 20, "300 MiB"), (3 << 40, "3.0 TiB"), (5 << 30, "5.0 GiB")],
+)
+def test_sizes_are_read_by_people(number: int, text: str) -> None:
+    assert tell.size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (5, "5 s"), (65, "1 min 5 s"), (7300, "2 h 1 min"), (100000, "1 d 3 h")]
+)
+def test_ages_are_read_by_people(seconds: float | None, text: str) -> None:
+    assert tell.age(seconds) == text
+
+
+SECRETS = [
+    "connecting to amqp://tracer:hunter2@broker:5672//",
+    "Authorization: Token hunter2",
+    "'Cookie': 'sessionid=hunter2; csrftoken=hunter2'",
+    "GET /catmaid/?api_key=hunter2&page=2 HTTP/1.1",
+    'body {"password": "hunter2", "user": "ada"}',
+    "SECRET_KEY = 'hunter2'",
+    "env DB_PASSWORD=hunter2 python",
+    "ada:$6$salt$hunter2",
+    "token: hunter2",
+]
+HARMLESS = [
+    "GET /catmaid/tokens?page=2",
+    "task passed after 3 s",
+    "12 secretaries",
+    "http://catmaid.example.org:8000/a@b",
+]
+
+
+def test_what_leaves_a_host_has_no_secrets(tmp_path: Path) -> None:
+    """The script as it runs there, on logs and files of its own."""
+    (tmp_path / "wsgi-a.log").write_text("\n".join(SECRETS + HARMLESS) + "\n")
+    (tmp_path / "environment.sh").write_text(
+        "export PATH=/usr/bin\nexport GREETING='hunter2\nexport of hunter2'\nexport OTHER=hunter2\ncd /home\n"
+    )
+    question = {"logs": [f"{tmp_path}/*.log"], "files": [f"{tmp_path}/*.sh"], "lines": 100}
+    words = [sys.executable, str(ROOT / "facts/logs_on_host.py"), json.dumps(question)]
+    found = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    lines = found["logs"][f"{tmp_path}/wsgi-a.log"]
+    assert "hunter2" not in json.dumps(found)
+    assert lines[-len(HARMLESS) :] == HARMLESS
+    assert "connecting to amqp://tracer:REMOVED@broker:5672//" in lines
+    assert "GET /catmaid/?api_key=REMOVED&page=2 HTTP/1.1" in lines
+    assert "export PATH=/usr/bin\n" in found["files"][f"{tmp_path}/environment.sh"]
+    assert "cd /home\n" in found["files"][f"{tmp_path}/environment.sh"]
+
+
+def test_logs_of_both_slots_and_of_what_all_share_are_asked() -> None:
+    deployment = schema.load(SITE)
+    asked = json.loads(logs.question(deployment, deployment.instances[0], 15, False))
+    assert "/var/log/catmaid/*.log" in asked["logs"]
+    assert asked["files"] == []
