@@ -102,6 +102,7 @@ def rollback(host: BedHost) -> Run:
     deploy(host, new_code(host))
     run = pyinfra(host, {"site": SITE}, "-y", deploy="runbooks/rollback.py")
     assert run.code == 0, run.text
+    wait_for("all programs", lambda: running(host) == 4, 30)
     return run
 
 
