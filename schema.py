@@ -301,8 +301,10 @@ class _Model(BaseModel):
 class Address(_Model):
     """Where a database or broker listens, as the host of the instance sees it."""
 
-    host: HostName = "localhost"
-    port: Annotated[Count, Field(ge=1, le=65535)]
+    host: HostName = Field("localhost", description="The host name or address.")
+    port: Annotated[Count, Field(ge=1, le=65535)] = Field(
+        description="The port: 5432 is PostgreSQL's own, 5672 RabbitMQ's, 6379 that of Redis."
+    )
 
 
 class Celery(_Model):
@@ -803,7 +805,7 @@ class Site(_Model):
 class Deployment(_Model):
     """All that one host serves."""
 
-    sites: tuple[Site, ...]
+    sites: tuple[Site, ...] = Field(description="The sites, each with host names of its own.")
 
     @model_validator(mode="after")
     def _check(self) -> Deployment:
