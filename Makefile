@@ -1,12 +1,13 @@
 # 'make demo' is the way in; see README.md.
 PY := .venv/bin/python
 
-.PHONY: help demo demo-down check test test-long bench clean
+.PHONY: help demo demo-down check docs test test-long bench clean
 
 help:
 	@echo "make demo       a host on this machine, deployed over SSH and verified; prints its URL"
 	@echo "make demo-down  and gone again"
 	@echo "make check      lint, types and unit tests (seconds, no root)"
+	@echo "make docs       the book, into site/"
 	@echo "make test       everything, on real hosts; make test-long adds what takes longer"
 	@echo "make bench      figures: first and second run against their peers"
 	@echo "make clean      hosts, cached images and the virtualenv are removed"
@@ -26,6 +27,12 @@ check:
 	@$(PY) -m mypy --no-error-summary
 	@$(PY) -m pytest -q -n 2 tests/unit
 
+# 'make check' builds it as well, in tests/unit/test_book.py.
+docs:
+	@sh testbed/bootstrap.sh check
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "--> the book is in site/: $(PY) -m http.server --bind 127.0.0.1 --directory site"
+
 test: check
 	@sh testbed/bootstrap.sh hosts
 	@$(PY) -m pytest -v -n 3 --dist loadgroup --durations=15 tests/host
@@ -40,4 +47,4 @@ bench:
 
 clean:
 	@if [ -x $(PY) ]; then $(PY) -m testbed clean; fi
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache
