@@ -194,6 +194,10 @@ class Message:
         return "".join(f"<{text}>" if named else text for named, text in self.parts)
 
     @property
+    def anchor(self) -> str:
+        return "-".join(re.findall(r"[a-z0-9]+", "".join(t for named, t in self.parts if not named).lower()))
+
+    @property
     def html(self) -> str:
         return "".join(f"<var>{escape(t)}</var>" if named else escape(t, quote=False) for named, t in self.parts)
 
@@ -267,11 +271,14 @@ def all_messages() -> dict[str, list[Message]]:
 
 
 def section(title: str, found: list[Message], notes: dict[str, str]) -> str:
-    """A section of the page in Markdown: each message, and below it the note of which the key is a part of its text."""
+    """A section of the page in Markdown: each message, and below it the note of which the key is a part of its text.
+
+    A message is a heading: the search weighs these most. As HTML it isn't in the page's table of contents.
+    """
     lines = [f"## {title}", ""]
     for message in found:
         note = next((note for part, note in notes.items() if part in message.text), None)
-        lines += ['<div class="message" markdown="block">', "", f"<pre>{message.html}</pre>", ""]
+        lines += ['<div class="message" markdown="block">', "", f'<h3 id="{message.anchor}">{message.html}</h3>', ""]
         lines += ([note, ""] if note else []) + ["</div>", ""]
     return "\n".join(lines)
 
