@@ -30,7 +30,7 @@ check:
 # 'make check' builds it as well, in tests/unit/test_book.py.
 docs:
 	@sh testbed/bootstrap.sh check
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "--> the book is in site/: $(PY) -m http.server --bind 127.0.0.1 --directory site"
 
 test: check
