@@ -43,6 +43,7 @@ if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -
     # One that works is brought up to date in place: something may run from it.
     .venv/bin/python -c '' 2>/dev/null || rm -rf .venv
     python3 -m venv .venv
-    .venv/bin/pip --disable-pip-version-check --no-color install --progress-bar off -r requirements-dev.txt >&2
+    # Not .venv/bin/pip: in a copied virtualenv that names the python of the first one, and would install there.
+    .venv/bin/python -m pip --disable-pip-version-check --no-color install --progress-bar off -r requirements-dev.txt >&2
     echo "$wanted" > .venv/made-from
 fi
