@@ -2,8 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-from pyinfra import logger
+import click
+from paramiko import SSHException
+from pyinfra import logger, state
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.connectors.ssh_util import get_private_key
 
 # pyinfra turns this off for inventories; this project's modules need not be compiled at each run.
 sys.dont_write_bytecode = False
@@ -23,4 +29,48 @@ class ConnectionHelp(logging.Filter):
         return True
 
 
+def _inventory() -> str:
+    return str(click.get_current_context().params["inventory"])
+
+
+def _no_file() -> Iterator[str]:
+    """A line where the inventory can only be a file and isn't there: pyinfra would look it up as a host's name."""
+    name = _inventory()
+    if name.endswith(".py") and not Path(name).is_file():
+        yield f"{name}: there is no such inventory: correct its path, or begin with a copy of inventories/prod.py"
+
+
+def _no_hosts() -> Iterator[str]:
+    """A line where there is no host to go to: pyinfra would do nothing and call that a success."""
+    if not len(state.inventory):
+        yield f"{_inventory()}: it has no host: give it a list of them, hosts = [...], as inventories/prod.py does"
+    elif not any(state.is_host_in_limit(host) for host in state.inventory):
+        yield "no host is left: correct --limit or --exclude, which take names of hosts and groups of the inventory"
+
+
+def _bad_keys() -> Iterator[str]:
+    """A line for each host whose ssh_key can't be used; pyinfra would show a traceback. It keeps those that can."""
+    for host in state.inventory:
+        key = host.data.get("ssh_key")
+        if key and state.is_host_in_limit(host):
+            try:
+                get_private_key(state, key, host.data.get("ssh_key_password"))
+            except (PyinfraError, SSHException, OSError) as error:
+                yield f"{host.name}: ssh_key: {error}: give the path of the private key that you log in with"
+
+
+CHECKS = {"--> Loading inventory...": (_no_file,), "--> Connecting to hosts...": (_no_hosts, _bad_keys)}
+
+
+class Checks(logging.Filter):
+    """Ends a run that can't reach anything, before pyinfra's next step, with exit code 1."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        lines = [line for check in CHECKS.get(str(record.msg), ()) for line in check()]
+        if lines:
+            raise SystemExit("\n".join(f"--> {line}" for line in lines))
+        return True
+
+
 logger.addFilter(ConnectionHelp())
+logger.addFilter(Checks())

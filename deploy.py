@@ -4,6 +4,12 @@ pyinfra inventories/prod.py deploy.py                 shows what it would change
 pyinfra inventories/prod.py deploy.py --dry --diff    shows the changes of every file, does nothing
 """
 
+import sys
+from pathlib import Path
+
+# Of an installed deploy as well, which is run from another folder.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 from tasks import certificates, packages, preflight, record, releases, services, wsgi
 
 # All hosts are validated, asked and compared before the first change on any of them.

@@ -211,6 +211,8 @@ def _passwords(value: object) -> object:
     """Users and hashes. No message repeats a value: it may be the password itself."""
     if not isinstance(value, dict):
         raise ValueError("a dictionary of user names and password hashes is needed")
+    # What `catmaid_deploy.secret` read, and pyinfra's own hidden values.
+    value = {user: one.unmask() if hasattr(one, "unmask") else one for user, one in value.items()}
     for number, (user, hashed) in enumerate(value.items(), 1):
         if not isinstance(user, str) or not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", user):
             raise ValueError(f"number {number} is not a user's name: use letters, digits and . _ @ + -")

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyinfra import config, host
 from pyinfra.api import StringCommand
+from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.ssh import SSHConnector
 
 # The askpass script of pyinfra reads the password from the environment of a command line, where every
@@ -41,12 +42,12 @@ def _password() -> str:
     """The sudo password: from the inventory's ``sudo_password``, pyinfra's own options, or a question."""
     given = host.data.get("sudo_password") or config.SUDO_PASSWORD
     if given:
-        return str(given)
+        return given.unmask() if isinstance(given, HiddenValue) else str(given)
     if sys.stdin.isatty():
         return getpass.getpass(f"[{host.name}] sudo password: ")
     raise NoAccess(
         "sudo_password: sudo asks for a password: give it from your environment, "
-        '"sudo_password": os.environ.get("SUDO_PASSWORD"), or allow the user NOPASSWD'
+        '"sudo_password": secret.from_environment("SUDO_PASSWORD"), or allow the user NOPASSWD'
     )
 
 

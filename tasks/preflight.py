@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 import gevent
 from pyinfra import host, logger, state
 from pyinfra.api import Host
+from pyinfra.api.arguments import all_global_arguments
+from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.context import ctx_config, ctx_host
 
 import configuration
@@ -31,12 +34,31 @@ PACKAGE_MANAGER_SECONDS = 600
 CLOCK_SECONDS = 30
 
 
+# What a host's description has, and what pyinfra takes beside that.
+KEYS = ["site", "sites", "sudo_password", "_sudo", *SSHConnector.data_cls.__annotations__]
+PYINFRAS = {name for name, _ in all_global_arguments()}
+
+
+def misspelt(data: dict[str, Any]) -> list[str]:
+    """Lines about keys that are nearly one which isn't given. Any other is the lab's own."""
+    given = set(data) | ({"site", "sites"} if {"site", "sites"} & set(data) else set())
+    absent = [key for key in KEYS if key not in given]
+    lines = []
+    for key in set(data) - set(KEYS) - PYINFRAS:
+        close = difflib.get_close_matches(str(key), absent, n=1, cutoff=0.75)
+        lines += [f"{key}: unknown key; did you mean {one!r}?" for one in close]
+    return sorted(lines)
+
+
 def validate(one: Host) -> tuple[Deployment | None, list[str]]:
     """What an inventory describes for a host, or the faults of the description."""
+    lines = misspelt(one.data.dict())  # type: ignore[no-untyped-call]
     try:
-        return schema.load(one.data.get("site"), one.data.get("sites")), []
+        deployment = schema.load(one.data.get("site"), one.data.get("sites"))
     except schema.InvalidSite as error:
-        return None, error.lines
+        # A site that is there under another name isn't missing.
+        lines += [line for line in error.lines if not (lines and line.startswith("site: missing"))]
+    return (None if lines else deployment), lines
 
 
 def accesses(deployment: Deployment) -> list[tuple[str, str, str, bool]]:
