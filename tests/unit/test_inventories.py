@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import schema
+from catmaid_deploy import secret
 from tasks import preflight
 from tests.unit.inventories import ROOT, debug_inventory
 
@@ -58,6 +59,7 @@ def test_what_is_off_in_prod_holds_when_it_is_on(tmp_path: Path, monkeypatch: py
     # What its secrets come from.
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    secret._output.cache_clear()
     for name, content in (("pass", "#!/bin/sh\necho secret\n"), (".lab/alice", HASH)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)

@@ -23,6 +23,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, 
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    secret._output.cache_clear()
 
     def make(name: str, script: str) -> None:
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")

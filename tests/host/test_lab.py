@@ -1,0 +1,169 @@
+"""A lab's own repository with nothing but inventories: it installs the deploy, uses it, and goes to a new version."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.hosts import Bed, BedHost, wait_for
+from testbed.images import ROOT
+from testbed.run import Run
+from tests.host.conftest import boot_packed, running
+from tests.host.test_access import PASSWORD
+from tests.host.test_refusals import add_users
+
+HASH = "$6$abcdefgh$" + "b" * 86
+INVENTORY = """
+from catmaid_deploy import secret
+
+SITE = {
+    "server_name": "localhost",
+    "passwords": {"alice": secret.from_file("~/.lab/alice")},
+    "instances": [{"workers": 1, "celery": {"concurrency": 1}}],
+}
+hosts = [("lab", {"_sudo": True, "sudo_password": secret.from_command("pass", "show", "lab/sudo"), "site": SITE})]
+"""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The lab's repository, and a virtualenv beside it."""
+
+    folder: Path
+    bin: Path
+
+    @property
+    def installed(self) -> Path:
+        return Path(self.shell("catmaid-deploy").stdout.strip())
+
+    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line as it is typed in the lab's folder with the virtualenv activated."""
+        home = self.folder.parent / "home"
+        env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        env |= {"HOME": str(home), "PATH": f"{self.bin}:{home}/bin:{os.environ['PATH']}"}
+        return subprocess.run(
+            ["sh", "-c", line],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=900,
+        )
+
+    def pyinfra(self, *options: str, deploy: str = "deploy.py") -> Run:
+        done = self.shell(f"pyinfra inventories/prod.py $(catmaid-deploy)/{deploy} --json {' '.join(options)}")
+        for secret in (PASSWORD, HASH):
+            assert secret not in done.stdout + done.stderr
+        return Run(done.returncode, json.loads(done.stdout) if done.stdout.startswith("{") else {}, done.stderr)
+
+    def install(self, wheel: Path) -> None:
+        done = subprocess.run([self.bin / "pip", "install", "-q", wheel], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def make_wheel(folder: Path, version: str = "") -> Path:
+    """A wheel of this project, made from a copy; or one of another version, with a line more in nginx.conf."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    places = ["pyproject.toml", "requirements.txt", "README.md", "LICENSE", "catmaid_deploy"]
+    for place in (*places, *project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / place).is_dir():
+            shutil.copytree(ROOT / place, folder / place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / place, folder / place)
+    if version:
+        file = folder / "pyproject.toml"
+        file.write_text(file.read_text().replace(f'"{project["project"]["version"]}"', f'"{version}"', 1))
+        with (folder / "templates/etc/nginx/nginx.conf.j2").open("a") as template:
+            template.write(f"# Of version {version}.\n")
+    words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder / "wheels"), str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (folder / "wheels").glob("*.whl")
+    return wheel
+
+
+@pytest.fixture
+def host(bed: Bed) -> Iterator[BedHost]:
+    host = boot_packed(bed, "bookworm", "lab")
+    add_users(host)
+    yield host
+    host.remove()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, host: BedHost) -> Lab:
+    files: dict[str, Any] = {
+        "lab/inventories/prod.py": INVENTORY,
+        # What is the same for all hosts of the inventory, in pyinfra's own way.
+        "lab/inventories/group_data/prod.py": "".join(f"{k} = {v!r}\n" for k, v in host.ssh_data("careful").items()),
+        "home/.lab/alice": HASH,
+        "home/.password-store/lab/sudo": PASSWORD,
+        "home/bin/pass": '#!/bin/sh\n[ "$1" = show ] && cat "$HOME/.password-store/$2"\n',
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        (tmp_path / path).chmod(0o700)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    return Lab(tmp_path / "lab", tmp_path / "venv/bin")
+
+
+def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> None:
+    before = {path.name for path in (lab.bin.parent / "lib").glob("python3.*/site-packages/*")}
+    lab.install(make_wheel(tmp_path / "first"))
+    site_packages = lab.installed.parent
+    # One name of its own: a lab's other packages may have a 'tasks' or 'schema' too.
+    names = {path.name for path in site_packages.iterdir()} - before
+    assert {name for name in names if (ROOT / name).exists() or (ROOT / f"{name}.py").exists()} == {"catmaid_deploy"}
+    assert lab.shell("python -m catmaid_deploy").stdout.strip() == str(lab.installed)
+
+    # Loud, and without config.py.
+    dry = lab.pyinfra("--dry", "--debug", "-vvv")
+    assert dry.code == 0, dry.text
+    assert "*MASKED*" not in str(dry.report["plan"])
+    assert len(dry.planned) > 3
+    assert host.run("ls /etc/catmaid 2>&1 || true").endswith("No such file or directory")
+
+    first = lab.pyinfra("-y", "-vvv")
+    assert first.code == 0, first.text
+    assert first.changed == dry.planned
+    wait_for("the programs", lambda: running(host) == 4, 10)
+    assert host.run("curl -sk -o /dev/null -w '%{http_code}' https://localhost/catmaid/") == "401"
+    assert HASH in host.run("cat /etc/nginx/catmaid-passwords/*")
+    assert lab.pyinfra("-y").changed == []
+
+    # What config.py adds: a host that isn't there in a line of its own.
+    (lab.folder / "config.py").write_text("import catmaid_deploy.config\n")
+    unreachable = lab.pyinfra("-y", "--data", "ssh_port=9")
+    assert unreachable.code == 1
+    assert "correct ssh_hostname, ssh_port, ssh_user or ssh_key in the inventory" in unreachable.text
+    missing = lab.shell("pyinfra inventories/none.py $(catmaid-deploy)/deploy.py -y")
+    assert (missing.returncode, "inventories/none.py: there is no such inventory" in missing.stderr) == (1, True)
+
+    lab.install(make_wheel(tmp_path / "second", "9.9"))
+    assert (
+        "catmaid-deploy==9.9" in lab.shell("pip freeze").stdout or "9.9" in lab.shell("pip show catmaid-deploy").stdout
+    )
+    planned = lab.pyinfra("--dry")
+    update = lab.pyinfra("-y")
+    assert (planned.code, update.code) == (0, 0), planned.text + update.text
+    assert update.changed == planned.planned
+    assert update.changed_services == ["nginx"]
+    assert "# Of version 9.9." in host.run("cat /etc/nginx/nginx.conf")
+    assert lab.pyinfra("-y").changed == []
+
+    back = lab.pyinfra("--dry", deploy="runbooks/rollback.py")
+    assert back.code == 0, back.text
+    assert "there is no release before this one" in back.text

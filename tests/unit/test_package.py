@@ -1,0 +1,43 @@
+"""What a lab installs has everything that the deploy is run from."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from tests.unit.inventories import ROOT
+
+WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+PLACES: dict[str, str] = WHEEL["force-include"]
+
+
+def imported(file: Path) -> set[str]:
+    """The first words of what a file imports."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+def test_each_place_keeps_its_name_and_brings_what_it_imports() -> None:
+    assert WHEEL["packages"] == ["catmaid_deploy"]
+    assert {place: f"catmaid_deploy/{place}" for place in PLACES} == PLACES
+    files = [file for place in PLACES for file in (ROOT / place, *(ROOT / place).rglob("*.py")) if file.suffix == ".py"]
+    ours = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    needed = {name for file in files for name in imported(file)} & ours
+    assert {"tasks", "schema", "operations"} <= needed
+    shipped = {place.removesuffix(".py") for place in PLACES} | {"catmaid_deploy"}
+    assert needed <= shipped
+
+
+def test_runbooks_and_templates_are_there() -> None:
+    assert {"deploy.py", "config.py", "runbooks", "templates"} <= set(PLACES)
+
+
+def test_the_folder_that_is_printed_has_the_deploy() -> None:
+    words = [sys.executable, "-m", "catmaid_deploy"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (Path(done.stdout.removesuffix("\n")) / "deploy.py").is_file()
