@@ -6,6 +6,7 @@ import copy
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -415,6 +416,17 @@ def test_a_host_that_does_not_answer() -> None:
     assert run.code != 0
     (line,) = [line.strip() for line in run.text.splitlines() if "[host]" in line]
     assert line.startswith("[host] Could not connect")
+    assert line.endswith("correct ssh_hostname, ssh_port, ssh_user or ssh_key in the inventory")
+
+
+def test_a_key_that_the_host_does_not_know(unfit: BedHost, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    run = pyinfra(unfit, {"ssh_key": str(key), "site": SITE}, "-y")
+    assert run.code != 0
+    assert "Traceback" not in run.text
+    (line,) = [line.strip() for line in run.text.splitlines() if "[host]" in line]
+    assert line.startswith("[host] Authentication error")
     assert line.endswith("correct ssh_hostname, ssh_port, ssh_user or ssh_key in the inventory")
 
 
