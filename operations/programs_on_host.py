@@ -200,8 +200,7 @@ class Slot:
         while True:
             info = self.owner.info(self.name)
             state = info["statename"]
-            words = read(self.run_dir + "/started").split()
-            working = len(words) > 1 and start_time(words[0]) == words[1]
+            working = self.owner.working(self.new)
             if state in DOWN and not working:
                 return
             if state in ("STARTING", "RUNNING", "BACKOFF") and not working:
@@ -211,11 +210,12 @@ class Slot:
                 raise Failed(
                     "%s still has work in hand after %d s: wait for it, and run again" % (self.new, BUSY_SECONDS)
                 )
-            if state in ("STARTING", "RUNNING"):
-                self.owner.finish(self.new)
             if time.time() > told + 10:
                 say("waiting for %s, which still has work in hand" % self.new)
                 told = time.time()
+                # Also one whose Supervisor was killed, of which the next one knows nothing.
+                if state != "STOPPING":
+                    self.owner.finish(self.new)
             time.sleep(0.2)
 
     def wait(self):
@@ -338,7 +338,7 @@ class Slot:
             return
         # It has served nobody: one that hangs isn't waited for.
         words = read(self.run_dir + "/started").split()
-        if len(words) > 1 and start_time(words[0]) == words[1]:
+        if self.owner.working(self.new):
             self.owner.as_user(["pkill", "-KILL", "-g", words[0]])
         self.owner.stop(self.name)
 
@@ -362,11 +362,15 @@ class Beat(Slot):
 
     def move(self):
         super().move()
+        self.owner.finish(self.old)
+        if self.owner.proven:
+            return
         # Waited for where it isn't known that the new one can read its schedule: it would end at once.
-        self.owner.stop(self.owner.named(self.old), not self.owner.proven)
-        if not self.owner.proven:
-            time.sleep(0.3)
-            self._check()
+        end = time.time() + 30
+        while self.owner.working(self.old) and time.time() < end:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        self._check()
 
     def _end(self):
         # It has written its schedule then.
@@ -473,6 +477,11 @@ class Supervisor:
             if error.faultCode != 70:  # it doesn't run
                 raise
 
+    def working(self, place):
+        """Whether the main process lives that was started in a slot, whoever is its parent now."""
+        words = read("%s/%s/started" % (self.runtime_dir, place)).split()
+        return len(words) > 1 and start_time(words[0]) == words[1]
+
     def finish(self, place):
         """Have what runs in a slot end when it has answered what it was asked."""
         code, output = self.as_user([self.config_dir + "/start.sh", "finish", place], 200)
@@ -540,8 +549,7 @@ class Supervisor:
         for slot in self.slots:
             slot.keep()
             if slot.short == "celery":
-                # Supervisor ends one that takes longer than its stopwaitsecs.
-                self.stop(self.named(slot.old), False)
+                self._end_worker(slot.old)
             elif slot.short != "celery-beat":
                 ends.append(threading.Thread(target=self.finish, args=(slot.old,)))
                 ends[-1].start()
@@ -549,6 +557,16 @@ class Supervisor:
             end.join()
         for slot in self.slots:
             slot.forget()
+
+    def _end_worker(self, place):
+        """Supervisor ends one that takes longer than its stopwaitsecs; a Supervisor that was killed has left one behind
+        that the next one doesn't know.
+        """
+        name = self.named(place)
+        child, main = self.info(name)["pid"], read("%s/%s/started" % (self.runtime_dir, place)).split()[:1]
+        self.stop(name, False)
+        if main != [str(child)]:
+            self.finish(place)
 
     def _note(self):
         """For a rollback: which slots were in use before."""
