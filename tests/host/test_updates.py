@@ -59,7 +59,7 @@ def serving(host: BedHost) -> str:
 def answers(host: BedHost) -> bool:
     try:
         return bool(serving(host))
-    except (httpx.HTTPError, ValueError):
+    except (httpx.HTTPError, ValueError, KeyError):
         return False
 
 
