@@ -1,7 +1,7 @@
 # 'make demo' is the way in; see README.md.
 PY := .venv/bin/python
 
-.PHONY: help demo demo-down check docs test test-long bench clean
+.PHONY: help demo demo-down check docs test test-long test-vagrant bench clean
 
 help:
 	@echo "make demo       a host on this machine, deployed over SSH and verified; prints its URL"
@@ -9,6 +9,7 @@ help:
 	@echo "make check      lint, types and unit tests (seconds, no root)"
 	@echo "make docs       the book, into site/"
 	@echo "make test       everything, on real hosts; make test-long adds what takes longer"
+	@echo "make test-vagrant  the Vagrantfile and its inventory, on a machine by LXC"
 	@echo "make bench      figures: first and second run against their peers"
 	@echo "make clean      hosts, cached images and the virtualenv are removed"
 
@@ -40,6 +41,10 @@ test: check
 test-long: check
 	@sh testbed/bootstrap.sh hosts
 	@$(PY) -m pytest -v -n 3 --dist loadgroup --durations=15 tests/host --long
+
+test-vagrant:
+	@sh testbed/bootstrap.sh vagrant
+	@$(PY) -m testbed test-vagrant
 
 bench:
 	@sh testbed/bootstrap.sh hosts

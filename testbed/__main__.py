@@ -22,11 +22,15 @@ def main() -> int:
                 from testbed import bench
 
                 bench.main()
+            case ["test-vagrant"]:
+                from testbed import vagrant
+
+                vagrant.test()
             case ["clean"]:
                 demo.down()
                 images.remove_all()
             case _:
-                print("usage: python -m testbed demo|demo-down|bench|clean", file=sys.stderr)
+                print("usage: python -m testbed demo|demo-down|test-vagrant|bench|clean", file=sys.stderr)
                 return 2
     except BedError as error:
         print(f"--> {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Gets what this machine lacks. 'bootstrap.sh check': the virtualenv; 'bootstrap.sh hosts': podman as well.
+# Gets what this machine lacks. 'bootstrap.sh check': the virtualenv; 'bootstrap.sh hosts': podman as well;
+# 'bootstrap.sh vagrant': Vagrant and LXC beside them.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,7 +13,7 @@ missing=""
 need() { has "$1" || missing="$missing $2"; }
 
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-if [ "${1:-check}" = hosts ]; then
+if [ "${1:-check}" != check ]; then
     need podman "podman netavark aardvark-dns iptables"
     need iptables iptables
     need debootstrap debootstrap
@@ -20,6 +21,12 @@ if [ "${1:-check}" = hosts ]; then
     need unshare util-linux
     # crun refuses control groups of both versions side by side.
     [ -e /sys/fs/cgroup/cgroup.controllers ] || need runc runc
+fi
+if [ "${1:-check}" = vagrant ]; then
+    # By their files: a Vagrant of another origin doesn't see Debian's plugin.
+    [ -e /usr/share/vagrant-plugins/plugins.d/vagrant-lxc.json ] || missing="$missing vagrant vagrant-lxc"
+    need lxc-create lxc
+    need pkill procps
 fi
 
 if [ -n "$missing" ]; then

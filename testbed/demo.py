@@ -23,6 +23,7 @@ from testbed.run import place_application
 # Another name gives a second demo beside the first: the tests' own.
 NAME = os.environ.get("CATMAID_DEMO", "demo")
 BED = f"catmaid-{NAME}"
+INVENTORY = "inventories/demo.py"
 FIRST_PORTS = (8080, 8443)
 TILES = "/data/demo"
 
@@ -107,11 +108,11 @@ def _running() -> hosts.BedHost | None:
     return host if status == "running" and host.answers_ssh() else None
 
 
-def _pyinfra(file: str, *options: str) -> int:
+def pyinfra(inventory: str, file: str, *options: str, environment: dict[str, str] | None = None) -> int:
     """Run pyinfra as a user would, with a sign of life where one operation takes long; returns its exit code."""
-    say(" ".join(["pyinfra inventories/demo.py", file, *options]))
-    words = [str(Path(sys.executable).parent / "pyinfra"), *options, "inventories/demo.py", file]
-    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    say(" ".join(["pyinfra", inventory, file, *options]))
+    words = [str(Path(sys.executable).parent / "pyinfra"), *options, inventory, file]
+    process = subprocess.Popen(words, cwd=ROOT, env={**(environment or os.environ), "PYTHONPATH": str(ROOT)})
     start = time.monotonic()
     try:
         while True:
@@ -142,9 +143,9 @@ def up() -> None:
             _state().write_text(json.dumps({"ssh": host.ssh_data(), "ports": host.ports}))
         else:
             say("the demo host runs already: deploying to it again")
-        if _pyinfra("deploy.py", "-y"):
+        if pyinfra(INVENTORY, "deploy.py", "-y"):
             raise BedError("the deploy to the demo host failed: its last lines above tell why")
-        if _pyinfra("runbooks/verify.py"):
+        if pyinfra(INVENTORY, "runbooks/verify.py"):
             raise BedError("the demo host isn't well: the faults above tell why")
     except BaseException:
         say("removing the demo host")

@@ -63,10 +63,12 @@ def lock(what: str = "images") -> Iterator[None]:
         yield
 
 
-def run_with_ticks(words: list[str], log: Path) -> int:
+def run_with_ticks(words: list[str], log: Path, environment: dict[str, str] | None = None) -> int:
     """Run a long command with its output in a file and its last line shown every few seconds."""
     with log.open("wb") as out:
-        process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            words, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+        )
         try:
             while True:
                 try:
@@ -257,6 +259,16 @@ def client(suite: str = "bookworm") -> str:
         shutil.copy(requirements, folder / "requirements.txt")
 
     return _build("client", suite, host(suite), context, requirements.read_text())
+
+
+def vagrant(suite: str) -> str:
+    """The bare host as a Vagrant box has it."""
+    key = HERE / "images/vagrant.pub"
+
+    def context(folder: Path) -> None:
+        shutil.copy(key, folder / "vagrant.pub")
+
+    return _build("vagrant", suite, host(suite), context, key.read_text())
 
 
 def committed(name: str, suite: str, parent: str, make: Callable[[str], str], *inputs: object) -> str:

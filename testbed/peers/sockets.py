@@ -18,7 +18,7 @@ from websockets.protocol import State
 
 from testbed.peers.child import Load, say, serve
 from testbed.podman import BedError
-from testbed.verify import websocket_url
+from testbed.websocket import websocket_url
 
 # CATMAID's page opens a closed socket again after so long.
 RECONNECT_SECONDS = 3

@@ -38,6 +38,7 @@ def site(host: BedHost, **more: Any) -> dict[str, Any]:
     """One instance and a tile set on a disk, at the port that leads here."""
     one = copy.deepcopy(ONE)
     one["tls"] = {"certificate": "self-signed", "port": host.ports[443]}
+    one["instances"][0]["migrate"] = "before"
     one["instances"][0]["database"] = {"host": "127.0.0.1", "port": 22}
     one["tiles"] = [
         {

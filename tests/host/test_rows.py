@@ -22,7 +22,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 import schema
-from testbed import verify
+from testbed import websocket
 from testbed.hosts import BedHost, wait_for
 from tests.host.conftest import SITE, Deployed, place, running
 
@@ -303,7 +303,7 @@ def test_files_are_sent_never_listed_never_executed(deployed: Deployed, name: st
 @each_instance
 def test_websockets_reach_daphne(deployed: Deployed, name: str) -> None:
     location = deployed.instance(name).location
-    url = verify.websocket_url(f"{deployed.host.url}{location}channels/echo/")
+    url = websocket.websocket_url(f"{deployed.host.url}{location}channels/echo/")
     with connect(url, ssl=deployed.trust, proxy=None) as socket:
         assert socket.response is not None
         assert socket.response.status_code == 101
@@ -324,7 +324,7 @@ def test_websockets_reach_daphne(deployed: Deployed, name: str) -> None:
 @pytest.mark.row_21
 def test_an_idle_websocket_outlives_a_minute(deployed: Deployed) -> None:
     """nginx's default ends a silent connection after 60 s; no ping may be what keeps it."""
-    url = verify.websocket_url(f"{deployed.host.url}/catmaid/channels/echo/")
+    url = websocket.websocket_url(f"{deployed.host.url}/catmaid/channels/echo/")
     with connect(url, ssl=deployed.trust, proxy=None, ping_interval=None) as socket:
         time.sleep(65)
         socket.send("still here")
@@ -483,7 +483,7 @@ def test_what_is_killed_is_back_once(deployed: Deployed, what: str) -> None:
 
     def echoes() -> bool:
         try:
-            return verify.echo(f"{deployed.host.url}/catmaid/channels/echo/", "back", deployed.trust) == "back"
+            return websocket.echo(f"{deployed.host.url}/catmaid/channels/echo/", "back", deployed.trust) == "back"
         except (OSError, WebSocketException):
             return False
 

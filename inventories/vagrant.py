@@ -1,0 +1,28 @@
+"""The machine of the Vagrantfile, with one CATMAID behind HTTPS: https://localhost:9443/catmaid/
+
+vagrant up && pyinfra inventories/vagrant.py deploy.py
+"""
+
+hosts = [
+    (
+        "@vagrant/catmaid",  # pyinfra asks Vagrant for its address, port, user and key
+        {
+            "_sudo": True,
+            # Each new machine has another host key at an address used before: your own known_hosts stays clean.
+            "ssh_known_hosts_file": "/dev/null",
+            "ssh_strict_host_key_checking": "off",
+            "site": {
+                "server_name": "localhost",
+                "tls": {"certificate": "self-signed", "port": 9443},  # the Vagrantfile forwards it to 443
+                "instances": [
+                    {
+                        "name": "catmaid",
+                        "prefix": "/catmaid",
+                        "workers": 2,
+                        "celery": {"concurrency": 1},
+                    },
+                ],
+            },
+        },
+    ),
+]
