@@ -369,6 +369,9 @@ class Beat(Slot):
         end = time.time() + 30
         while self.owner.working(self.old) and time.time() < end:
             time.sleep(0.05)
+        # A Supervisor that was killed meanwhile has started it anew: that is no fault of the release.
+        self.pid = None
+        self._check()
         time.sleep(0.3)
         self._check()
 
