@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,10 +40,6 @@ class File:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.text.encode(self.encoding)).hexdigest()
-
-    @property
-    def has_diff(self) -> bool:
-        return not self.secret and self.encoding == "utf-8"
 
 
 @dataclass(frozen=True)
@@ -87,12 +84,15 @@ class ConfigurationSet:
 
 @dataclass(frozen=True)
 class Difference:
-    """One path that isn't as it is to be; ``lines`` is a unified diff, empty for a secret."""
+    """One path that isn't as it is to be; ``lines`` is a unified diff as git writes it, empty for a secret.
+    ``note`` tells what no diff does: owner and mode, where a link leads, why there are no lines.
+    """
 
     path: str
     what: str
     lines: tuple[str, ...] = ()
     item: Item | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,18 @@ class Change:
         return [f"{one.what} {one.path}" for one in self.differences] + list(self.reasons)
 
 
-def _diff(path: str, before: str, after: str) -> tuple[str, ...]:
-    new = difflib.unified_diff(before.splitlines(), after.splitlines(), f"host:{path}", f"deploy:{path}", lineterm="")
-    return tuple(new)
+def _lines(text: str) -> list[str]:
+    """The lines of a file, with their ends: for a diff only a newline ends one."""
+    return [line for line in re.split(r"(?<=\n)", text) if line]
+
+
+def _diff(path: str, before: str | None, after: str | None) -> tuple[str, ...]:
+    """What ``patch -p1`` needs to make one text of the other; None stands for no file."""
+    old, new = ("/dev/null" if text is None else side + path for side, text in (("a", before), ("b", after)))
+    found: list[str] = []
+    for line in difflib.unified_diff(_lines(before or ""), _lines(after or ""), old, new):
+        found += [line[:-1]] if line.endswith("\n") else [line, "\\ No newline at end of file"]
+    return tuple(found)
 
 
 def _same_owner(item: File | Folder, found: dict[str, Any]) -> bool:
@@ -126,28 +135,50 @@ def _owner(user: str, group: str, mode: str) -> str:
     return f"{user}:{group} {int(mode, 8):o}"
 
 
+def _owner_note(item: File | Folder, found: dict[str, Any] | None) -> str:
+    """Owner and mode that an item gets, with those that it has; nothing when they stay."""
+    new = _owner(item.user, item.group, item.mode)
+    if not found:
+        return new
+    return "" if _same_owner(item, found) else f"{_owner(found['user'], found['group'], found['mode'])} -> {new}"
+
+
+def _file_difference(item: File, found: dict[str, Any] | None) -> Difference:
+    """How the contents of a file differ, as far as they may be shown."""
+    lines: tuple[str, ...] = ()
+    if item.secret:
+        hidden = "secret, not shown"
+    elif item.encoding != "utf-8":
+        hidden = "not text"
+    elif found and "text" not in found:
+        hidden = "not shown, since not everybody may read it there"
+    else:
+        hidden = ""
+        lines = _diff(item.path, found["text"] if found else None, item.text)
+    note = "; ".join(part for part in (_owner_note(item, found), hidden) if part)
+    return Difference(item.path, "change" if found else "create", lines, item, note)
+
+
 def _difference(item: Item, found: dict[str, Any] | None) -> Difference | None:
     match item:
         case Link():
             if found and found["kind"] == "link" and found["target"] == item.target:
                 return None
-            return Difference(item.path, "link" if not found else "correct the link", (), item)
+            old = f"{found['target']} " if found and found["kind"] == "link" else ""
+            return Difference(
+                item.path, "link" if not found else "correct the link", (), item, f"{old}-> {item.target}"
+            )
         case Folder():
             if not found:
-                return Difference(item.path, "make folder", (), item)
-            if _same_owner(item, found):
-                return None
+                return Difference(item.path, "make folder", (), item, _owner_note(item, None))
         case File():
             if not found or found["kind"] != "file":
-                return Difference(item.path, "create", _diff(item.path, "", item.text) if item.has_diff else (), item)
+                return _file_difference(item, None)
             if found["sha256"] != item.sha256:
-                lines = _diff(item.path, found.get("text", ""), item.text) if item.has_diff else ()
-                return Difference(item.path, "change", lines, item)
-            if _same_owner(item, found):
-                return None
-    assert found is not None
-    old, new = _owner(found["user"], found["group"], found["mode"]), _owner(item.user, item.group, item.mode)
-    return Difference(item.path, "owner or mode of", (f"-{old}", f"+{new}"), item)
+                return _file_difference(item, found)
+    if _same_owner(item, found):
+        return None
+    return Difference(item.path, "owner or mode of", (), item, _owner_note(item, found))
 
 
 def _is_ours(item: Item, found: dict[str, Any], owned: set[str], survey: dict[str, Any]) -> bool:
@@ -193,7 +224,9 @@ def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Differenc
 
 
 def _removal(path: str, found: dict[str, Any]) -> Difference:
-    return Difference(path, "remove", _diff(path, found["text"], "") if "text" in found else ())
+    if found["kind"] == "file" and "text" not in found:
+        return Difference(path, "remove", note="not shown, since not everybody may read it there")
+    return Difference(path, "remove", _diff(path, found["text"], None) if "text" in found else ())
 
 
 def foreign_links(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:

@@ -597,7 +597,7 @@ def survey(question):
         "own_words": any("with words of its own" in read(path) for path in question["flags"]),
         "free": [free(path) for path in question["space"]],
         "package_manager": package_manager(),
-        "files": {path: look(path, path in secret) for path in sorted(paths)},
+        "files": {path: look(path, path in secret or os.path.dirname(path) in secret) for path in sorted(paths)},
         "manifest": manifest,
         "lock": lock(),
         "last_run": read_json(STATE + "/last-run.json"),

@@ -11,6 +11,7 @@ from render import render
 from schema import NGINX_USER, Deployment, Instance, Site, TileSet
 
 FOLDER = "/etc/nginx/catmaid-passwords"
+LIMITS = "/etc/nginx/conf.d/catmaid-passwords.conf"
 
 
 @dataclass(frozen=True)
@@ -62,5 +63,5 @@ def files(deployment: Deployment) -> Iterator[File | Folder]:
     for one in found.values():
         text = render("etc/nginx/catmaid-passwords/place", guard=one)
         yield File(one.file, text, mode="640", group=NGINX_USER, secret=True)
-    limits = render("etc/nginx/conf.d/catmaid-passwords.conf", guards=found.values())
-    yield File("/etc/nginx/conf.d/catmaid-passwords.conf", limits, mode="600", secret=True)
+    limits = render(LIMITS[1:], guards=found.values())
+    yield File(LIMITS, limits, mode="600", secret=True)

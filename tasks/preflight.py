@@ -19,7 +19,7 @@ import configuration
 import schema
 from facts.survey import Survey
 from schema import NGINX_USER, STATE_HOST, Deployment, Instance, TileSet
-from tasks import certificates, connection, nginx, packages, plan, program, releases, run, system
+from tasks import certificates, connection, nginx, packages, passwords, plan, program, releases, run, system
 
 T = TypeVar("T")
 
@@ -133,7 +133,11 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
                 *(site.tls_dir for site in deployment.acme_sites),
                 *(path for instance in deployment.instances for path in program.pointers(instance)),
             ],
-            "secret": [item.path for item in items if isinstance(item, configuration.File) and item.secret],
+            # Files, and the folder and file of passwords that left the inventory, whatever mode somebody gave them.
+            "secret": [
+                *(item.path for item in items if isinstance(item, configuration.File) and item.secret),
+                *(passwords.FOLDER, passwords.LIMITS),
+            ],
             "access": [(user, path) for _, user, path, _ in accesses(deployment)],
             "state_host": STATE_HOST,
         }
@@ -466,7 +470,7 @@ def check() -> plan.Plan:
     plans: dict[str, plan.Plan]
     plans, faults = _found.get()
     if faults:
-        run.REPORTS.clear()
+        run.refused(faults)
         raise SystemExit("\n".join(f"--> {line}" for line in faults))
     connection.keep_password_out_of_sight()
     return plans[host.name]

@@ -50,14 +50,7 @@ def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report
 
 def check() -> Rollback:
     """Look at the current host; ends the run with exit code 1 and a line for each fault."""
-    deployment, lines = preflight.validate(host)
-    if deployment is None:
-        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in lines))
-    try:
-        survey = preflight.look(deployment)
-    except preflight.Refused as refused:
-        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in refused.lines)) from None
-    connection.keep_password_out_of_sight()
+    deployment, survey = preflight.alone()
     report = run.report(host.name, deployment.urls)
     return Rollback(survey, report, _services(deployment, survey, report))
 

@@ -1,24 +1,35 @@
-"""One run of the deploy: who runs it, since when, and what its last lines say."""
+"""One run of the deploy: who runs it, since when, what its last lines say, and how it ends."""
 
 from __future__ import annotations
 
 import atexit
 import getpass
+import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from pyinfra import logger
+import click
+from pyinfra import logger, state
+
+from configuration import Change
+from tasks import shown
 
 NAME = secrets.token_hex(8)
 SINCE = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-DRY = "--dry" in sys.argv
+# With --json and without -y pyinfra shows what there is to do, and ends.
+DRY = "--dry" in sys.argv or ("--json" in sys.argv and state.check_for_changes)
+# Where to write what a run shows as Markdown, and whether changes that are pending end it with PENDING.
+SUMMARY = os.environ.get("CATMAID_DEPLOY_SUMMARY", "")
+EXIT_CODE = os.environ.get("CATMAID_DEPLOY_EXIT_CODE", "") not in ("", "0")
+PENDING = 2
 
 
 @dataclass
@@ -28,11 +39,25 @@ class Report:
     host: str
     urls: list[str]
     planned: list[tuple[str, list[str], Any]] = field(default_factory=list)
+    changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def pending(self) -> bool:
+        """Whether something that was planned isn't done."""
+        return any(operation is None or not operation.is_complete() for _, _, operation in self.planned)
+
+    @staticmethod
+    def state_of(operation: Any) -> str:
+        """What came of something planned, as a word before it; nothing where it was done, or is to be."""
+        if operation is None or not operation.is_complete():
+            return "" if DRY else "not reached: "
+        return "" if operation.did_succeed() else "FAILED: "
+
 
 REPORTS: dict[str, Report] = {}
+FAULTS: list[str] = []
 
 
 def admin() -> str:
@@ -64,26 +89,18 @@ def inventory_file() -> str:
 
 
 def _lines(report: Report) -> list[str]:
-    """The last lines about one host."""
+    """The last lines about one host, in a run that isn't dry."""
     lines = [f"note: {note}" for note in report.notes]
     if not report.planned:
-        lines.append("nothing to do: everything is and runs as described")
-    elif DRY:
-        lines.append("dry run, nothing was changed; a deploy would:")
-    done = []
+        lines.append(shown.NOTHING)
     for title, details, operation in report.planned:
-        if operation is None or not operation.is_complete():
-            state = "" if DRY else "not reached: "
-        else:
-            state = "" if operation.did_succeed() else "FAILED: "
-        done.append(state)
-        lines.append(f"  {state}{title}" + (":" if details else ""))
+        lines.append(f"  {report.state_of(operation)}{title}" + (":" if details else ""))
         lines += [f"    {detail}" for detail in details]
         if operation is not None and operation.is_complete():
             said = (line.removeprefix("note: ") for line in operation.stdout_lines if line.startswith("note: "))
             lines += [f"    {line}" for line in said]
-    if report.planned and not DRY:
-        whole = not any(done)
+    if report.planned:
+        whole = not any(report.state_of(operation) for _, _, operation in report.planned)
         lines.append("done" if whole else "not done: what ran before still runs; mend the cause and run again")
     lines += [f"WARNING {warning}" for warning in report.warnings]
     lines += [f"serves {url}" for url in report.urls]
@@ -91,13 +108,64 @@ def _lines(report: Report) -> list[str]:
 
 
 def _tell() -> None:
-    for report in REPORTS.values():
-        for line in _lines(report):
-            logger.info(f"[{report.host}] {line}")
+    """The last lines on the screen, and the summary in its file."""
+    reports = list(REPORTS.values())
+    if DRY and reports:
+        click.echo(shown.text(reports, state.config.DIFF, shown.Terminal.of(sys.stderr)), err=True, color=True)
+    elif not DRY:
+        for report in reports:
+            for line in _lines(report):
+                logger.info(f"[{report.host}] {line}")
+    if SUMMARY:
+        made_for = f"{inventory_file()}, revision {revision(inventory_file())}"
+        text = shown.markdown(reports, FAULTS, made_for, DRY, state.config.DIFF)
+        try:
+            Path(SUMMARY).write_text(text, encoding="utf-8")
+        except OSError as error:
+            logger.error(_unwritable(error))
+
+
+def _unwritable(error: OSError) -> str:
+    return (
+        f"CATMAID_DEPLOY_SUMMARY: {SUMMARY} can't be written ({error.strerror}): name a file in a folder that is there"
+    )
 
 
 def report(host: str, urls: list[str]) -> Report:
     """Begin the report of a host; all reports are printed when the run has ended."""
-    if not REPORTS:
-        atexit.register(_tell)
     return REPORTS.setdefault(host, Report(host, urls))
+
+
+def refused(faults: list[str]) -> None:
+    """Nothing is done on any host, for these faults, which the summary repeats."""
+    REPORTS.clear()
+    FAULTS[:] = faults
+
+
+def _end(end: Callable[[], NoReturn]) -> NoReturn:
+    """End pyinfra's command line with PENDING instead of 0 where changes are pending and no host has failed."""
+    if not state.failed_hosts and any(report.pending for report in REPORTS.values()):
+        sys.exit(PENDING)
+    end()
+
+
+def _begin() -> None:
+    """What a run needs before it looks at a host."""
+    if SUMMARY:
+        try:
+            # An old one isn't to be taken for this run's.
+            Path(SUMMARY).write_text("")
+        except OSError as error:
+            raise SystemExit(f"--> {_unwritable(error)}") from None
+    if EXIT_CODE:
+        # pyinfra has no option for it. This is the one place where it ends a run that neither broke nor was
+        # interrupted; a handler of atexit can't change the code.
+        cli: Any = sys.modules["pyinfra_cli.cli"]
+        if not hasattr(cli, "_exit"):
+            raise SystemExit("--> CATMAID_DEPLOY_EXIT_CODE: not with this pyinfra: install that of requirements.txt")
+        cli._exit = partial(_end, cli._exit)
+    atexit.register(_tell)
+
+
+if "pyinfra_cli.main" in sys.modules:
+    _begin()

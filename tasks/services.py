@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
-from pyinfra import host, state
+from pyinfra import state
 
 from configuration import Change
 from operations import configuration
-from tasks import run
+from tasks import run, shown
 from tasks.plan import Plan
-
-
-def _show(change: Change) -> None:
-    """The unified diffs of a set, in a run with --diff."""
-    for one in change.differences:
-        click.secho(f"{host.print_prefix}{one.what} {one.path}", bold=True, err=True)
-        for line in one.lines:
-            click.secho(f"{host.print_prefix}  {line}", fg={"+": "green", "-": "red"}.get(line[:1]), err=True)
 
 
 def _details(change: Change) -> list[str]:
@@ -29,7 +23,9 @@ def _details(change: Change) -> list[str]:
 def apply(plan: Plan) -> None:
     """The sets that differ, in the order of the plan: the system's, each instance's programs, nginx's."""
     for change in plan.changes:
-        if state.config.DIFF:
-            _show(change)
+        plan.report.changes[change.set.name] = change
         operation = configuration.applied(name=f"Configuration: {change.set.name}", change=change, run=run.NAME)
         plan.report.planned.append((change.set.name, _details(change), operation))
+    if state.config.DIFF and not run.DRY:
+        # Before the question whether to go on; a dry run ends with it.
+        click.echo(shown.changes(plan.report, shown.Terminal.of(sys.stderr)), err=True, color=True)

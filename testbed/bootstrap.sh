@@ -13,6 +13,7 @@ missing=""
 need() { has "$1" || missing="$missing $2"; }
 
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+need patch patch
 if [ "${1:-check}" != check ]; then
     need podman "podman netavark aardvark-dns iptables"
     need iptables iptables

@@ -460,7 +460,7 @@ def test_work_mem_that_does_not_fit_the_memory_is_a_warning(unfit: BedHost) -> N
     assert run.code == 0
     memory = int(unfit.run("awk '/MemTotal/ {print $2}' /proc/meminfo")) >> 10
     says = f"16 (workers x threads of all instances) x {512 << 10} MiB (PostgreSQL's work_mem) = {8192 << 10} MiB"
-    assert f"[host] WARNING workers: {says}, and the host has {memory} MiB" in run.text
+    assert f"WARNING workers: {says}, and the host has {memory} MiB" in run.text
 
 
 def test_a_silent_broker_is_a_warning(unfit: BedHost) -> None:
@@ -468,4 +468,4 @@ def test_a_silent_broker_is_a_warning(unfit: BedHost) -> None:
     site["instances"][0]["broker"] = {"host": "localhost", "port": 5699}
     run = pyinfra(unfit, {"site": site}, "--dry")
     assert run.code == 0
-    assert "[host] WARNING site.instances[catmaid].broker: nothing answers at localhost:5699" in run.text
+    assert "WARNING site.instances[catmaid].broker: nothing answers at localhost:5699" in run.text
