@@ -6,6 +6,7 @@ import atexit
 import getpass
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -164,6 +165,8 @@ def _begin() -> None:
         if not hasattr(cli, "_exit"):
             raise SystemExit("--> CATMAID_DEPLOY_EXIT_CODE: not with this pyinfra: install that of requirements.txt")
         cli._exit = partial(_end, cli._exit)
+        # pyinfra would end with 0, as if all were done.
+        signal.signal(signal.SIGINT, lambda *_: sys.exit("--> interrupted"))
     atexit.register(_tell)
 
 
