@@ -110,7 +110,8 @@ def _lines(report: Report) -> list[str]:
 
 def _tell() -> None:
     """The last lines on the screen, and the summary in its file."""
-    reports = list(REPORTS.values())
+    # Whichever host answered first.
+    reports = sorted(REPORTS.values(), key=lambda report: report.host)
     if DRY and reports:
         click.echo(shown.text(reports, state.config.DIFF, shown.Terminal.of(sys.stderr)), err=True, color=True)
     elif not DRY:
