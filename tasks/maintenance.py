@@ -15,7 +15,7 @@ from pyinfra.operations import files
 from configuration import Change
 from operations import configuration
 from schema import Deployment, Maintenance
-from tasks import connection, nginx, preflight, run
+from tasks import nginx, preflight, run
 
 HOST_FLAG = "/etc/catmaid/maintenance"
 OPTIONS = ("text", "end", "allow")
@@ -42,7 +42,7 @@ class Switch:
 
 
 def _refuse(text: str) -> SystemExit:
-    return SystemExit(f"--> {host.name}: {text}")
+    return preflight.refusal([f"{host.name}: {text}"])
 
 
 def _said(name: str) -> str | None:
@@ -83,15 +83,8 @@ def check() -> Switch:
     state, words = _said("maintenance"), {key: said for key in OPTIONS if (said := _said(key)) is not None}
     if state not in ("on", "off") or (state == "off" and words):
         raise _refuse(f"maintenance: say what to do: {USAGE}")
-    deployment, lines = preflight.validate(host)
-    if deployment is None:
-        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in lines))
+    deployment, survey = preflight.alone()
     flags = _flags(deployment)
-    try:
-        survey = preflight.look(deployment)
-    except preflight.Refused as refused:
-        raise SystemExit("\n".join(f"--> {host.name}: {line}" for line in refused.lines)) from None
-    connection.keep_password_out_of_sight()
     report = run.report(host.name, deployment.urls)
     as_described = nginx.change(deployment, survey)
     differs = bool(as_described.differences or as_described.reasons)

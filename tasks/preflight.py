@@ -455,6 +455,27 @@ def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
     return plans, faults
 
 
+def refusal(faults: list[str]) -> SystemExit:
+    """What ends a run with exit code 1 and a line for each fault."""
+    run.refused(faults)
+    return SystemExit("\n".join(f"--> {line}" for line in faults))
+
+
+def alone() -> tuple[Deployment, dict[str, Any]]:
+    """What the inventory says of the current host, and what that answers, for a runbook that changes it; ends the run
+    with exit code 1 and a line for each fault.
+    """
+    deployment, lines = validate(host)
+    if deployment is not None:
+        try:
+            survey = look(deployment)
+            connection.keep_password_out_of_sight()
+            return deployment, survey
+        except Refused as refused:
+            lines = refused.lines
+    raise refusal([f"{host.name}: {line}" for line in lines]) from None
+
+
 _found: Any = None
 
 
@@ -470,7 +491,6 @@ def check() -> plan.Plan:
     plans: dict[str, plan.Plan]
     plans, faults = _found.get()
     if faults:
-        run.refused(faults)
-        raise SystemExit("\n".join(f"--> {line}" for line in faults))
+        raise refusal(faults)
     connection.keep_password_out_of_sight()
     return plans[host.name]

@@ -10,7 +10,7 @@ from pyinfra import host
 
 from operations import configuration
 from schema import Deployment
-from tasks import connection, preflight, record, run, supervisor
+from tasks import preflight, record, run, supervisor
 
 
 @dataclass(frozen=True)
