@@ -206,7 +206,23 @@ def run_checks(host: BedHost) -> dict[str, str]:
     return checks
 
 
-@pytest.mark.parametrize("name", FAULTS)
+# One of each kind; the others with --long.
+SAMPLE = {
+    "a stopped program",
+    "a full disk",
+    "an expired certificate",
+    "a parent folder that nginx can't enter",
+    "a tile disk that isn't mounted",
+    "a dead broker",
+    "a hand-edited nginx file",
+    "an old release in memory",
+    "a clock a day off",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SAMPLE else pytest.mark.long) for name in FAULTS]
+)
 def test_each_fault_is_named(host: BedHost, request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
     fault = FAULTS[name]
     env, data = {}, site(host)
