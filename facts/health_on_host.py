@@ -34,6 +34,8 @@ try:
     if verify:
         import django
         django.setup()
+        from django.urls import get_resolver
+        get_resolver().url_patterns
         from mysite.celery import app
     database = settings.DATABASES.get("default", {}).get("ENGINE", "")
 except Exception as error:

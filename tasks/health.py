@@ -418,8 +418,12 @@ def _inventory(one: Health, offset: float) -> None:
         what, _, mend = rest.rpartition(": ") if ": " in rest else (rest, "", "")
         if place == "clock" or place.startswith("the run of"):
             continue
-        hard = "isn't mounted" in what or place.endswith((".database", ".broker"))
-        (one.fault if hard else one.warn)(place, what or rest, mend if what else deploy_command())
+        if place.endswith((".database", ".broker")):
+            what, _, _ = rest.partition("; ")
+            one.fault(place, what, "start it there, or correct the address in the inventory")
+        else:
+            hard = "isn't mounted" in what
+            (one.fault if hard else one.warn)(place, what or rest, mend if what else deploy_command())
 
 
 def judge(one: Health, offset: float, verify: bool) -> None:

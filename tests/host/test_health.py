@@ -150,7 +150,7 @@ FAULTS = {
         at_a_glance="its code or Python environment is newer",
     ),
     "a deleted socket folder": Fault("rm -r /run/catmaid", "DEPLOY", "make folder /run/catmaid"),
-    "a wrong mode": Fault("chmod 777 /run/catmaid", "chmod 755 /run/catmaid", "change /run/catmaid"),
+    "a wrong mode": Fault("chmod 777 /run/catmaid", "chmod 755 /run/catmaid", "owner or mode of /run/catmaid"),
     "no static files": Fault(
         f"mv {CHECKOUT}/django/static /tmp/", f"mv /tmp/static {CHECKOUT}/django/", "django/static isn't there"
     ),
