@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 
-from facts.survey_on_host import RUN, finish, read, read_json, start, survey
+from facts.survey_on_host import RUN, file_system, finish, read, read_json, start, survey
 
 # Asked of the application's own Python, as its user. At a glance its settings are enough: is the database there, how
 # many tasks wait. To verify, it is loaded as the programs load it, and a task goes to a worker.
@@ -78,12 +78,7 @@ HOUR = 3600
 
 def space(path):
     """Of the file system that holds a path: where it is mounted, its size, what is free, and the files that fit."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    mount = os.path.realpath(path)
-    while not os.path.ismount(mount):
-        mount = os.path.dirname(mount)
-    found = os.statvfs(path)
+    mount, found = file_system(path)
     size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
     files = 1.0 if not found.f_files else found.f_favail / float(found.f_files)
     return {"mount": mount, "size": size, "free": free, "files_free": files}

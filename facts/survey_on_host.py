@@ -230,14 +230,19 @@ def listeners(ports):
     return found
 
 
-def free(path):
-    """Free bytes of the file system that holds a path, and where it is mounted."""
+def file_system(path):
+    """Where the file system is mounted that holds a path, or would, and its figures."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
     mount = os.path.realpath(path)
     while not os.path.ismount(mount):
         mount = os.path.dirname(mount)
-    status = os.statvfs(path)
+    return mount, os.statvfs(path)
+
+
+def free(path):
+    """Free bytes of the file system that holds a path, and where it is mounted."""
+    mount, status = file_system(path)
     return {"mount": mount, "bytes": status.f_bavail * status.f_frsize}
 
 
