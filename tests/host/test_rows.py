@@ -325,7 +325,7 @@ def test_websockets_reach_daphne(deployed: Deployed, name: str) -> None:
 def test_an_idle_websocket_outlives_a_minute(deployed: Deployed) -> None:
     """nginx's default ends a silent connection after 60 s; no ping may be what keeps it."""
     url = websocket.websocket_url(f"{deployed.host.url}/catmaid/channels/echo/")
-    with connect(url, ssl=deployed.trust, proxy=None, ping_interval=None) as socket:
+    with connect(url, ssl=deployed.trust, proxy=None, ping_interval=None, open_timeout=60) as socket:
         time.sleep(65)
         socket.send("still here")
         assert socket.recv(timeout=5) == "still here"

@@ -62,7 +62,10 @@ STATES = {
         "remove /etc/nginx/sites-enabled/default",
     ),
     "a wrong owner": State(
-        "chown catmaid /etc/catmaid/catmaid/wsgi/uwsgi.ini", [OURS], "catmaid:root 644 -> root:root 644", {"catmaid-wsgi"}
+        "chown catmaid /etc/catmaid/catmaid/wsgi/uwsgi.ini",
+        [OURS],
+        "catmaid:root 644 -> root:root 644",
+        {"catmaid-wsgi"},
     ),
     "a wrong mode": State("chmod 777 /run/catmaid", [OURS], "-> www-data:www-data 755"),
     "a deleted socket folder": State("rm -r /run/catmaid", [OURS], "make folder /run/catmaid", PROGRAMS),
