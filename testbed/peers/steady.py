@@ -98,14 +98,14 @@ class Figures:
 
 
 def kinds(clients: int) -> list[str]:
-    """What each client does. A few are slow: of sixty as many as a small server with three free threads holds, and
-    all others wait meanwhile.
+    """What each client does. A few are slow: of sixty six, more than a small server's four threads hold, so that all
+    others wait in its backlog.
 
     Raises ValueError for fewer clients than kinds.
     """
     if clients < len(KINDS):
         raise ValueError(f"at least {len(KINDS)} clients, one of each kind")
-    slow, new, upload = max(1, clients // 20), clients // 4, max(1, clients // 30)
+    slow, new, upload = max(1, clients // 10), clients // 4, max(1, clients // 30)
     return [SLOW] * slow + [UPLOAD] * upload + [NEW] * new + [QUICK] * (clients - slow - upload - new)
 
 

@@ -59,7 +59,7 @@ def test_each_kind_has_its_clients() -> None:
     for number in range(4, 200):
         assert set(kinds(number)) == set(KINDS)
         assert len(kinds(number)) == number
-    assert kinds(60).count(SLOW) == 3
+    assert kinds(60).count(SLOW) == 6
     with pytest.raises(ValueError, match="at least 4"):
         kinds(3)
 
