@@ -155,18 +155,23 @@ def test_ctrl_c_during_an_image_build(tmp_path: Path, empty_store: dict[str, str
 def test_a_demo_and_its_end(tmp_path: Path) -> None:
     """The newcomer's two commands; the page answers in between, and nothing is left after them."""
     traces = Traces()
-    up = subprocess.run(["make", "demo"], cwd=images.ROOT, env=_environment(), capture_output=True, text=True)
-    assert up.returncode == 0, up.stdout + up.stderr
-    for check in ("WebSocket of catmaid ", "task of catmaid ", "missing tile of demo ", "from here to localhost "):
-        assert re.search(rf"ok +{check}", up.stdout), up.stdout
-    assert "all is well" in up.stdout
-    assert re.search(r"The demo is ready: https://localhost:\d+/catmaid/\n", up.stdout)
-    # Its container at least, or the look for traces sees nothing.
-    assert any(line.startswith("container ") for line in traces.left())
-    again = subprocess.run(["make", "demo"], cwd=images.ROOT, env=_environment(), capture_output=True, text=True)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "runs already" in again.stderr
-    down = subprocess.run(["make", "demo-down"], cwd=images.ROOT, env=_environment(), capture_output=True, text=True)
+    try:
+        up = subprocess.run(["make", "demo"], cwd=images.ROOT, env=_environment(), capture_output=True, text=True)
+        assert up.returncode == 0, up.stdout + up.stderr
+        for check in ("WebSocket of catmaid ", "task of catmaid ", "missing tile of demo ", "from here to localhost "):
+            assert re.search(rf"ok +{check}", up.stdout), up.stdout
+        assert "all is well" in up.stdout
+        assert re.search(r"The demo is ready: https://localhost:\d+/catmaid/\n", up.stdout)
+        # Its container at least, or the look for traces sees nothing.
+        assert any(line.startswith("container ") for line in traces.left())
+        again = subprocess.run(["make", "demo"], cwd=images.ROOT, env=_environment(), capture_output=True, text=True)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "runs already" in again.stderr
+    finally:
+        # Also where one of these is wrong: a demo outlives its process.
+        down = subprocess.run(
+            ["make", "demo-down"], cwd=images.ROOT, env=_environment(), capture_output=True, text=True
+        )
     assert down.returncode == 0
     assert traces.left() == set()
 
