@@ -5,18 +5,16 @@ what a user would ask: pages, a WebSocket, a task that returns its arguments.
 """
 
 import glob
-import hashlib
 import http.client
 import json
 import os
 import re
 import socket
 import ssl
-import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
-from facts.survey_on_host import RUN, file_system, finish, read, read_json, start, survey
+from facts.survey_on_host import RUN, answer, file_system, finish, read, read_json, start, started, survey
 
 # Asked of the application's own Python, as its user. At a glance its settings are enough: is the database there, how
 # many tasks wait. To verify, it is loaded as the programs load it, and a task goes to a worker.
@@ -74,6 +72,7 @@ print(json.dumps(found))
 """
 UPDATES = RUN + "/security-updates.json"
 HOUR = 3600
+MOST_FOLDERS = 200
 
 
 def space(path):
@@ -105,13 +104,15 @@ def ends():
     return found
 
 
-def tail(path, lines=3):
+def last_line(path):
+    """In a folder that is another user's a link could lead to anything."""
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - 16384))
-            return [line[:300] for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 16384))
+            lines = file.read().decode("utf-8", "replace").split("\n")
     except OSError:
-        return []
+        return ""
+    return ([""] + [line[:300] for line in lines if line.strip()])[-1]
 
 
 def statistics(path):
@@ -129,7 +130,6 @@ def statistics(path):
         "busy": sum(bool(core["in_request"]) for core in cores),
         "threads": len(cores),
         "waiting": told.get("listen_queue", 0),
-        "dead": sum(worker["pid"] == 0 for worker in told["workers"]),
     }
 
 
@@ -193,23 +193,21 @@ class Local(http.client.HTTPConnection):
 
 
 def asked(one):
-    """What a page answers: status, headers, and the beginning of its body."""
+    """What a page answers: status and headers."""
     connection = Local(one["site"])
     headers = dict({"Host": one["site"]["name"], "User-Agent": "catmaid-deploy verify"}, **one.get("headers", {}))
     begin = time.time()
     try:
-        connection.request(one.get("method", "GET"), one["path"], headers=headers)
+        connection.request("GET", one["path"], headers=headers)
         if headers.get("Upgrade"):
             # The answer to a handshake has no end: the connection goes on.
             line = connection.sock.recv(4096).decode("latin-1").split("\r\n")[0]
             return {"status": int(line.split()[1]), "headers": {}, "seconds": time.time() - begin}
-        answer = connection.getresponse()
-        body = answer.read(1 << 20)
+        told = connection.getresponse()
+        told.read(1 << 20)
         return {
-            "status": answer.status,
-            "headers": {name.lower(): value for name, value in answer.getheaders()},
-            "bytes": len(body),
-            "digest": hashlib.sha256(body).hexdigest(),
+            "status": told.status,
+            "headers": {name.lower(): value for name, value in told.getheaders()},
             "seconds": time.time() - begin,
         }
     except (OSError, http.client.HTTPException, ValueError, IndexError) as error:
@@ -219,8 +217,10 @@ def asked(one):
 
 
 def first_file(folder, suffix):
-    """A file below a folder, by the shortest way; for a tile set or static files. None without one."""
-    for place, folders, names in os.walk(folder):
+    """A file of a tile set or of static files; None where none is soon found, since tiles are many."""
+    for number, (place, folders, names) in enumerate(os.walk(folder)):
+        if number == MOST_FOLDERS:
+            return None
         folders.sort()
         names = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
         if names:
@@ -271,32 +271,17 @@ class SecurityUpdates:
         return self.found
 
 
-def since(pid):
+def age(pid):
     line = read("/proc/%s/stat" % pid)
-    if not line:
-        return None
-    ticks = int(line.rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - started(line) if line else None
 
 
-def all_pages(pages):
-    """All pages side by side, four at a time."""
-    answers, numbers = [None] * len(pages), list(range(len(pages)))[::-1]
-
-    def work():
-        while numbers:
-            try:
-                number = numbers.pop()
-            except IndexError:
-                return
-            answers[number] = asked(pages[number])
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+def find_and_ask(page):
+    """What a page answers; where it lies in a folder, a file is looked for there, and named."""
+    if "folder" not in page:
+        return asked(page)
+    name = first_file(page["folder"], page["suffix"])
+    return dict(asked(dict(page, path=page["path"] + (name or ""))), found=name)
 
 
 def health(question):
@@ -307,19 +292,10 @@ def health(question):
     begin = time.time()
     first = {one["name"]: statistics(one["statistics"]) for one in question["instances"]}
     found = {"survey": survey(question["survey"])}
-    pages = []
-    for page in question["pages"]:
-        if "folder" in page:
-            name = first_file(page["folder"], page["suffix"])
-            page["path"] = page["path"] + (name or "")
-            page["found"] = name
-        pages.append(page)
-    answers = all_pages([dict(page) for page in pages])
-    for page, answer in zip(pages, answers):
-        answer["found"] = page.get("found")
-    found["pages"] = answers
+    with ThreadPoolExecutor(4) as pool:
+        found["pages"] = list(pool.map(find_and_ask, question["pages"]))
     found["served"] = {one["name"]: served(one["name"], one["port"]) for one in question["sites"] if one["https"]}
-    found["spaces"] = [space(path) for path in question["space"]]
+    found["spaces"] = list({one["mount"]: one for one in map(space, question["space"])}.values())
     found["uptime"] = time.clock_gettime(time.CLOCK_BOOTTIME)
     found["load"] = os.getloadavg()[0]
     found["processors"] = os.cpu_count()
@@ -331,9 +307,9 @@ def health(question):
     code, output, error = finish(start(["nginx", "-t", "-q"]))
     found["nginx_refuses"] = error.strip().splitlines()[:2] if code else []
     programs = found["survey"]["supervisor"] or {}
-    found["ages"] = {name: since(one["pid"]) for name, one in programs.items() if one["pid"]}
+    found["ages"] = {name: age(one["pid"]) for name, one in programs.items() if one["pid"]}
     found["logs"] = {
-        name: tail("%s/%s.log" % (one["log_dir"], name.partition(":")[2][len(one["name"]) + 1 :]))
+        name: last_line("%s/%s.log" % (one["log_dir"], name.partition(":")[2][len(one["name"]) + 1 :]))
         for one in question["instances"]
         for name, program in programs.items()
         if name.startswith(one["name"] + ":") and program["state"] in ("FATAL", "BACKOFF", "EXITED", "UNKNOWN")
@@ -351,14 +327,7 @@ def health(question):
             "probe": end_probe(probes[one["name"]]),
         }
     found["security_updates"] = updates.names()
-    json.dump(found, sys.stdout)
+    return found
 
 
-def main():
-    if os.geteuid():
-        print(json.dumps({"survey": {"uid": os.geteuid()}}))
-        return
-    health(json.loads(sys.argv[1]))
-
-
-main()
+answer(health)

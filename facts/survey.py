@@ -40,11 +40,11 @@ class Survey(FactBase[dict[str, Any]]):
         return cast(dict[str, Any], json.loads("\n".join(output)))
 
 
-def _joined() -> str:
-    """The survey's script without its last line, and the one that looks further."""
-    further = (_FOLDER / "health_on_host.py").read_text()
+def _joined(name: str) -> str:
+    """The survey's script without its last line, and one that builds on it."""
+    further = (_FOLDER / name).read_text()
     own = re.sub(r"^from facts\.\w+ import .*$", "", further, flags=re.MULTILINE)
-    return _SCRIPT.removesuffix("\nmain()\n") + "\n" + own
+    return _SCRIPT.removesuffix("\nanswer(survey)\n") + "\n" + own
 
 
 class Health(Survey):
@@ -53,10 +53,10 @@ class Health(Survey):
     ``health_on_host.py`` for the keys. ``{}`` where the host has no python3.
     """
 
-    script = _joined()
+    script = _joined("health_on_host.py")
 
 
 class Logs(Survey):
     """Returns the last lines of logs, and files, of which the host has taken secrets out: see ``logs_on_host.py``."""
 
-    script = (_FOLDER / "logs_on_host.py").read_text()
+    script = _joined("logs_on_host.py")

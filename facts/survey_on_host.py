@@ -584,7 +584,6 @@ def survey(question):
     secret = set(question["secret"])
     paths = set(question["paths"]) | {path for paths in manifest.values() for path in paths}
     found = {
-        "uid": 0,
         "os": os_release(),
         "systemd": os.path.isdir("/run/systemd/system"),
         "ipv6": os.path.exists("/proc/net/if_inet6"),
@@ -598,8 +597,7 @@ def survey(question):
         "acme_servers": acme_servers(),
         "default_servers": default_servers(),
         "tiles": {one["name"]: tiles(one) for one in question["tiles"]},
-        "closed": [path for path in question["flags"] if os.path.exists(path)],
-        "own_words": any("with words of its own" in read(path) for path in question["flags"]),
+        "closed": {path: read(path) for path in question["flags"] if os.path.exists(path)},
         "free": [free(path) for path in question["space"]],
         "package_manager": package_manager(),
         "files": {path: look(path, path in secret or os.path.dirname(path) in secret) for path in sorted(paths)},
@@ -617,13 +615,13 @@ def survey(question):
     }
     found["packages"], found["as_it_came"] = packages(finish(asked_packages)[1])
     found["units"] = units(finish(asked_units)[1])
-    found["time"] = time.time()
     return found
 
 
-def main():
-    found = {"uid": os.geteuid()} if os.geteuid() else survey(json.loads(sys.argv[1]))
-    json.dump(found, sys.stdout)
+def answer(work):
+    """Print what a script has found, as root, of its question."""
+    found = {} if os.geteuid() else work(json.loads(sys.argv[1]))
+    json.dump(dict(found, uid=os.geteuid(), time=time.time()), sys.stdout)
 
 
-main()
+answer(survey)

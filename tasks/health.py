@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,11 +9,12 @@ from typing import Any, Literal
 from pyinfra import host, state
 from pyinfra.api import Host
 
+from configuration import ConfigurationSet
 from facts.survey import Health as HealthFact
 from schema import Deployment, Instance, Site, TileSet
 from tasks import connection, plan, preflight, run, supervisor, tell
 
-MIB, GIB = 1 << 20, 1 << 30
+GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
 FULL, FILLING = 0.05, 0.15
 LEAST_BYTES = GIB
@@ -25,7 +24,7 @@ QUEUE = 1000
 # So many differences are told of a service.
 SHOWN = 4
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
-FOREIGN = "https://not-allowed.invalid"
+# The row and column of a tile that no set has.
 MISSING = "999999"
 
 
@@ -75,10 +74,10 @@ def deploy_command(options: str = "") -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """A page that users ask for, and how its answer is judged."""
+    """A page that users ask for, and how its answer is judged; ``whose`` names its site, instance or tile set."""
 
     kind: str
-    instance: str
+    whose: str
     question: dict[str, Any]
     expected: tuple[int, ...]
     cors: str | None = None
@@ -87,10 +86,6 @@ class Page:
 def _site(site: Site) -> dict[str, Any]:
     https = site.certificate is not None
     return {"name": site.server_name, "https": https, "port": 443 if https else 80}
-
-
-def _ok(guarded: bool) -> tuple[int, ...]:
-    return (401,) if guarded else (200, 301, 302)
 
 
 def pages(deployment: Deployment) -> list[Page]:
@@ -111,7 +106,7 @@ def pages(deployment: Deployment) -> list[Page]:
                     "page",
                     instance.name,
                     {"site": at, "path": instance.prefix + instance.ready_page, "headers": {"Origin": allowed}},
-                    _ok(guarded),
+                    (401,) if guarded else (200, 301, 302),
                     ("*" if origin == "*" else allowed) if instance.cors else "",
                 )
             )
@@ -150,30 +145,28 @@ def spaces(deployment: Deployment) -> list[str]:
     ]
 
 
-def question(deployment: Deployment, verify: bool) -> str:
-    """What a host is asked, as JSON."""
-    return json.dumps(
-        {
-            "verify": verify,
-            "survey": json.loads(preflight.question(deployment, plan.wanted_sets(deployment))),
-            "sites": [_site(site) for site in deployment.sites],
-            "pages": [page.question for page in pages(deployment)] if verify else [],
-            "space": spaces(deployment),
-            "logs": ["/var/log/nginx", *(instance.log_dir for instance in deployment.instances)],
-            "instances": [
-                {
-                    "name": i.name,
-                    "user": i.user,
-                    "config_dir": i.config_dir,
-                    "log_dir": i.log_dir,
-                    "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
-                    "daphne": i.daphne_socket,
-                    "queues": list(i.celery.queues),
-                }
-                for i in deployment.instances
-            ],
-        }
-    )
+def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool) -> dict[str, Any]:
+    """What a host is asked."""
+    return {
+        "verify": verify,
+        "survey": preflight.question(deployment, sets),
+        "sites": [_site(site) for site in deployment.sites],
+        "pages": [page.question for page in pages(deployment)] if verify else [],
+        "space": spaces(deployment),
+        "logs": ["/var/log/nginx", *(instance.log_dir for instance in deployment.instances)],
+        "instances": [
+            {
+                "name": i.name,
+                "user": i.user,
+                "config_dir": i.config_dir,
+                "log_dir": i.log_dir,
+                "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
+                "daphne": i.daphne_socket,
+                "queues": list(i.celery.queues),
+            }
+            for i in deployment.instances
+        ],
+    }
 
 
 # ---- what is wrong ----
@@ -200,7 +193,7 @@ def _programs(one: Health, instance: Instance) -> None:
         elif program["state"] == "STOPPED":
             one.fault(instance.name, f"{short} is stopped: somebody stopped it", restart)
         elif program["state"] not in supervisor.UP:
-            last = (found["logs"].get(name) or ["nothing"])[-1]
+            last = found["logs"].get(name) or "nothing"
             one.fault(
                 instance.name,
                 f"{short} is {program['state']}: it ended again and again; its log ends with: {last}",
@@ -282,11 +275,9 @@ def _services(one: Health) -> None:
 
 def _host(one: Health, offset: float) -> None:
     found = one.found
-    seen = set()
     for space in found["spaces"]:
-        if space["mount"] in seen or not space["size"]:
+        if not space["size"]:
             continue
-        seen.add(space["mount"])
         share = space["free"] / space["size"]
         look = f"du -xhd2 {space['mount']} | sort -h | tail"
         text = f"{space['mount']} has {tell.size(space['free'])} of {tell.size(space['size'])} free"
@@ -348,12 +339,12 @@ _CAUSES = {
 def _pages(one: Health) -> None:
     deployment = one.deployment
     assert deployment
-    closed = set(one.survey["closed"])
-    directories = {i.name: i for i in deployment.instances}
+    closed = one.survey["closed"]
+    instances = {i.name: i for i in deployment.instances}
     for page, answer in zip(pages(deployment), one.found["pages"], strict=True):
-        name = f"{page.kind} of {page.instance}"
+        name = f"{page.kind} of {page.whose}"
         path, status = page.question["path"] + (answer.get("found") or ""), answer["status"]
-        instance = directories.get(page.instance)
+        instance = instances.get(page.whose)
         if "/etc/catmaid/maintenance" in closed or (instance and f"{instance.config_dir}/maintenance" in closed):
             continue
         if "folder" in page.question and not answer.get("found"):
@@ -403,37 +394,36 @@ def _difference(one: Health) -> None:
             one.fault(change.set.name, f"not as the inventory says, a deploy would: {what}", mend)
 
 
-def _inventory(one: Health, offset: float) -> None:
+def _inventory(one: Health, sets: list[ConfigurationSet]) -> None:
+    """What a run would refuse, or warn of."""
     deployment = one.deployment
     assert deployment
-    for line in preflight.judge(deployment, one.survey, plan.wanted_sets(deployment)):
+    for line in preflight.judge(deployment, one.survey, sets):
         place, _, rest = line.partition(": ")
         what, _, mend = rest.partition(": ")
         one.fault(place, what, mend or deploy_command())
     last, lock = one.survey["last_run"], one.survey["lock"]
     if last and not last.get("ended") and not (lock and lock["alive"]):
         one.warn("deploy", f"the run of {last['admin']} at {last['since']} broke off", deploy_command())
-    for line in preflight.warn(deployment, one.survey, offset):
+    for line in preflight.standing(deployment, one.survey):
         place, _, rest = line.partition(": ")
-        what, _, mend = rest.rpartition(": ") if ": " in rest else (rest, "", "")
-        if place == "clock" or place.startswith("the run of"):
-            continue
+        what, _, mend = rest.rpartition(": ")
         if place.endswith((".database", ".broker")):
             what, _, _ = rest.partition("; ")
             one.fault(place, what, "start it there, or correct the address in the inventory")
         else:
-            hard = "isn't mounted" in what
-            (one.fault if hard else one.warn)(place, what or rest, mend if what else deploy_command())
+            hard = place.endswith(".mount")
+            (one.fault if hard else one.warn)(place, what or rest, mend if what else "")
 
 
-def judge(one: Health, offset: float, verify: bool) -> None:
+def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool) -> None:
     """All that is wrong with a host, the causes before what follows from them."""
     assert one.deployment
     _host(one, offset)
     _services(one)
     for instance in one.deployment.instances:
         _programs(one, instance)
-    _inventory(one, offset)
+    _inventory(one, sets)
     for instance in one.deployment.instances:
         _applications(one, instance, verify)
     for site in one.deployment.sites:
@@ -448,20 +438,12 @@ def judge(one: Health, offset: float, verify: bool) -> None:
 # ---- all hosts ----
 
 
-def _look(deployment: Deployment, verify: bool) -> tuple[dict[str, Any], float]:
-    try:
-        connection.become_root()
-    except connection.NoAccess as error:
-        raise preflight.Refused([str(error)]) from None
-    before = time.time()
-    found = host.get_fact(HealthFact, question(deployment, verify))
-    if not found:
-        raise preflight.Refused(["python3: missing on the host: apt install python3"])
-    survey = found["survey"]
-    if survey["uid"]:
-        raise connection.not_root()
-    then = survey["time"]
-    return found, then - time.time() if then > time.time() else min(0.0, then - before)
+def _look(name: str, deployment: Deployment, verify: bool) -> Health:
+    """Ask the current host, and judge what it says."""
+    one, sets = Health(name, deployment), plan.wanted_sets(deployment)
+    one.found, offset = preflight.ask(HealthFact, question(deployment, sets, verify))
+    judge(one, sets, offset, verify)
+    return one
 
 
 def look(verify: bool) -> list[Health]:
@@ -473,14 +455,13 @@ def look(verify: bool) -> list[Health]:
         one = results[name] = Health(name, None)
         for line in lines:
             one.fault("inventory", line, "correct the inventory")
-    for asked, answer in preflight.each(deployments, lambda deployment: _look(deployment, verify)).items():
+    for asked, answer in preflight.each(deployments, lambda deployment: _look(host.name, deployment, verify)).items():
+        if isinstance(answer, Health):
+            results[asked.name] = answer
+            continue
         one = results[asked.name] = Health(asked.name, deployments[asked])
-        if isinstance(answer, preflight.Refused):
-            for line in answer.lines:
-                what, _, mend = line.rpartition(": ")
-                one.fault("access", what or line, mend)
-        else:
-            one.found, offset = answer
-            judge(one, offset, verify)
+        for line in answer.lines:
+            what, _, mend = line.rpartition(": ")
+            one.fault("access", what or line, mend)
     connection.keep_password_out_of_sight()
     return [results[name] for name in sorted(results)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 import time
 from pathlib import Path
@@ -27,32 +26,27 @@ def _instance(deployment: Deployment) -> Instance:
     return found[0]
 
 
-def question(deployment: Deployment, instance: Instance, lines: int, with_files: bool) -> str:
-    """What a host is asked, as JSON: of the logs of both slots, and of what all instances share."""
+def question(deployment: Deployment, instance: Instance, lines: int, with_files: bool) -> dict[str, Any]:
+    """What a host is asked: of the logs of both slots, and of what all instances share."""
     files = [
         *(f"{instance.config_dir}/{part}" for part in ("start.sh", "*-[ab]/*.*")),
         f"/etc/supervisor/conf.d/{instance.name}.conf",
         "/etc/nginx/conf.d/catmaid.conf",
         *(f"/etc/nginx/sites-available/catmaid-{site.server_name}.conf" for site in deployment.sites),
-        "/etc/os-release",
+        "/usr/lib/os-release",
         "/var/log/catmaid-deploy.log",
     ]
     logs = [f"{instance.log_dir}/*.log", "/var/log/nginx/error.log", "/var/log/supervisor/supervisord.log"]
-    return json.dumps({"logs": logs, "files": files if with_files else [], "lines": lines})
+    return {"logs": logs, "files": files if with_files else [], "lines": lines}
 
 
 def _ask(deployment: Deployment) -> dict[str, Any]:
-    try:
-        connection.become_root()
-    except connection.NoAccess as error:
-        raise preflight.Refused([str(error)]) from None
     instance = _instance(deployment)
     bundle = host.data.get("bundle") is not None
     lines = host.data.get("lines") or (BUNDLE_LINES if bundle else SCREEN_LINES)
     if not str(lines).isdigit():
         raise preflight.Refused([f"lines: {lines!r} is no number: --data lines=50"])
-    found: dict[str, Any] = host.get_fact(Logs, question(deployment, instance, int(lines), bundle))
-    return found
+    return preflight.ask(Logs, question(deployment, instance, int(lines), bundle))[0]
 
 
 def _print(name: str, logs: dict[str, list[str]]) -> None:

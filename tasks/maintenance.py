@@ -96,7 +96,7 @@ def check() -> Switch:
                 "close without text, end and allow"
             )
         change = nginx.change(_with_words(deployment, words), survey)
-    elif state == "off" and differs and survey["own_words"]:
+    elif state == "off" and differs and any(OWN_WORDS in text for text in survey["closed"].values()):
         change = as_described
     there = set(survey["closed"])
     if state == "on":

@@ -91,8 +91,8 @@ def _settings_file(instance: Instance) -> str:
     return instance.releases.lasting(path) if instance.releases else path
 
 
-def question(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> str:
-    """What the survey is to look at, as JSON."""
+def question(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> dict[str, Any]:
+    """What the survey is to look at."""
     keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
     folders = ("static_folder", "files_folder")
     instances = []
@@ -108,40 +108,38 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         instances.append(asked)
     items = [item for one in sets for item in one.items]
     links = [path for one in sets for pair in one.stock_links.items() for path in pair]
-    return json.dumps(
-        {
-            "instances": instances,
-            "packages": [*packages.NEEDED, *packages.BROTLI, packages.CERTBOT, packages.GIT, packages.CONFIGURATION],
-            "units": [*system.UNITS, system.RENEWAL],
-            "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],
-            "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
-            "certificates": certificates.question(deployment),
-            "tiles": [
-                {
-                    "name": tiles.name,
-                    "folder": tiles.folder,
-                    "proof": tiles.proof,
-                    "mount": tiles.mount,
-                    "fallback": None if tiles.fallback in ("black", "none") else tiles.fallback,
-                }
-                for tiles in deployment.tiles
-            ],
-            "flags": flags(deployment),
-            "paths": [
-                *(item.path for item in items),
-                *links,
-                *(site.tls_dir for site in deployment.acme_sites),
-                *(path for instance in deployment.instances for path in program.pointers(instance)),
-            ],
-            # Files, and the folder and file of passwords that left the inventory, whatever mode somebody gave them.
-            "secret": [
-                *(item.path for item in items if isinstance(item, configuration.File) and item.secret),
-                *(passwords.FOLDER, passwords.LIMITS),
-            ],
-            "access": [(user, path) for _, user, path, _ in accesses(deployment)],
-            "state_host": STATE_HOST,
-        }
-    )
+    return {
+        "instances": instances,
+        "packages": [*packages.NEEDED, *packages.BROTLI, packages.CERTBOT, packages.GIT, packages.CONFIGURATION],
+        "units": [*system.UNITS, system.RENEWAL],
+        "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],
+        "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
+        "certificates": certificates.question(deployment),
+        "tiles": [
+            {
+                "name": tiles.name,
+                "folder": tiles.folder,
+                "proof": tiles.proof,
+                "mount": tiles.mount,
+                "fallback": None if tiles.fallback in ("black", "none") else tiles.fallback,
+            }
+            for tiles in deployment.tiles
+        ],
+        "flags": flags(deployment),
+        "paths": [
+            *(item.path for item in items),
+            *links,
+            *(site.tls_dir for site in deployment.acme_sites),
+            *(path for instance in deployment.instances for path in program.pointers(instance)),
+        ],
+        # Files, and the folder and file of passwords that left the inventory, whatever mode somebody gave them.
+        "secret": [
+            *(item.path for item in items if isinstance(item, configuration.File) and item.secret),
+            *(passwords.FOLDER, passwords.LIMITS),
+        ],
+        "access": [(user, path) for _, user, path, _ in accesses(deployment)],
+        "state_host": STATE_HOST,
+    }
 
 
 def judge_system(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
@@ -278,8 +276,8 @@ def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     return list(lines.values())
 
 
-def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[str]:
-    """What the admin should know, and what doesn't stop a run: key and mend, a line each."""
+def standing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+    """What is true of a host between runs as well, and doesn't stop one: key and mend, a line each."""
     lines = [
         f"site[{site.server_name}].{line}" for site in deployment.sites for line in certificates.warn(site, survey)
     ]
@@ -307,6 +305,12 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[
             f"(PostgreSQL's work_mem) = {connections * survey['work_mem'] >> 10} MiB, and the host has "
             f"{survey['memory'] >> 20} MiB: lower workers, threads or work_mem"
         )
+    return lines
+
+
+def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[str]:
+    """What the admin should know, and what doesn't stop a run: key and mend, a line each."""
+    lines = standing(deployment, survey)
     if abs(offset) > CLOCK_SECONDS:
         lines.append(
             f"clock: the host's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: "
@@ -328,17 +332,27 @@ class Refused(Exception):
         self.lines = lines
 
 
-def _survey(deployment: Deployment, asked: str) -> tuple[dict[str, Any], float]:
-    """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
-    end = time.monotonic() + PACKAGE_MANAGER_SECONDS
-    while True:
+def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """What one of our scripts answers as root on the current host, and how many seconds its clock is ahead."""
+    try:
+        connection.become_root()
         before = time.time()
-        survey = host.get_fact(Survey, asked)
-        if not survey:
+        found: dict[str, Any] = host.get_fact(fact, json.dumps(asked))
+        if not found:
             raise Refused(["python3: missing on the host: apt install python3"])
-        if survey["uid"]:
+        if found["uid"]:
             raise connection.not_root()
-        offset = survey["time"] - time.time() if survey["time"] > time.time() else min(0.0, survey["time"] - before)
+    except connection.NoAccess as error:
+        raise Refused([str(error)]) from None
+    then = found["time"]
+    return found, then - time.time() if then > time.time() else min(0.0, then - before)
+
+
+def _survey(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> tuple[dict[str, Any], float]:
+    """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
+    end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(deployment, sets)
+    while True:
+        survey, offset = ask(Survey, asked)
         busy = survey["package_manager"]
         if run.DRY or not busy or not packages.missing(deployment, survey):
             return survey, offset
@@ -348,15 +362,6 @@ def _survey(deployment: Deployment, asked: str) -> tuple[dict[str, Any], float]:
             )
         logger.info(f"{host.print_prefix}waiting for {busy['name']} (process {busy['pid']}), which installs packages")
         gevent.sleep(5)
-
-
-def _ask(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> tuple[dict[str, Any], float]:
-    """What the current host answers, and how many seconds its clock is ahead."""
-    try:
-        connection.become_root()
-        return _survey(deployment, question(deployment, sets))
-    except connection.NoAccess as error:
-        raise Refused([str(error)]) from None
 
 
 def _judge_lock(survey: dict[str, Any]) -> list[str]:
@@ -369,7 +374,7 @@ def _judge_lock(survey: dict[str, Any]) -> list[str]:
 
 def look(deployment: Deployment) -> dict[str, Any]:
     """Ask the current host; raises Refused when another run has it. Nothing else of the answer is judged."""
-    survey, _ = _ask(deployment, plan.wanted_sets(deployment))
+    survey, _ = _survey(deployment, plan.wanted_sets(deployment))
     lines = _judge_lock(survey)
     if lines:
         raise Refused(lines)
@@ -394,7 +399,7 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
 def _look(deployment: Deployment) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     sets = plan.wanted_sets(deployment)
-    survey, offset = _ask(deployment, sets)
+    survey, offset = _survey(deployment, sets)
     lines = judge(deployment, survey, sets) + _judge_lock(survey)
     if lines:
         raise Refused(lines)

@@ -52,7 +52,7 @@ def document(one: Health) -> dict[str, Any]:
         "certificates": found["served"],
         "security_updates": found["security_updates"],
         "last_run": survey["last_run"],
-        "closed": survey["closed"],
+        "closed": list(survey["closed"]),
         "tiles": {tiles.name: survey["tiles"][tiles.name] for tiles in one.deployment.tiles},
         "instances": {
             instance.name: {
@@ -108,10 +108,8 @@ def _host(one: Health) -> None:
         state = survey["tiles"][tiles.name]
         there = "there" if state["proof"] else "NOT THERE"
         rows.append(("tiles", tiles.name, f"{there}: {tiles.folder}"))
-    seen = set()
     for space in found["spaces"]:
-        if space["mount"] not in seen and space["size"]:
-            seen.add(space["mount"])
+        if space["size"]:
             rows.append(("space", space["mount"], f"{tell.size(space['free'])} of {tell.size(space['size'])} free"))
     last = survey["last_run"]
     if last:
@@ -130,9 +128,7 @@ def show(hosts: list[Health]) -> None:
     """Print all hosts; ends the run with exit code 1 where one has a fault."""
     if not tell.JSON:
         for one in hosts:
-            count = len(one.faults)
-            word = "well" if not count else "1 fault" if count == 1 else f"{count} faults"
-            tell.echo(f"\n{one.host}: {word}", bold=True, fg="red" if count else "green")
+            tell.echo(f"\n{one.host}: {tell.count(one.faults)}", bold=True, fg="red" if one.faults else "green")
             if one.found:
                 _host(one)
             if one.findings:

@@ -45,6 +45,11 @@ def finding(level: str, place: str, what: str, mend: str) -> None:
         echo(f"           mend: {mend}")
 
 
+def count(faults: Sequence[object]) -> str:
+    """How many faults there are, in words."""
+    return f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else "all is well"
+
+
 def complain(line: str) -> None:
     """A line of what can't be done, on standard error."""
     click.echo(f"--> {line}", err=True)

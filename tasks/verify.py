@@ -62,10 +62,7 @@ def show(hosts: list[Health]) -> None:
                 tell.echo(line, fg="green")
             for finding in one.findings:
                 tell.finding(finding.level, finding.place, finding.what, finding.mend)
-            faults = len(one.faults)
-            tell.echo(
-                f"  {'all is well' if not faults else '1 fault' if faults == 1 else f'{faults} faults'}", bold=True
-            )
+            tell.echo(f"  {tell.count(one.faults)}", bold=True)
     document = [
         {"host": one.host, "checks": dict(one.checks), "findings": [asdict(finding) for finding in one.findings]}
         for one in hosts

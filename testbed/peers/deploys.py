@@ -67,7 +67,7 @@ def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
 def survey(host: BedHost, deployment: schema.Deployment) -> dict[str, Any]:
     """What a host says of itself, as a deploy asks it."""
     code = (ROOT / "facts/survey_on_host.py").read_text()
-    question = preflight.question(deployment, plan.wanted_sets(deployment))
+    question = json.dumps(preflight.question(deployment, plan.wanted_sets(deployment)))
     found: dict[str, Any] = json.loads(script.ssh(host, shlex.join(["python3", "-c", code, question])))
     return found
 
