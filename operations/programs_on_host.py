@@ -256,12 +256,19 @@ class Slot:
     def is_ready(self):
         if not is_ready(self.short, self.run_dir, self.log, self.offset):
             return False
-        return self.short != "wsgi" or len(self._workers()) == self.owner.workers
+        return self.short != "wsgi" or len(self._workers()) == self._described()[1]
+
+    def _described(self):
+        """The web server and the number of its workers by the slot's own files: a rollback's are of before."""
+        folder = "%s/%s" % (self.owner.config_dir, self.new)
+        ini = read(folder + "/uwsgi.ini")
+        number = re.search(r"^workers = (\d+)$", ini or read(folder + "/gunicorn.conf.py"), re.MULTILINE)
+        return "uwsgi" if ini else "gunicorn", int(number.group(1)) if number else 0
 
     def _workers(self):
         """The processes that have loaded the application."""
         try:
-            if self.owner.server == "uwsgi":
+            if self._described()[0] == "uwsgi":
                 states = worker_states(self.run_dir + "/private/stats.socket")
                 return {str(worker["pid"]) for worker in states if worker["accepting"]}
             return set(os.listdir(self.run_dir + "/workers"))
@@ -396,7 +403,6 @@ class Supervisor:
         self.group, self.calls, self.removed = service["group"], service["calls"], service["removed"]
         self.programs, self.user = service["programs"], service.get("user")
         self.migrate = service.get("migrate")
-        self.server, self.workers = service.get("server"), service.get("workers")
         self.config_dir, self.runtime_dir = service.get("config_dir"), service.get("runtime_dir")
         self.log_dir, self.seconds, self.page = service.get("log_dir"), service.get("seconds"), service.get("page")
         self.proven = service.get("proven", False)

@@ -219,8 +219,6 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
         "log_dir": instance.log_dir,
         "seconds": instance.start_seconds,
         "user": instance.user,
-        "server": instance.wsgi_server,
-        "workers": instance.workers,
         "migrate": instance.migrate,
         "page": {
             "host": site.server_name,

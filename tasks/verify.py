@@ -29,7 +29,8 @@ def _outside(one: Health, site: Site) -> None:
     plain = http.client.HTTPConnection(site.server_name, port, timeout=15)
     connection = http.client.HTTPSConnection(site.server_name, port, timeout=15, context=context) if https else plain
     try:
-        connection.request("GET", "/", headers={"User-Agent": "catmaid-deploy verify"})
+        path = site.instances[0].location if site.instances else "/"
+        connection.request("GET", path, headers={"User-Agent": "catmaid-deploy verify"})
         status = connection.getresponse().status
     except ssl.SSLCertVerificationError as error:
         one.fault(place, f"browsers don't trust its certificate: {error.verify_message}", "put the whole chain there")

@@ -143,7 +143,7 @@ def test_there_and_back(host: BedHost) -> None:
     """Code and configuration go back together, without a lost request; twice is there again."""
     deploy(host, released("1.0", migrate="before"))
     newer = released("1.1")
-    newer["instances"][0]["threads"] = 4
+    newer["instances"][0] |= {"threads": 4, "workers": 3}
     with load(host, 8) as requests:
         deploy(host, newer)
         assert serving(host) == "1.1"
@@ -152,14 +152,15 @@ def test_there_and_back(host: BedHost) -> None:
         assert shown.code == 0, shown.text
         assert "which it replaced at" in shown.text
         assert serving(host) == "1.1"
-        for release, threads in (("1.0", "2"), ("1.1", "4")):
+        for release, threads, workers in (("1.0", 2, 2), ("1.1", 4, 3)):
             back = rollback(host, newer)
             assert back.code == 0, back.text
             assert serving(host) == release
             assert host.run(f"readlink -f {FOLDER}/current") == f"{FOLDER}/{release}"
             # Pages that were loaded before go on to ask for what they know.
             assert statics(host, "standin.js", "only-1.0.js", "only-1.1.js") == [f"// {release}", "1.0", "1.1"]
-            assert f"threads = {threads}" in host.run("cat /etc/catmaid/catmaid/wsgi/uwsgi.ini")
+            ini = host.run("cat /etc/catmaid/catmaid/wsgi/uwsgi.ini")
+            assert f"\nworkers = {workers}\nthreads = {threads}\n" in ini
             assert len(processes(host)) == 4
         figures = requests.stop()
     assert figures.failed == [], figures.table()

@@ -247,6 +247,7 @@ def test_from_one_server_to_the_next(host: BedHost, request: pytest.FixtureReque
     """To Gunicorn with threads, with gevent, and back to uWSGI: updates like any other, and nginx is none the wiser."""
     servers = ("gunicorn", "gevent", "uwsgi") if request.config.getoption("long") else ("gunicorn", "uwsgi")
     deploy(host)
+    before = "uwsgi"
     with load(host, 8) as requests:
         for server in servers:
             site = changed(wsgi_server=server)
@@ -262,6 +263,13 @@ def test_from_one_server_to_the_next(host: BedHost, request: pytest.FixtureReque
                 assert browser.post("body", content=b"x" * (21 << 20)).status_code == 413
             main = host.run("ps -o args= -p $(cat /etc/catmaid/catmaid/wsgi/run/pid)")
             assert ("uwsgi" if server == "uwsgi" else "gunicorn") in main
+            # And back to the one before, and here again.
+            for name in (before, server):
+                run = pyinfra(host, {"site": site}, "-y", deploy="runbooks/rollback.py")
+                assert run.code == 0, run.text
+                main = host.run("ps -o args= -p $(cat /etc/catmaid/catmaid/wsgi/run/pid)")
+                assert ("uwsgi" if name == "uwsgi" else "gunicorn") in main
+            before = server
             assert deploy(host, site).changed == []
             # Its own updates, by its own means.
             new_code(host)
