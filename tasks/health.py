@@ -394,11 +394,12 @@ def _difference(one: Health) -> None:
             one.fault(change.set.name, f"not as the inventory says, a deploy would: {what}", mend)
 
 
-def _inventory(one: Health, sets: list[ConfigurationSet]) -> None:
-    """What a run would refuse, or warn of."""
+def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
+    """What a run would refuse, or warn of; returns whether it would refuse, before it decides what there is to do."""
     deployment = one.deployment
     assert deployment
-    for line in preflight.judge(deployment, one.survey, sets):
+    refused = preflight.judge(deployment, one.survey, sets)
+    for line in refused:
         place, _, rest = line.partition(": ")
         what, _, mend = rest.partition(": ")
         one.fault(place, what, mend or deploy_command())
@@ -411,28 +412,33 @@ def _inventory(one: Health, sets: list[ConfigurationSet]) -> None:
         if place.endswith((".database", ".broker")):
             what, _, _ = rest.partition("; ")
             one.fault(place, what, "start it there, or correct the address in the inventory")
+        elif place.endswith(".mount"):
+            one.fault(place, what, f"mount {what.split()[0]}")
         else:
-            hard = place.endswith(".mount")
-            (one.fault if hard else one.warn)(place, what or rest, mend if what else "")
+            one.warn(place, what or rest, mend if what else "")
+    return bool(refused)
 
 
 def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool) -> None:
     """All that is wrong with a host, the causes before what follows from them."""
     assert one.deployment
     _host(one, offset)
+    if not one.survey["manifest"]:
+        _inventory(one, sets)
+        one.fault("deploy", "nothing was deployed to this host yet", deploy_command(" --dry"))
+        return
     _services(one)
     for instance in one.deployment.instances:
         _programs(one, instance)
-    _inventory(one, sets)
+    refused = _inventory(one, sets)
     for instance in one.deployment.instances:
         _applications(one, instance, verify)
     for site in one.deployment.sites:
         _certificates(one, site)
-    if not any(finding.level == "fault" and finding.place == "packages" for finding in one.findings):
+    if not refused:
         _difference(one)
     if verify:
         _pages(one)
-    one.findings.sort(key=lambda finding: finding.level)
 
 
 # ---- all hosts ----
@@ -443,6 +449,7 @@ def _look(name: str, deployment: Deployment, verify: bool) -> Health:
     one, sets = Health(name, deployment), plan.wanted_sets(deployment)
     one.found, offset = preflight.ask(HealthFact, question(deployment, sets, verify))
     judge(one, sets, offset, verify)
+    one.findings.sort(key=lambda finding: finding.level)
     return one
 
 

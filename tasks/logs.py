@@ -50,7 +50,7 @@ def _ask(deployment: Deployment) -> dict[str, Any]:
 
 
 def _print(name: str, logs: dict[str, list[str]]) -> None:
-    tell.echo(f"\n{name}", bold=True)
+    tell.echo(f"\n{name}" + ("" if logs else ": there are no logs of it yet"), bold=True)
     for path, lines in logs.items():
         tell.echo(f"  {path}" + ("" if lines else ": empty"), fg="cyan")
         for line in lines:

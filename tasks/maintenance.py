@@ -100,7 +100,7 @@ def check() -> Switch:
         change = as_described
     there = set(survey["closed"])
     if state == "on":
-        report.notes.append("closed, users see the maintenance page; --data maintenance=off opens it again")
+        report.notes.append("while it is closed users see the maintenance page; --data maintenance=off opens it again")
     wanted = [path for path in flags if (path in there) != (state == "on")]
     if change and not (change.differences or change.reasons):
         change = None

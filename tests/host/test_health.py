@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import CHECKOUT, Run, pyinfra
 from testbed.updates import SITE as ONE
@@ -337,6 +338,25 @@ def test_a_bundle_has_no_secrets(host: BedHost, tmp_path: Path) -> None:
     assert any(name.endswith("sites-available/catmaid-localhost.conf") for name in texts)
     for name, text in texts.items():
         assert "hunter2" not in text, name
+
+
+def test_a_bare_host_is_told_what_it_lacks(bed: Bed) -> None:
+    with images.lock():
+        image = images.host("bookworm")
+    bare = bed.boot(image, "health-bare", hostname="host")
+    try:
+        for name in ("verify", "status"):
+            run = pyinfra(bare, {"site": ONE}, deploy=f"runbooks/{name}.py")
+            assert run.code == 1
+            assert "Traceback" not in run.text
+            said = " ".join(one["what"] for one in findings(run))
+            assert "/home/catmaid/catmaid-server isn't there" in said
+            assert "nothing was deployed to this host yet" in said
+        for name in ("maintenance", "logs", "rollback"):
+            run = pyinfra(bare, {"site": ONE}, "--data", "maintenance=off", deploy=f"runbooks/{name}.py")
+            assert "Traceback" not in run.text
+    finally:
+        bare.remove()
 
 
 def test_eight_hosts_are_asked_side_by_side(host: BedHost) -> None:
