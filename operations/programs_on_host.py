@@ -349,6 +349,10 @@ class Slot:
             self.owner.as_user(["pkill", "-KILL", "-g", words[0]])
         self.owner.stop(self.name)
 
+    def end_old(self):
+        """Have what ran before end, now that this one is in use."""
+        self.owner.finish(self.old)
+
     def keep(self):
         """It serves: no longer the first that the kernel ends where memory gets short."""
         main = read(self.run_dir + "/started").split()[:1]
@@ -362,6 +366,21 @@ class Slot:
     def forget(self):
         if os.path.exists(self.asked):
             os.unlink(self.asked)
+
+
+class Worker(Slot):
+    """The old one ends its tasks first, for as long as the inventory says: Supervisor ends one that takes longer."""
+
+    def end_old(self):
+        name = self.owner.named(self.old)
+        child, main = (
+            self.owner.info(name)["pid"],
+            read("%s/%s/started" % (self.owner.runtime_dir, self.old)).split()[:1],
+        )
+        self.owner.stop(name, False)
+        # Of one that a killed Supervisor has left behind the next one knows nothing.
+        if main != [str(child)]:
+            self.owner.finish(self.old)
 
 
 class Beat(Slot):
@@ -382,6 +401,9 @@ class Beat(Slot):
         time.sleep(0.3)
         self._check()
 
+    def end_old(self):
+        pass  # when it was moved
+
     def _end(self):
         # It has written its schedule then.
         self.owner.stop(self.name)
@@ -390,6 +412,9 @@ class Beat(Slot):
         super().back()
         if self.moved:
             self.owner.start(self.owner.named(self.old))
+
+
+SLOTS = {"celery": Worker, "celery-beat": Beat}
 
 
 class Supervisor:
@@ -534,7 +559,7 @@ class Supervisor:
         # A release that has served before is known to work: all of it starts at once.
         groups = (("wsgi", "daphne"), ("celery", "celery-beat"))
         for group in [sum(groups, ())] if self.proven else groups:
-            slots = [self.slot(short) for short in group if short in shorts]
+            slots = [SLOTS.get(short, Slot)(self, short) for short in group if short in shorts]
             for slot in slots:
                 self.slots.append(slot)
                 slot.start()
@@ -546,36 +571,28 @@ class Supervisor:
                 slot.move()
                 say("handed over from %s to %s" % (slot.old, slot.new))
 
-    def slot(self, short):
-        return (Beat if short == "celery-beat" else Slot)(self, short)
-
     def _leave(self):
         """End what was replaced. Nothing of this can fail any more."""
         if self.slots:
             self._note()
         self._open()
-        ends = []
         for slot in self.slots:
             slot.keep()
-            if slot.short == "celery":
-                self._end_worker(slot.old)
-            elif slot.short != "celery-beat":
-                ends.append(threading.Thread(target=self.finish, args=(slot.old,)))
-                ends[-1].start()
+        # Side by side: what waits in a socket's queue is answered first. Supervisor is asked by one of them alone.
+        ends = [threading.Thread(target=self._end_old, args=(slot,)) for slot in self.slots]
+        for end in ends:
+            end.start()
         for end in ends:
             end.join()
         for slot in self.slots:
             slot.forget()
 
-    def _end_worker(self, place):
-        """Supervisor ends one that takes longer than its stopwaitsecs; a Supervisor that was killed has left one behind
-        that the next one doesn't know.
-        """
-        name = self.named(place)
-        child, main = self.info(name)["pid"], read("%s/%s/started" % (self.runtime_dir, place)).split()[:1]
-        self.stop(name, False)
-        if main != [str(child)]:
-            self.finish(place)
+    def _end_old(self, slot):
+        try:
+            slot.end_old()
+        except (OSError, xmlrpc.client.Error, Failed) as error:
+            # The next run ends it, before it needs the slot.
+            say("%s isn't told to end: %s" % (slot.old, error), sys.stderr)
 
     def _note(self):
         """For a rollback: which slots were in use before."""
