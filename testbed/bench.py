@@ -418,7 +418,7 @@ def _update(host: BedHost, clients: int, way: str) -> list[Line]:
             number = 0
             while number < UPDATE_ROUNDS or answered(host) < last:
                 number += 1
-                say(f"{clients} clients, an update {way}: the {number}th, {last - answered(host)} requests to go")
+                say(f"{clients} clients, update {number} {way}, {last - answered(host)} requests to go")
                 _WAYS[way](host)
                 time.sleep(2)
             figures = requests.stop()
