@@ -196,7 +196,7 @@ class Slot:
     def _free(self):
         """Wait until what was in the slot before has ended."""
         end = time.time() + BUSY_SECONDS
-        told = 0
+        told = time.time()
         while True:
             info = self.owner.info(self.name)
             state = info["statename"]
@@ -555,19 +555,25 @@ class Supervisor:
         self._leave()
 
     def _hand_over(self, shorts):
-        # A new worker takes tasks from its start on: it comes after all that can be tried without harm.
-        # A release that has served before is known to work: all of it starts at once.
-        groups = (("wsgi", "daphne"), ("celery", "celery-beat"))
-        for group in [sum(groups, ())] if self.proven else groups:
-            slots = [SLOTS.get(short, Slot)(self, short) for short in group if short in shorts]
+        slots = [SLOTS.get(short, Slot)(self, short) for short in self.programs if short in shorts]
+        self.slots += slots
+        if self.proven:
+            # A release that has served before is known to work: all of it loads side by side.
             for slot in slots:
-                self.slots.append(slot)
-                slot.start()
-            for slot in slots:
+                if not self.working(slot.new):
+                    slot.start()
+        # A new worker takes tasks from its start on: it comes after all that can be tried without harm. And users
+        # don't wait for what it waits for.
+        for group in (("wsgi", "daphne"), ("celery", "celery-beat")):
+            members = [slot for slot in slots if slot.short in group]
+            for slot in members:
+                if not slot.started:
+                    slot.start()
+            for slot in members:
                 if slot.short == "wsgi" and not self.proven:
                     self._migrate(slot.new)
                 slot.wait()
-            for slot in slots:
+            for slot in members:
                 slot.move()
                 say("handed over from %s to %s" % (slot.old, slot.new))
 

@@ -94,6 +94,12 @@ def memory(host: BedHost) -> dict[str, int]:
     return {name: int(size) for name, size in lines}
 
 
+def settled(host: BedHost) -> bool:
+    """Whether all programs of one instance run, and what they have replaced has ended."""
+    states = [line.split()[1] for line in host.run("supervisorctl status || true").splitlines()]
+    return states.count("RUNNING") == 4 and states.count("EXITED") + states.count("STOPPED") == 4
+
+
 def masters(host: BedHost) -> int:
     """How many uWSGI masters of the instance there are."""
     tree = "pgrep -f '/bin/uwsgi --ini /etc/catmaid/catmaid/' | xargs -r ps -o pid=,ppid= -p"
