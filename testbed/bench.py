@@ -30,7 +30,7 @@ from testbed.peers.sites import HTTP_SITE, INSTANCE, MANY_INSTANCES, OPEN_SITE, 
 from testbed.peers.table import Line, multiple, ratio, show, spread
 from testbed.podman import BedError, podman
 from testbed.updates import SITE as UPDATE_SITE
-from testbed.updates import answered, release, settled
+from testbed.updates import answered, imported, release, settled
 
 FEWEST_FILES = 30
 ROUNDS = 7
@@ -450,7 +450,7 @@ def updates(bench: Bench) -> list[Line]:
     for clients in (8, 60):
         for way in _WAYS:
             lines += _update(host, clients, way)
-    ready, back, there = [], [], []
+    ready, back, there, imports = [], [], [], []
     for number in range(FEW_ROUNDS):
         say(f"a release and back: round {number + 1} of {FEW_ROUNDS}")
         release(host, f"timed-{number}", seconds=IMPORT_SECONDS)
@@ -460,13 +460,14 @@ def updates(bench: Bench) -> list[Line]:
         wait_for("the end of the old programs", lambda: settled(host), 60)
         back.append(timed(lambda: deploys.deploy([host], UPDATE_SITE, runbook="runbooks/rollback.py")))
         there.append(timed(lambda: deploys.deploy([host], UPDATE_SITE, "--dry", runbook="runbooks/rollback.py")))
+        imports.append(imported(host))
         wait_for("the end of the old programs", lambda: settled(host), 60)
-    most = IMPORT_SECONDS + 2
+    most, goal = median(imports) + 2, f"at most {median(imports):.2f} + 2 s"
     return [
         *lines,
-        Line(f"until a release serves that takes {IMPORT_SECONDS} s to import", spread(ready), "", f"at most {most} s",
-             median(ready) <= most),
-        Line("a rollback as a whole", spread(back), "", f"at most {most} s", median(back) <= most),
+        Line(f"the application's import: {IMPORT_SECONDS} s of its own, and Django's", spread(imports)),
+        Line("until a release serves", spread(ready), "", goal, median(ready) <= most),
+        Line("a rollback as a whole", spread(back), "", goal, median(back) <= most),
         Line("  of which pyinfra takes to begin, and to look", spread(there)),
     ]  # fmt: skip
 

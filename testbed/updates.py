@@ -94,6 +94,16 @@ def memory(host: BedHost) -> dict[str, int]:
     return {name: int(size) for name, size in lines}
 
 
+def imported(host: BedHost) -> float:
+    """How many seconds a process of its own takes on the host to import the application."""
+    load = """
+        . /etc/catmaid/catmaid/wsgi/environment.sh
+        date +%s.%N; $VIRTUAL_ENV/bin/python -c 'import mysite.wsgi'; date +%s.%N
+    """
+    begin, end = host.run(load).split()
+    return float(end) - float(begin)
+
+
 def settled(host: BedHost) -> bool:
     """Whether all programs of one instance run, and what they have replaced has ended."""
     states = [line.split()[1] for line in host.run("supervisorctl status || true").splitlines()]
