@@ -1,13 +1,14 @@
 # 'make demo' is the way in; see README.md.
 PY := .venv/bin/python
 
-.PHONY: help demo demo-down check docs test test-long test-vagrant bench clean
+.PHONY: help demo demo-down check docs pictures test test-long test-vagrant bench clean
 
 help:
 	@echo "make demo       a host on this machine, deployed over SSH and verified; prints its URL"
 	@echo "make demo-down  and gone again"
 	@echo "make check      lint, types and unit tests (seconds, no root)"
 	@echo "make docs       the book, into site/"
+	@echo "make pictures   what the book shows of the terminal, from real runs"
 	@echo "make test       everything, on real hosts; make test-long adds what takes longer"
 	@echo "make test-vagrant  the Vagrantfile and its inventory, on a machine by LXC"
 	@echo "make bench      figures: first and second run against their peers"
@@ -33,6 +34,11 @@ docs:
 	@sh testbed/bootstrap.sh check
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "--> the book is in site/: $(PY) -m http.server --bind 127.0.0.1 --directory site"
+
+# The terminals that the book shows; they are committed.
+pictures:
+	@sh testbed/bootstrap.sh hosts
+	@$(PY) -m testbed pictures
 
 test: check
 	@sh testbed/bootstrap.sh hosts

@@ -200,7 +200,15 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
     for one in wanted:
         for item in one.items:
             found = survey["files"].get(item.path)
-            if found and not _is_ours(item, found, owned, survey):
+            if not found or _is_ours(item, found, owned, survey):
+                continue
+            if item.path.startswith("/run/"):
+                # Moved away, it would take a program out of service that users still use.
+                yield (
+                    f"{item.path}: another program has it, and it is in the way: have that program go on from another "
+                    "folder, as docs/howto/adopt.md says"
+                )
+            else:
                 yield (
                     f"{item.path}: somebody else's {found['kind']} is in the way: take over what you need from it, and "
                     f"move it away (mv {item.path} {item.path}.before)"

@@ -276,6 +276,24 @@ def age(pid):
     return time.time() - started(line) if line else None
 
 
+def strangers(folder, own):
+    """Celery's workers and beats in an application's folder that aren't in one of its own process groups: their kind
+    by the number of the group.
+    """
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        words = read("/proc/%s/cmdline" % pid).split("\0")
+        kinds = {"worker", "beat"}.intersection(words)
+        try:
+            if kinds and any("celery" in word for word in words[:4]) and os.readlink("/proc/%s/cwd" % pid) == folder:
+                group = os.getpgid(int(pid))
+                if group not in own:
+                    found[group] = kinds.pop()
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
 def find_and_ask(page):
     """What a page answers; where it lies in a folder, a file is looked for there, and named."""
     if "folder" not in page:
@@ -325,6 +343,9 @@ def health(question):
             "rate": max(0, rate) if rate is not None else None,
             "websockets": connections(one["daphne"]),
             "probe": end_probe(probes[one["name"]]),
+            "strangers": strangers(
+                one["folder"], [p["pid"] for name, p in programs.items() if name.startswith(one["name"] + ":")]
+            ),
         }
     found["security_updates"] = updates.names()
     return found

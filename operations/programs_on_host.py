@@ -10,8 +10,11 @@ Joined with the others of its kind: see `operations.configuration`.
 import http.client
 import json
 import os
+import pwd
 import re
+import shutil
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -429,6 +432,7 @@ class Supervisor:
         self.programs, self.user = service["programs"], service.get("user")
         self.migrate = service.get("migrate")
         self.config_dir, self.runtime_dir = service.get("config_dir"), service.get("runtime_dir")
+        self.state_dir = service.get("state_dir")
         self.log_dir, self.seconds, self.page = service.get("log_dir"), service.get("seconds"), service.get("page")
         self.proven = service.get("proven", False)
         self.fresh = False  # the whole group was started by this job
@@ -640,9 +644,36 @@ class Supervisor:
             if group in removed:
                 say("stopped and removed the programs of %s" % group)
         if group in changed or group in added:
+            self._hand_to_user()
             self._ask("addProcessGroup", group)
             self.fresh = True
             say("started the programs of %s" % group)
+
+    def _hand_to_user(self):
+        """What the programs of another user have left, who isn't the group's any more: sockets and numbers of processes
+        go, beat's memory of what it has done becomes the new user's.
+        """
+        found = re.search(r"^user=(.*)$", read("/etc/supervisor/conf.d/%s.conf" % self.group), re.MULTILINE)
+        if not found or self.removed:
+            return
+        user = pwd.getpwnam(found.group(1))
+        for place in os.listdir(self.runtime_dir) if os.path.isdir(self.runtime_dir) else ():
+            path = "%s/%s" % (self.runtime_dir, place)
+            one = os.lstat(path)
+            if stat.S_ISDIR(one.st_mode) and one.st_uid != user.pw_uid:
+                shutil.rmtree(path)
+        for name in os.listdir(self.state_dir) if os.path.isdir(self.state_dir) else ():
+            # Only a file of its own: the user of before could have put a link there.
+            try:
+                file = os.open("%s/%s" % (self.state_dir, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError:
+                continue
+            try:
+                one = os.fstat(file)
+                if stat.S_ISREG(one.st_mode) and one.st_nlink == 1 and one.st_uid != user.pw_uid:
+                    os.fchown(file, user.pw_uid, user.pw_gid)
+            finally:
+                os.close(file)
 
     def as_user(self, words, seconds=120):
         """Run words as the service user: what lies in its folders, numbers of processes too, is its own word."""

@@ -159,6 +159,7 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
                 "name": i.name,
                 "user": i.user,
                 "config_dir": i.config_dir,
+                "folder": i.projects_dir,
                 "log_dir": i.log_dir,
                 "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
                 "daphne": i.daphne_socket,
@@ -212,6 +213,13 @@ def _programs(one: Health, instance: Instance) -> None:
 def _applications(one: Health, instance: Instance, verify: bool) -> None:
     told = one.found["instances"][instance.name]
     probe, numbers = told["probe"], told["statistics"]
+    for number, kind in sorted(told["strangers"].items()):
+        harm = "what it sends is done twice" if kind == "beat" else "it takes tasks, with whatever code it has loaded"
+        one.fault(
+            instance.name,
+            f"a {kind} that isn't the deploy's runs in {instance.projects_dir}, process {number}: {harm}",
+            f"kill {number}, and remove what starts it: docs/howto/adopt.md",
+        )
     if broken := probe.get("broken"):
         one.fault(
             instance.name,

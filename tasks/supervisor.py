@@ -217,6 +217,7 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
         "config_dir": instance.config_dir,
         "runtime_dir": instance.runtime_dir,
         "log_dir": instance.log_dir,
+        "state_dir": instance.state_dir,
         "seconds": instance.start_seconds,
         "user": instance.user,
         "migrate": instance.migrate,

@@ -52,11 +52,11 @@ def install(plan: Plan) -> None:
     for virtualenv, (instance, packages) in plan.servers.items():
         owner = plan.survey["instances"][instance.name]["python"]["owner"]
         as_owner: dict[str, Any] = {} if owner == "root" else {"_su_user": owner, "_su_shell": "/bin/sh"}
-        title = f"{', '.join(f'{name} {version}' for name, version in packages.items())} in {virtualenv}"
+        title = f"{', '.join(f'{name} {version}' for name, version in packages.items())} for {instance.name}"
         title = title.replace("uwsgi ", "uWSGI ").replace("gunicorn ", "Gunicorn ")
         wanted = [f"{name}=={version}" for name, version in packages.items()]
         operation = pip.packages(name=title, packages=wanted, virtualenv=virtualenv, **as_owner)
-        plan.report.planned.append((title, [], operation))
+        plan.report.planned.append((title, [f"in {virtualenv}"], operation))
 
 
 def programs(instance: Instance) -> list[Program]:

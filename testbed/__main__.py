@@ -22,6 +22,10 @@ def main() -> int:
                 from testbed import bench
 
                 bench.main()
+            case ["pictures"]:
+                from testbed import pictures
+
+                pictures.main()
             case ["test-vagrant"]:
                 from testbed import vagrant
 
@@ -30,7 +34,7 @@ def main() -> int:
                 demo.down()
                 images.remove_all()
             case _:
-                print("usage: python -m testbed demo|demo-down|test-vagrant|bench|clean", file=sys.stderr)
+                print("usage: python -m testbed demo|demo-down|test-vagrant|pictures|bench|clean", file=sys.stderr)
                 return 2
     except BedError as error:
         print(f"--> {error}", file=sys.stderr)

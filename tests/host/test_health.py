@@ -15,7 +15,7 @@ import pytest
 
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
-from testbed.run import CHECKOUT, Run, pyinfra
+from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE as ONE
 from testbed.updates import release
 from tests.host.conftest import boot_ready, place, running
@@ -171,6 +171,14 @@ FAULTS = {
         "for _ in 1 2 3; do kill -9 $(supervisorctl pid $PLACE); sleep 5; done".replace("$PLACE", place("daphne")),
         ": > /var/log/supervisor/supervisord.log",
         "daphne restarts all the time",
+    ),
+    "a second beat": Fault(
+        f"""cd {CHECKOUT}/django/projects
+        beat="exec setsid {VIRTUALENV}/bin/celery -A mysite beat -s /tmp/beat"
+        su -s /bin/sh www-data -c "$beat" </dev/null >/dev/null 2>&1 &
+        sleep 5""",
+        "pkill -f 'beat -s /tmp/beat'",
+        "a beat that isn't the deploy's runs in",
     ),
 }
 

@@ -115,7 +115,7 @@ def test_the_report_is_json(deployed: Deployed) -> None:
     assert deployed.first.changed == [
         "Take the host for this run",
         "Install nginx, Supervisor and what they need",
-        "uWSGI 2.0.31 in /home/catmaid/catmaid-server/django/env",
+        "uWSGI 2.0.31 for catmaid",
         "Self-signed certificate of localhost",
         "Configuration: system",
         *(f"Configuration: programs of {instance.name}" for instance in deployed.site.instances),

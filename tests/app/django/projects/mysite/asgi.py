@@ -16,6 +16,6 @@ from .consumers import Echo  # noqa: E402
 application = ProtocolTypeRouter(
     {
         "http": get_asgi_application(),
-        "websocket": URLRouter([path("channels/", Echo.as_asgi()), path("channels/echo/", Echo.as_asgi())]),
+        "websocket": URLRouter([path(f"channels/{name}", Echo.as_asgi()) for name in ("", "echo/", "updates/")]),
     }
 )
