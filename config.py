@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -59,7 +60,16 @@ def _bad_keys() -> Iterator[str]:
                 yield f"{host.name}: ssh_key: {error}: give the path of the private key that you log in with"
 
 
-CHECKS = {"--> Loading inventory...": (_no_file,), "--> Connecting to hosts...": (_no_hosts, _bad_keys)}
+def _known_hosts() -> Iterator[str]:
+    """No line: makes the file in which the keys of new hosts are noted, as ssh does. pyinfra fails where it lacks."""
+    with suppress(OSError, RuntimeError):
+        file = Path("~/.ssh/known_hosts").expanduser()
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.touch(mode=0o600)
+    return iter(())
+
+
+CHECKS = {"--> Loading inventory...": (_no_file,), "--> Connecting to hosts...": (_no_hosts, _bad_keys, _known_hosts)}
 
 
 class Checks(logging.Filter):

@@ -41,8 +41,16 @@ except Exception as error:
     sys.exit()
 try:
     if database and not database.endswith(".dummy"):
-        from django.db import connection
-        connection.ensure_connection()
+        from django.core.exceptions import AppRegistryNotReady
+        try:
+            from django.db import connection
+            connection.ensure_connection()
+        except AppRegistryNotReady:
+            # CATMAID's own database backend wants the models, which take seconds to load. Django's asks the same server.
+            from django.db.backends.postgresql.base import DatabaseWrapper
+            plain = {"HOST": "", "PORT": "", "USER": "", "PASSWORD": "", "OPTIONS": {}, "TIME_ZONE": None, "TEST": {},
+                     "AUTOCOMMIT": True, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}
+            DatabaseWrapper(dict(plain, **settings.DATABASES["default"]), "default").ensure_connection()
 except Exception as error:
     found["database"] = first(error)
 try:

@@ -32,7 +32,8 @@ site = sysconfig.get_path("purelib")
 names = {}
 for folder in filter(os.path.isdir, sys.path):
     for name in os.listdir(folder):
-        found = re.match(r"([A-Za-z0-9_.]+?)-([0-9][^-]*)\\.(dist|egg)-info", name)
+        # With an old pip, or without wheel, '-py3.11' stands behind the version.
+        found = re.match(r"([A-Za-z0-9_.]+?)-([0-9][^-]*?)(?:-py[0-9.]+)?\\.(?:dist|egg)-info", name)
         if found:
             names.setdefault(found.group(1).lower(), found.group(2))
 print(json.dumps({

@@ -119,7 +119,7 @@ def pages(deployment: Deployment) -> list[Page]:
                 "Sec-WebSocket-Key": "Y2F0bWFpZC1kZXBsb3kgIQ==",
                 "Origin": f"http{'s' if at['https'] else ''}://{site.server_name}",
             }
-            channel = {"site": at, "path": f"{where}channels/", "headers": upgrade}
+            channel = {"site": at, "path": f"{where}channels/updates/", "headers": upgrade}
             # Whom CATMAID doesn't know it refuses: then Daphne has been asked.
             found.append(Page("WebSocket", instance.name, channel, (401,) if guarded else (101, 403)))
         for tiles in site.tiles:
@@ -362,6 +362,8 @@ def _pages(one: Health) -> None:
             continue
         if status not in page.expected:
             what = answer.get("error") or _CAUSES.get(status, f"not {page.expected[0]}")
+            if page.kind == "WebSocket" and status == 502:
+                what = "Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in settings.py"
             log = "/var/log/nginx/error.log"
             if instance and page.kind in ("page", "WebSocket"):
                 short = "wsgi" if page.kind == "page" else "daphne"

@@ -42,8 +42,8 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
         have = survey["instances"][instance.name]["python"]["have"]
         lacking = {name: version for name, version in needed(instance).items() if have[name] != version}
         if lacking:
-            _, others = found.get(instance.virtualenv, (instance, {}))
-            found[instance.virtualenv] = instance, others | lacking
+            first, others = found.get(instance.virtualenv, (instance, {}))
+            found[instance.virtualenv] = first, others | lacking
     return found
 
 

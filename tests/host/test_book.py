@@ -182,6 +182,7 @@ def keys(host: BedHost, reader: Reader) -> dict[str, str]:
     data = {key: value for key, value in host.ssh_data().items() if key in ("ssh_hostname", "ssh_port", "ssh_user")}
     data |= {"ssh_strict_host_key_checking": "yes", "site": described(host)}
     (reader.folder / "inventories/lab.py").write_text(f"hosts = {[(NAME, data)]!r}\n")
+    # The machine of a CI has none of it at first.
     known = reader.machine(f"ssh-keyscan -p {host.ssh_port} 127.0.0.1 2>/dev/null")
     return {"DEPLOY_SSH_KEY": images.ssh_key().read_text().rstrip("\n"), "DEPLOY_KNOWN_HOSTS": known.rstrip("\n")}
 

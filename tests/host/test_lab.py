@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Lab:
     """The lab's repository, and a virtualenv beside it."""
 
     folder: Path
-    bin: Path
+    typed: list[str] = field(default_factory=list)
 
     @property
     def installed(self) -> Path:
@@ -48,9 +49,10 @@ class Lab:
 
     def shell(self, line: str) -> subprocess.CompletedProcess[str]:
         """Run a line as it is typed in the lab's folder with the virtualenv activated."""
+        self.typed.append(line)
         home = self.folder.parent / "home"
         env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        env |= {"HOME": str(home), "PATH": f"{self.bin}:{home}/bin:{os.environ['PATH']}"}
+        env |= {"HOME": str(home), "PATH": f"{self.folder}/.venv/bin:{home}/bin:{os.environ['PATH']}"}
         return subprocess.run(
             ["sh", "-c", line],
             cwd=self.folder,
@@ -62,13 +64,14 @@ class Lab:
         )
 
     def pyinfra(self, *options: str, deploy: str = "deploy.py") -> Run:
-        done = self.shell(f"pyinfra inventories/prod.py $(catmaid-deploy)/{deploy} --json {' '.join(options)}")
+        done = self.shell(f"pyinfra inventories/prod.py $(catmaid-deploy)/{deploy} {' '.join(options)} --json")
         for secret in (PASSWORD, HASH):
             assert secret not in done.stdout + done.stderr
         return Run(done.returncode, json.loads(done.stdout) if done.stdout.startswith("{") else {}, done.stderr)
 
     def install(self, wheel: Path) -> None:
-        done = subprocess.run([self.bin / "pip", "install", "-q", wheel], capture_output=True, text=True)
+        (self.folder / "requirements.txt").write_text(f"catmaid-deploy @ {wheel.as_uri()}\n")
+        done = self.shell("pip install -r requirements.txt")
         assert done.returncode == 0, done.stderr
 
 
@@ -105,7 +108,6 @@ def host(bed: Bed) -> Iterator[BedHost]:
 @pytest.fixture
 def lab(tmp_path: Path, host: BedHost) -> Lab:
     files: dict[str, Any] = {
-        "lab/inventories/prod.py": INVENTORY,
         # What is the same for all hosts of the inventory, in pyinfra's own way.
         "lab/inventories/group_data/prod.py": "".join(f"{k} = {v!r}\n" for k, v in host.ssh_data("careful").items()),
         "home/.lab/alice": HASH,
@@ -116,12 +118,19 @@ def lab(tmp_path: Path, host: BedHost) -> Lab:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
         (tmp_path / path).chmod(0o700)
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    return Lab(tmp_path / "lab", tmp_path / "venv/bin")
+    lab = Lab(tmp_path / "lab")
+    assert lab.shell("python3 -m venv .venv && . .venv/bin/activate").returncode == 0
+    return lab
+
+
+def commands() -> list[str]:
+    """Those of docs/lab.md."""
+    text = (ROOT / "docs/lab.md").read_text()
+    return re.findall(r"^    ((?:python3|pip|mkdir|pyinfra) .*?)(?: +# .*)?$", text, re.MULTILINE)
 
 
 def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> None:
-    before = {path.name for path in (lab.bin.parent / "lib").glob("python3.*/site-packages/*")}
+    before = {path.name for path in (lab.folder / ".venv/lib").glob("python3.*/site-packages/*")}
     lab.install(make_wheel(tmp_path / "first"))
     site_packages = lab.installed.parent
     # One name of its own: a lab's other packages may have a 'tasks' or 'schema' too.
@@ -129,6 +138,11 @@ def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> Non
     assert {name for name in names if (ROOT / name).exists() or (ROOT / f"{name}.py").exists()} == {"catmaid_deploy"}
     assert lab.shell("python -m catmaid_deploy").stdout.strip() == str(lab.installed)
 
+    assert lab.shell("mkdir -p inventories && cp $(catmaid-deploy)/inventories/prod.py inventories/").returncode == 0
+    assert (lab.folder / "inventories/prod.py").read_text() == (ROOT / "inventories/prod.py").read_text()
+    (lab.folder / "inventories/prod.py").write_text(INVENTORY)  # "and change what is yours"
+
+    assert lab.pyinfra("--dry", "--diff").code == 0
     # Loud, and without config.py.
     dry = lab.pyinfra("--dry", "--debug", "-vvv")
     assert dry.code == 0, dry.text
@@ -167,3 +181,6 @@ def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> Non
     back = lab.pyinfra("--dry", deploy="runbooks/rollback.py")
     assert back.code == 0, back.text
     assert "there is no release before this one" in back.text
+
+    assert len(commands()) == 8
+    assert [line for line in commands() if not any(typed.startswith(line) for typed in lab.typed)] == []
