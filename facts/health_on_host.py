@@ -46,7 +46,7 @@ try:
             from django.db import connection
             connection.ensure_connection()
         except AppRegistryNotReady:
-            # CATMAID's own database backend wants the models, which take seconds to load. Django's asks the same server.
+            # CATMAID's own database backend wants the models, which take seconds to load; Django's asks the same.
             from django.db.backends.postgresql.base import DatabaseWrapper
             plain = {"HOST": "", "PORT": "", "USER": "", "PASSWORD": "", "OPTIONS": {}, "TIME_ZONE": None, "TEST": {},
                      "AUTOCOMMIT": True, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}
