@@ -70,7 +70,7 @@ NOTES = {
     "[adopting a host](howto/adopt.md).",
     "another program has it, and it is in the way": "A CATMAID of before the deploy uses that folder. How it goes on "
     "until the switch: [adopting a host](howto/adopt.md).",
-    "that isn't the deploy's runs in": "Often from before the host was adopted: "
+    "that isn't the deploy's runs by": "Often from before the host was adopted: "
     "[the end of the old programs](howto/adopt.md#4-the-end-of-the-old-programs).",
     "answers host names that no site has": "A file of yours in `sites-enabled` says `default_server`. It stays; "
     "strangers' host names get that site.",

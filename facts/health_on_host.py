@@ -284,21 +284,21 @@ def age(pid):
     return time.time() - started(line) if line else None
 
 
-def strangers(folder, own):
-    """Celery's workers and beats in an application's folder that aren't in one of its own process groups: their kind
-    by the number of the group.
+def strangers(virtualenv, own):
+    """Celery's workers and beats that run with a virtualenv's Python and are in none of the deploy's process groups:
+    their kind by the number of the group.
     """
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         words = read("/proc/%s/cmdline" % pid).split("\0")
         kinds = {"worker", "beat"}.intersection(words)
-        try:
-            if kinds and any("celery" in word for word in words[:4]) and os.readlink("/proc/%s/cwd" % pid) == folder:
+        if kinds and words[0].startswith(virtualenv + "/") and any("celery" in word for word in words[1:4]):
+            try:
                 group = os.getpgid(int(pid))
-                if group not in own:
-                    found[group] = kinds.pop()
-        except OSError:
-            continue  # it has ended meanwhile
+            except OSError:
+                continue  # it has ended meanwhile
+            if group not in own:
+                found[group] = kinds.pop()
     return found
 
 
@@ -340,6 +340,8 @@ def health(question):
         for name, program in programs.items()
         if name.startswith(one["name"] + ":") and program["state"] in ("FATAL", "BACKOFF", "EXITED", "UNKNOWN")
     }
+    groups = {one["name"] for one in question["instances"]}
+    own = [program["pid"] for name, program in programs.items() if name.partition(":")[0] in groups]
     found["instances"] = {}
     for one in question["instances"]:
         now = statistics(one["statistics"])
@@ -351,9 +353,7 @@ def health(question):
             "rate": max(0, rate) if rate is not None else None,
             "websockets": connections(one["daphne"]),
             "probe": end_probe(probes[one["name"]]),
-            "strangers": strangers(
-                one["folder"], [p["pid"] for name, p in programs.items() if name.startswith(one["name"] + ":")]
-            ),
+            "strangers": strangers(one["virtualenv"], own),
         }
     found["security_updates"] = updates.names()
     return found

@@ -159,7 +159,7 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
                 "name": i.name,
                 "user": i.user,
                 "config_dir": i.config_dir,
-                "folder": i.projects_dir,
+                "virtualenv": i.virtualenv,
                 "log_dir": i.log_dir,
                 "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
                 "daphne": i.daphne_socket,
@@ -217,7 +217,7 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
         harm = "what it sends is done twice" if kind == "beat" else "it takes tasks, with whatever code it has loaded"
         one.fault(
             instance.name,
-            f"a {kind} that isn't the deploy's runs in {instance.projects_dir}, process {number}: {harm}",
+            f"a {kind} that isn't the deploy's runs by {instance.virtualenv}, process {number}: {harm}",
             f"kill {number}, and remove what starts it: docs/howto/adopt.md",
         )
     if broken := probe.get("broken"):

@@ -178,7 +178,7 @@ FAULTS = {
         su -s /bin/sh www-data -c "$beat" </dev/null >/dev/null 2>&1 &
         sleep 5""",
         "pkill -f 'beat -s /tmp/beat'",
-        "a beat that isn't the deploy's runs in",
+        "a beat that isn't the deploy's runs by",
     ),
 }
 
