@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gevent.event import Event
 from pyinfra import host, state
 from pyinfra.api import Host
 
@@ -463,8 +464,19 @@ def _look(name: str, deployment: Deployment, verify: bool) -> Health:
     return one
 
 
+_asked = False
+
+
 def look(verify: bool) -> list[Health]:
-    """Ask all hosts of the run side by side, and judge each."""
+    """Ask all hosts of the run side by side, and judge each.
+
+    pyinfra runs a runbook once a host, at the same time. The host whose turn comes first asks for all of them, shows
+    the answers and ends the run; the others wait for that end.
+    """
+    global _asked
+    if _asked:
+        Event().wait()
+    _asked = True
     hosts: list[Host] = list(state.inventory.get_active_hosts())
     deployments, wrong = preflight.described(hosts)
     results = {}
