@@ -60,16 +60,15 @@ def _bad_keys() -> Iterator[str]:
                 yield f"{host.name}: ssh_key: {error}: give the path of the private key that you log in with"
 
 
-def _known_hosts() -> Iterator[str]:
-    """No line: makes the file in which the keys of new hosts are noted, as ssh does. pyinfra fails where it lacks."""
+def _make_known_hosts() -> None:
+    """Make the file in which the keys of new hosts are noted, as ssh does: pyinfra reaches no host where it lacks."""
     with suppress(OSError, RuntimeError):
         file = Path("~/.ssh/known_hosts").expanduser()
         file.parent.mkdir(mode=0o700, exist_ok=True)
         file.touch(mode=0o600)
-    return iter(())
 
 
-CHECKS = {"--> Loading inventory...": (_no_file,), "--> Connecting to hosts...": (_no_hosts, _bad_keys, _known_hosts)}
+CHECKS = {"--> Loading inventory...": (_no_file,), "--> Connecting to hosts...": (_no_hosts, _bad_keys)}
 
 
 class Checks(logging.Filter):
@@ -82,5 +81,6 @@ class Checks(logging.Filter):
         return True
 
 
+_make_known_hosts()
 logger.addFilter(ConnectionHelp())
 logger.addFilter(Checks())

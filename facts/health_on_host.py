@@ -284,22 +284,21 @@ def age(pid):
     return time.time() - started(line) if line else None
 
 
-def strangers(virtualenv, own):
-    """Celery's workers and beats that run with a virtualenv's Python and are in none of the deploy's process groups:
-    their kind by the number of the group.
-    """
+def strangers(virtualenvs, own):
+    """Celery's workers and beats that run with a virtualenv's Python and are in none of the deploy's process groups."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         words = read("/proc/%s/cmdline" % pid).split("\0")
         kinds = {"worker", "beat"}.intersection(words)
-        if kinds and words[0].startswith(virtualenv + "/") and any("celery" in word for word in words[1:4]):
+        virtualenv = next((one for one in virtualenvs if words[0].startswith(one + "/")), None)
+        if kinds and virtualenv and any("celery" in word for word in words[1:4]):
             try:
                 group = os.getpgid(int(pid))
             except OSError:
                 continue  # it has ended meanwhile
             if group not in own:
-                found[group] = kinds.pop()
-    return found
+                found[group] = {"process": group, "kind": kinds.pop(), "virtualenv": virtualenv}
+    return [found[group] for group in sorted(found)]
 
 
 def find_and_ask(page):
@@ -342,6 +341,7 @@ def health(question):
     }
     groups = {one["name"] for one in question["instances"]}
     own = [program["pid"] for name, program in programs.items() if name.partition(":")[0] in groups]
+    found["strangers"] = strangers({one["virtualenv"] for one in question["instances"]}, own)
     found["instances"] = {}
     for one in question["instances"]:
         now = statistics(one["statistics"])
@@ -353,7 +353,6 @@ def health(question):
             "rate": max(0, rate) if rate is not None else None,
             "websockets": connections(one["daphne"]),
             "probe": end_probe(probes[one["name"]]),
-            "strangers": strangers(one["virtualenv"], own),
         }
     found["security_updates"] = updates.names()
     return found

@@ -376,13 +376,10 @@ class Worker(Slot):
 
     def end_old(self):
         name = self.owner.named(self.old)
-        child, main = (
-            self.owner.info(name)["pid"],
-            read("%s/%s/started" % (self.owner.runtime_dir, self.old)).split()[:1],
-        )
+        child = self.owner.info(name)["pid"]
         self.owner.stop(name, False)
         # Of one that a killed Supervisor has left behind the next one knows nothing.
-        if main != [str(child)]:
+        if read("%s/%s/started" % (self.owner.runtime_dir, self.old)).split()[:1] != [str(child)]:
             self.owner.finish(self.old)
 
 

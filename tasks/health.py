@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gevent.event import Event
-from pyinfra import host, state
-from pyinfra.api import Host
+from pyinfra import host
 
 from configuration import ConfigurationSet
 from facts.survey import Health as HealthFact
@@ -211,16 +209,20 @@ def _programs(one: Health, instance: Instance) -> None:
                 )
 
 
+def _strangers(one: Health) -> None:
+    for stranger in one.found["strangers"]:
+        kind, number = stranger["kind"], stranger["process"]
+        harm = "what it sends is done twice" if kind == "beat" else "it takes tasks, with whatever code it has loaded"
+        one.fault(
+            "celery",
+            f"a {kind} that isn't the deploy's runs by {stranger['virtualenv']}, process {number}: {harm}",
+            f"kill {number}, and remove what starts it: docs/howto/adopt.md",
+        )
+
+
 def _applications(one: Health, instance: Instance, verify: bool) -> None:
     told = one.found["instances"][instance.name]
     probe, numbers = told["probe"], told["statistics"]
-    for number, kind in sorted(told["strangers"].items()):
-        harm = "what it sends is done twice" if kind == "beat" else "it takes tasks, with whatever code it has loaded"
-        one.fault(
-            instance.name,
-            f"a {kind} that isn't the deploy's runs by {instance.virtualenv}, process {number}: {harm}",
-            f"kill {number}, and remove what starts it: docs/howto/adopt.md",
-        )
     if broken := probe.get("broken"):
         one.fault(
             instance.name,
@@ -441,6 +443,7 @@ def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool
     _services(one)
     for instance in one.deployment.instances:
         _programs(one, instance)
+    _strangers(one)
     refused = _inventory(one, sets)
     for instance in one.deployment.instances:
         _applications(one, instance, verify)
@@ -464,21 +467,9 @@ def _look(name: str, deployment: Deployment, verify: bool) -> Health:
     return one
 
 
-_asked = False
-
-
 def look(verify: bool) -> list[Health]:
-    """Ask all hosts of the run side by side, and judge each.
-
-    pyinfra runs a runbook once a host, at the same time. The host whose turn comes first asks for all of them, shows
-    the answers and ends the run; the others wait for that end.
-    """
-    global _asked
-    if _asked:
-        Event().wait()
-    _asked = True
-    hosts: list[Host] = list(state.inventory.get_active_hosts())
-    deployments, wrong = preflight.described(hosts)
+    """Ask all hosts of the run side by side, and judge each; the caller shows them and ends the run."""
+    deployments, wrong = preflight.described(preflight.for_all())
     results = {}
     for name, lines in wrong.items():
         one = results[name] = Health(name, None)

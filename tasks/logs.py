@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pyinfra import host, state
+from pyinfra import host
 
 from facts.survey import Logs
 from schema import Deployment, Instance
@@ -70,7 +70,7 @@ def _pack(path: Path, answers: dict[str, dict[str, Any]]) -> None:
 
 def show() -> None:
     """Print the logs of all hosts of the run, or pack them; ends the run."""
-    deployments, wrong = preflight.described(list(state.inventory.get_active_hosts()))
+    deployments, wrong = preflight.described(preflight.for_all())
     answers: dict[str, dict[str, Any]] = {}
     faults = [f"{name}: {line}" for name, lines in wrong.items() for line in lines]
     for one, answer in preflight.each(deployments, _ask).items():

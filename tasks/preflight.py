@@ -481,6 +481,24 @@ def alone() -> tuple[Deployment, dict[str, Any]]:
     raise refusal([f"{host.name}: {line}" for line in lines]) from None
 
 
+_first: Any = None
+
+
+def for_all() -> list[Host]:
+    """All hosts of the run, for a runbook that looks at them, shows what it saw and ends the run.
+
+    pyinfra runs a runbook once a host, side by side: the host whose turn comes first does it for all of them, and the
+    turns of the others wait for its end.
+    """
+    global _first
+    if _first is None:
+        _first = gevent.getcurrent()
+        return list(state.inventory.get_active_hosts())
+    if isinstance(_first, gevent.Greenlet):
+        _first.join()
+    raise SystemExit(1)
+
+
 _found: Any = None
 
 
