@@ -14,7 +14,7 @@ import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from facts.survey_on_host import RUN, answer, file_system, finish, read, read_json, start, started, survey
+from facts.survey_on_host import STATE, answer, file_system, finish, read, read_json, start, started, survey
 
 # Asked of the application's own Python, as its user. At a glance its settings are enough: is the database there, how
 # many tasks wait. To verify, it is loaded as the programs load it, and a task goes to a worker.
@@ -78,7 +78,8 @@ except Exception as error:
     found["broker"] = first(error)
 print(json.dumps(found))
 """
-UPDATES = RUN + "/security-updates.json"
+# Not in /run, which is empty after a reboot until the next deploy.
+UPDATES = STATE + "/security-updates.json"
 HOUR = 3600
 MOST_FOLDERS = 200
 
