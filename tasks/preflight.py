@@ -494,9 +494,12 @@ def for_all() -> list[Host]:
     if _first is None:
         _first = gevent.getcurrent()
         return list(state.inventory.get_active_hosts())
+    code: Any = 1
     if isinstance(_first, gevent.Greenlet):
         _first.join()
-    raise SystemExit(1)
+        code = getattr(_first.exception, "code", 1)
+    # pyinfra ends with the code of whichever turn ends last.
+    raise SystemExit(code)
 
 
 _found: Any = None
