@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 from testbed.hosts import BedHost
 from testbed.images import ROOT
 from testbed.podman import BedError
+from tests.blocks import Block, blocks
 from tests.host.conftest import copy_project
 
 # The host that the book's commands name.
@@ -48,27 +48,11 @@ LEFT_OUT = {
 }
 
 
-@dataclass(frozen=True)
-class Block:
-    """Commands that stand together in the book."""
-
-    page: str
-    place: str
-    text: str
-
-    @property
-    def lines(self) -> list[str]:
-        """One for each command, those that go on in the next line joined."""
-        return [line for line in self.text.replace("\\\n", " ").splitlines() if line.strip()]
-
-
-def blocks(page: str) -> dict[str, list[Block]]:
-    """The shell blocks of a page of the book below their headings."""
+def typed(page: str) -> dict[str, list[Block]]:
+    """The commands of a page of the book below their headings."""
     found: dict[str, list[Block]] = {}
-    for part in re.split(r"^##+ ", (ROOT / "docs" / page).read_text(), flags=re.MULTILINE):
-        heading = part.partition("\n")[0]
-        made = re.findall(r'^```sh(?: title="([^"]*)")?\n(.*?)^```', part, re.MULTILINE | re.DOTALL)
-        found[heading] = [Block(page, title, text) for title, text in made]
+    for block in blocks(page, "sh"):
+        found.setdefault(block.heading, []).append(block)
     return found
 
 
@@ -117,7 +101,7 @@ class Reader:
     def read(self, host: BedHost, block: Block, ends: int = 0) -> str:
         """Type all lines of a block where the book says, but those that are LEFT_OUT; returns what they print."""
         lines = [line for line in block.lines if not line.startswith(tuple(LEFT_OUT))]
-        if not block.place.startswith("on the host"):
+        if not block.title.startswith("on the host"):
             return "".join(self.machine(line, ends) for line in lines)
         script = "exec 2>&1\ncd /root\n"
         for line in lines:
@@ -126,7 +110,7 @@ class Reader:
             script += f"case $code in {codes}) ;; *) echo ended with $code: {shlex.quote(line)}; exit 1 ;; esac\n"
         try:
             return host.run(
-                script, user=block.place.rpartition(", as ")[2] if ", as " in block.place else "root", timeout=600
+                script, user=block.title.rpartition(", as ")[2] if ", as " in block.title else "root", timeout=600
             )
         except BedError as error:
             raise AssertionError(f"{block.page}: {error}") from None

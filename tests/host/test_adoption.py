@@ -13,7 +13,7 @@ import pytest
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers.steady import Steady
 from tests.host import by_hand
-from tests.host.book import blocks, make_reader
+from tests.host.book import make_reader, typed
 from tests.host.conftest import boot_packed
 
 SITE: dict[str, Any] = {
@@ -61,7 +61,7 @@ def test_a_host_set_up_by_hand_is_adopted(host: BedHost, tmp_path: Path) -> None
     told: dict[str, list[str]] = {}
     with Steady(f"{host.url}/catmaid/", (tmp_path / "lab.pem").read_text(), 8) as requests:
         time.sleep(2)
-        for heading, found in blocks("howto/adopt.md").items():
+        for heading, found in typed("howto/adopt.md").items():
             for block in found:
                 if "rm -r /run/catmaid-before" in block.text:
                     wait_for("the end of the old programs", lambda: by_hand.has_ended(host), 60)

@@ -15,7 +15,7 @@ from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import ROOT
 from testbed.run import CHECKOUT, pyinfra
-from tests.host.book import NAME, Reader, blocks, make_reader
+from tests.host.book import NAME, Reader, make_reader, typed
 from tests.host.conftest import boot_ready
 
 pytestmark = pytest.mark.xdist_group("book")
@@ -122,12 +122,12 @@ def deploy(host: BedHost, **more: Any) -> None:
     assert run.code == 0, run.text
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE and blocks(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE and typed(page)])
 def test_the_commands_of_a_page(host: BedHost, reader: Reader, page: str) -> None:
     if page in PREPARE:
         PREPARE[page][0](host)
     deploy(host, workers=2 if page in DEPLOYING else 1)
-    for found in blocks(page).values():
+    for found in typed(page).values():
         for block in found:
             reader.read(host, block)
     host.run("rm -f /etc/catmaid/maintenance /etc/catmaid/catmaid/maintenance")
@@ -160,7 +160,7 @@ def test_the_readme(host: BedHost, reader: Reader) -> None:
 
 def test_what_the_book_says_of_answers(host: BedHost, reader: Reader) -> None:
     """Where a command's answer is in a table, it is one that a well host gives."""
-    page = blocks("troubleshooting.md")
+    page = typed("troubleshooting.md")
     assert "HTTP/1.1 101" in reader.read(host, page["WebSocket errors"][0])
     assert "max-age=31536000" in reader.read(host, page["A black stack"][0])
     assert "CN = localhost" in reader.read(host, page["The browser warns of the certificate"][0])
@@ -248,7 +248,7 @@ def test_the_example_for_gitlab(host: BedHost, reader: Reader, keys: dict[str, s
 def test_the_example_for_a_scheduled_dry_run(host: BedHost, reader: Reader, tmp_path: Path) -> None:
     reader.describe(host, described(host), "lab.py")
     reader.stand_in("mail", f'echo "$2 $3" >> {tmp_path}/mails; cat >> {tmp_path}/mails')
-    (block,) = (one for found in blocks("ci.md").values() for one in found)
+    (block,) = (one for found in typed("ci.md").values() for one in found)
     deploy(host)
     reader.machine(block.text)
     assert not (tmp_path / "mails").exists()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 import schema
 from docs import messages, reference
 from tasks import plan, program
+from tests.blocks import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "upstream")
@@ -276,19 +277,13 @@ def test_each_picture_of_a_terminal_is_shown_in_light_and_dark() -> None:
 # ---- inventories and commands ----
 
 
-def blocks(language: str) -> list[tuple[str, str, str]]:
-    """The fenced blocks of a language, with what they include: page, title, text. Ruff doesn't format { .python }."""
-    found = []
-    for path in PAGES:
-        for title, text in re.findall(
-            rf'```(?:{language}|{{ \.{language} }})(?: title="([^"]*)")?\n(.*?)```', path.read_text(), re.DOTALL
-        ):
-            included = re.sub(r'--8<-- "(.*?)"', lambda m: (ROOT / m.group(1)).read_text(), text)
-            found.append((path.name, title, included))
-    return found
+def all_blocks(language: str) -> list[tuple[str, str, str]]:
+    """The blocks of all pages in a language: page, title, text."""
+    found = [one for path in PAGES for one in blocks(str(path.relative_to(ROOT / "docs")), language)]
+    return [(one.page, one.title, one.text) for one in found]
 
 
-@pytest.mark.parametrize(("page", "title", "text"), blocks("python"))
+@pytest.mark.parametrize(("page", "title", "text"), all_blocks("python"))
 def test_inventories_load(page: str, title: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if title == "settings.py":
         compile(text, page, "exec")
@@ -315,14 +310,14 @@ def test_inventories_load(page: str, title: str, text: str, monkeypatch: pytest.
 
 def commands() -> list[tuple[str, str]]:
     """Each line of the shell blocks, and what stands in back quotes and begins like one of ours."""
-    found = [(page, line.strip()) for page, _, text in blocks("sh") for line in text.splitlines() if line.strip()]
+    found = [(page, line.strip()) for page, _, text in all_blocks("sh") for line in text.splitlines() if line.strip()]
     for path in PAGES:
         found += [(path.name, line) for line in re.findall(r"`((?:make|pyinfra) [^`]+)`", path.read_text())]
     return found
 
 
 def test_commands_are_shell() -> None:
-    for page, _, text in blocks("sh"):
+    for page, _, text in all_blocks("sh"):
         done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
         assert done.returncode == 0, (page, done.stderr)
 
