@@ -213,6 +213,8 @@ def stopping(host: BedHost) -> bool:
 
 def test_the_connection_is_lost_in_the_middle(host: BedHost) -> None:
     """What the host has begun it ends; the next run finds that out and goes on."""
+    # An earlier test's old worker may be ending yet, which isn't this run's turn.
+    wait_for("the end of the old programs", lambda: not stopping(host), 60)
     run = Background(host, other_site())
     wait_for("the programs' turn", lambda: stopping(host), 60, every=0.05)
     host.run("pkill -KILL -f '^sshd: root@notty'")
@@ -224,6 +226,7 @@ def test_the_connection_is_lost_in_the_middle(host: BedHost) -> None:
 
 
 def test_the_host_is_rebooted_in_the_middle(host: BedHost) -> None:
+    wait_for("the end of the old programs", lambda: not stopping(host), 60)
     before = settled(host)
     run = Background(host, other_site())
     wait_for("the programs' turn", lambda: stopping(host), 60, every=0.05)
