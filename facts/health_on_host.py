@@ -1,35 +1,84 @@
-"""How a host and what it serves are, for the runbooks: asked beside the survey, in the same command.
+"""How a host is, for the runbooks: asked beside the survey, in the same command.
 
 Runs on the host like `survey_on_host`, which it imports from: the two are joined to one script. Reads only, but for
-what a user would ask: pages, a WebSocket, a task that returns its arguments.
+what it notes to be quicker the next time: many hosts may be asked at once, from one small machine.
 """
 
 import glob
-import http.client
 import json
 import os
 import re
 import socket
 import ssl
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from facts.survey_on_host import STATE, answer, file_system, finish, read, read_json, start, started, survey
+from facts.survey_on_host import (
+    PYTHON,
+    STATE,
+    answer,
+    certificates_time,
+    file_system,
+    finish,
+    read,
+    read_json,
+    start,
+    start_as,
+    started,
+    survey,
+    to_this_host,
+)
 
-# Asked of the application's own Python, as its user. At a glance its settings are enough: is the database there, how
-# many tasks wait. To verify, it is loaded as the programs load it, and a task goes to a worker.
-PROBE = r"""
-import json, sys, time
-verify, queues = sys.argv[1] == "verify", sys.argv[2:]
+# Asked of the application's own Python, as its user: is the database there, how many tasks wait. To load the settings
+# takes most of the time for that, since Django and Celery come with them. What they say of the database and the broker
+# is noted in a file that only this user reads, with the files that they were read from: as long as those are the same,
+# the drivers alone are asked at a glance. Where they don't get an answer, the settings are loaded to find out why.
+BOTH = r"""
+import json, os, sys
+how, notes, environment, *queues = sys.argv[1:]
+os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+
+def state(paths):
+    return [os.getcwd(), queues, {path: os.stat(path).st_mtime for path in paths}]
+
+def count(channel, names):
+    return {name: channel.queue_declare(name, passive=True).message_count for name in names}
+"""
+GLANCE = r"""
+from importlib import import_module
+with open(notes) as file:
+    kept = json.load(file)
+if kept["state"] == state(kept["state"][2]):
+    if kept["database"]:
+        driver, options = kept["database"]
+        import_module(driver).connect(**options).close()
+    import amqp
+    with amqp.Connection(**kept["broker"]) as link:
+        found = {"queues": count(link.channel(), kept["queues"]), "broker": None, "database": None}
+    print(json.dumps(found), flush=True)
+    os._exit(0)
+"""
+# To verify, the application is loaded as its programs load it, and a task goes to a worker.
+WHOLE = r"""
 found = {"queues": {}, "broker": None, "database": None, "task": None}
 
 def first(error):
     lines = str(error).strip().splitlines()
     return "%s: %s" % (type(error).__name__, lines[0] if lines else "no message")
 
+def note(database, broker, queues):
+    own = (sys.prefix + "/", sys.base_prefix + "/lib")
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    paths = [environment, *(path for path in files if path and not path.startswith(own))]
+    kept = {"state": state(paths), "database": database, "broker": broker, "queues": queues}
+    text = json.dumps(kept)
+    whole = "%s.%d" % (notes, os.getpid())
+    with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    os.rename(whole, notes)
+
 try:
     from django.conf import settings
-    if verify:
+    if how == "verify":
         import django
         django.setup()
         from django.urls import get_resolver
@@ -39,6 +88,7 @@ try:
 except Exception as error:
     print(json.dumps(dict(found, broken=first(error))))
     sys.exit()
+keep_database, keep_broker = None, None
 try:
     if database and not database.endswith(".dummy"):
         from django.core.exceptions import AppRegistryNotReady
@@ -50,19 +100,26 @@ try:
             from django.db.backends.postgresql.base import DatabaseWrapper
             plain = {"HOST": "", "PORT": "", "USER": "", "PASSWORD": "", "OPTIONS": {}, "TIME_ZONE": None, "TEST": {},
                      "AUTOCOMMIT": True, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}
-            DatabaseWrapper(dict(plain, **settings.DATABASES["default"]), "default").ensure_connection()
+            connection = DatabaseWrapper(dict(plain, **settings.DATABASES["default"]), "default")
+            connection.ensure_connection()
+        options = connection.get_connection_params().items()
+        options = {key: value for key, value in options if isinstance(value, (str, int))}
+        keep_database = [connection.Database.__name__, options]
 except Exception as error:
     found["database"] = first(error)
 try:
     from kombu import Connection
-    queues = queues or [getattr(settings, "CELERY_TASK_DEFAULT_QUEUE", "celery")]
+    queues_there = queues or [getattr(settings, "CELERY_TASK_DEFAULT_QUEUE", "celery")]
     with Connection(getattr(settings, "CELERY_BROKER_URL", "amqp://")) as link:
         link.ensure_connection(max_retries=1, timeout=5)
-        for name in queues:
-            with link.channel() as channel:
-                found["queues"][name] = channel.queue_declare(name, passive=True).message_count
-    if verify:
+        found["queues"] = count(link.channel(), queues_there)
+        if type(link.transport).__module__ == "kombu.transport.pyamqp":
+            names = ("userid", "password", "virtual_host", "login_method", "ssl")
+            options = {name: getattr(link, name) for name in names if getattr(link, name)}
+            keep_broker = dict(options, host=link.host, connect_timeout=5)
+    if how == "verify":
         # Celery's own task, which returns what it gets. It needs no result backend to be counted.
+        import time
         task = "celery.accumulate"
 
         def done():
@@ -70,18 +127,22 @@ try:
             return sum((one.get("total") or {}).get(task, 0) for one in answers.values())
 
         before, begin = done(), time.time()
-        app.send_task(task, args=(1,), queue=queues[0], expires=60, ignore_result=True)
+        app.send_task(task, args=(1,), queue=queues_there[0], expires=60, ignore_result=True)
         while done() <= before and time.time() < begin + 15:
             pass
         found["task"] = time.time() - begin if time.time() < begin + 15 else None
 except Exception as error:
     found["broker"] = first(error)
 print(json.dumps(found))
+if how == "status" and keep_broker and not found["database"]:
+    try:
+        note(keep_database, keep_broker, queues_there)
+    except (OSError, TypeError, ValueError):
+        pass
 """
 # Not in /run, which is empty after a reboot until the next deploy.
 UPDATES = STATE + "/security-updates.json"
 HOUR = 3600
-MOST_FOLDERS = 200
 
 
 def space(path):
@@ -103,13 +164,10 @@ def ends():
         except OSError:
             continue
         for line in lines:
-            end = re.match(r"(\S+ \S+?),\d+ \w+ exited: (\S+) \(.*; not expected\)", line)
-            try:
-                when = time.mktime(time.strptime(end.group(1), "%Y-%m-%d %H:%M:%S")) if end else 0
-            except ValueError:
-                continue
+            end = re.match(r"(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+),\d+ \w+ exited: (\S+) \(.*; not expected\)", line)
+            when = time.mktime((*map(int, end.groups()[:6]), 0, 0, -1)) if end else 0
             if when > time.time() - HOUR:
-                found.setdefault(end.group(2), []).append(when)
+                found.setdefault(end.group(7), []).append(when)
     return found
 
 
@@ -144,8 +202,9 @@ def statistics(path):
 
 def connections(path):
     """How many connections a socket's program has."""
-    code, output, _ = finish(start(["ss", "-xH", "state", "established", "src", path]))
-    return len(output.splitlines()) if code == 0 else None
+    # Flags, type, state 03 for connected, inode, path: the program's end has the name of its socket.
+    path = os.path.realpath(path)
+    return len(re.findall(r" 0001 03 +\d+ %s$" % re.escape(path), read("/proc/net/unix"), re.MULTILINE))
 
 
 def old_logs(folders):
@@ -162,13 +221,39 @@ def old_logs(folders):
     return found
 
 
-def served(name, port):
-    """The certificate that nginx shows for a host name: seconds until its end, or the problem."""
-    context = ssl.create_default_context()
+def trusting():
+    """For what nginx shows on this host, whoever signed it. Only a context that checks loads the system's certificates,
+    which takes longer than all else.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def changed(path):
+    """When what is at a path, or what a link there leads to, was last changed; now, where that is nothing."""
     try:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+        return max(os.lstat(path).st_ctime, os.stat(path).st_ctime)
+    except OSError:
+        return time.time()
+
+
+def nginx_refuses(since):
+    """What nginx says of its files, as long as it runs with older ones than there are."""
+    paths = ["/etc/nginx"]
+    for folder, folders, files in os.walk("/etc/nginx"):
+        paths += [os.path.join(folder, name) for name in folders + files]
+    if since and max(map(changed, paths)) < since:
+        return []
+    code, _, error = finish(start(["nginx", "-t", "-q"]))
+    return error.strip().splitlines()[:2] if code else []
+
+
+def served(name, port):
+    """The certificate that nginx shows for a host name: seconds until its end, or the problem."""
+    try:
+        plain, context = to_this_host(port, 5), trusting()
         with plain, context.wrap_socket(plain, server_hostname=name) as secure:
             text = ssl.DER_cert_to_PEM_cert(secure.getpeercert(True))
             version = secure.version()
@@ -181,75 +266,35 @@ def served(name, port):
         decoded = ssl._ssl._test_decode_cert(path)
     finally:
         os.unlink(path)
-    left = ssl.cert_time_to_seconds(decoded["notAfter"]) - time.time()
+    left = certificates_time(decoded["notAfter"]) - time.time()
     return {"problem": None, "seconds_left": left, "version": version}
 
 
-class Local(http.client.HTTPConnection):
-    """A connection to this host's nginx by a site's name, whatever DNS says."""
-
-    def __init__(self, site):
-        super().__init__("127.0.0.1", site["port"], timeout=30)
-        self.site = site
-
-    def connect(self):
-        self.sock = socket.create_connection(("127.0.0.1", self.site["port"]), timeout=30)
-        if self.site["https"]:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.site["name"])
-
-
-def asked(one):
-    """What a page answers: status and headers."""
-    connection = Local(one["site"])
-    headers = dict({"Host": one["site"]["name"], "User-Agent": "catmaid-deploy verify"}, **one.get("headers", {}))
-    begin = time.time()
-    try:
-        connection.request("GET", one["path"], headers=headers)
-        if headers.get("Upgrade"):
-            # The answer to a handshake has no end: the connection goes on.
-            line = connection.sock.recv(4096).decode("latin-1").split("\r\n")[0]
-            return {"status": int(line.split()[1]), "headers": {}, "seconds": time.time() - begin}
-        told = connection.getresponse()
-        told.read(1 << 20)
-        return {
-            "status": told.status,
-            "headers": {name.lower(): value for name, value in told.getheaders()},
-            "seconds": time.time() - begin,
-        }
-    except (OSError, http.client.HTTPException, ValueError, IndexError) as error:
-        return {"status": 0, "headers": {}, "error": str(error) or type(error).__name__, "seconds": time.time() - begin}
-    finally:
-        connection.close()
-
-
-def first_file(folder, suffix):
-    """A file of a tile set or of static files; None where none is soon found, since tiles are many."""
-    for number, (place, folders, names) in enumerate(os.walk(folder)):
-        if number == MOST_FOLDERS:
-            return None
-        folders.sort()
-        names = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
-        if names:
-            return os.path.relpath(os.path.join(place, names[0]), folder)
-    return None
-
-
-def begin_probe(one, verify):
+def begin_probe(one, how, code):
     script = '. "$1" && shift && exec python -c "$@"'
     files = "%s/wsgi/environment.sh" % one["config_dir"]
-    words = ["sh", "-c", script, "sh", files, PROBE, "verify" if verify else "status", *one["queues"]]
-    return start(["runuser", "-u", one["user"], "--", *words])
+    return start_as(one["user"], ["sh", "-c", script, "sh", files, code, how, one["notes"], files, *one["queues"]])
 
 
-def end_probe(process):
+def end_probe(one, how, process):
+    if how == "status":
+        try:
+            return json.loads(finish(process)[1].splitlines()[-1])
+        except (ValueError, IndexError):
+            process = begin_probe(one, how, BOTH + WHOLE)
     code, output, error = finish(process)
     try:
         return json.loads(output.splitlines()[-1])
     except (ValueError, IndexError):
         return {"broken": (error.strip().splitlines() or ["exit code %s" % code])[-1]}
+
+
+def certificate_of(site, survey, how):
+    """The certificate that nginx shows. At a glance it is the file's, if nginx has read that since it was changed."""
+    since, file = survey["nginx"]["since"], survey["certificates"]["%s served" % site["name"]]
+    if how == "status" and since and not file["problem"] and max(map(changed, site["files"])) < since:
+        return {"problem": None, "seconds_left": file["seconds_left"], "version": None}
+    return served(site["name"], site["port"])
 
 
 class SecurityUpdates:
@@ -302,25 +347,19 @@ def strangers(virtualenvs, own):
     return [found[group] for group in sorted(found)]
 
 
-def find_and_ask(page):
-    """What a page answers; where it lies in a folder, a file is looked for there, and named."""
-    if "folder" not in page:
-        return asked(page)
-    name = first_file(page["folder"], page["suffix"])
-    return dict(asked(dict(page, path=page["path"] + (name or ""))), found=name)
-
-
-def health(question):
-    verify = question["verify"]
+def health(question, how="status", meanwhile=None):
     # Slow ones first: they work meanwhile.
     updates = SecurityUpdates()
-    probes = {one["name"]: begin_probe(one, verify) for one in question["instances"]}
+    code = PYTHON + BOTH + (GLANCE if how == "status" else WHOLE)
+    probes = {one["name"]: begin_probe(one, how, code) for one in question["instances"]}
     begin = time.time()
     first = {one["name"]: statistics(one["statistics"]) for one in question["instances"]}
-    found = {"survey": survey(question["survey"])}
-    with ThreadPoolExecutor(4) as pool:
-        found["pages"] = list(pool.map(find_and_ask, question["pages"]))
-    found["served"] = {one["name"]: served(one["name"], one["port"]) for one in question["sites"] if one["https"]}
+    pythons = {one["virtualenv"]: probes[one["name"]] for one in question["instances"]}
+    found = {"survey": survey(question["survey"], pythons)}
+    if meanwhile:
+        found.update(meanwhile(question))
+    secure = [site for site in question["sites"] if site["https"]]
+    found["served"] = {site["name"]: certificate_of(site, found["survey"], how) for site in secure}
     found["spaces"] = list({one["mount"]: one for one in map(space, question["space"])}.values())
     found["uptime"] = time.clock_gettime(time.CLOCK_BOOTTIME)
     found["load"] = os.getloadavg()[0]
@@ -328,10 +367,7 @@ def health(question):
     found["ends"] = ends()
     found["old_logs"] = old_logs(question["logs"])
     found["reboot"] = os.path.exists("/run/reboot-required") or os.path.exists("/var/run/reboot-required")
-    code, output, _ = finish(start(["systemctl", "is-active", "logrotate.timer", "nginx", "supervisor"]))
-    found["active"] = dict(zip(("logrotate.timer", "nginx", "supervisor"), output.split()))
-    code, output, error = finish(start(["nginx", "-t", "-q"]))
-    found["nginx_refuses"] = error.strip().splitlines()[:2] if code else []
+    found["nginx_refuses"] = nginx_refuses(found["survey"]["nginx"]["since"])
     programs = found["survey"]["supervisor"] or {}
     found["ages"] = {name: age(one["pid"]) for name, one in programs.items() if one["pid"]}
     found["logs"] = {
@@ -353,7 +389,7 @@ def health(question):
             "statistics": now,
             "rate": max(0, rate) if rate is not None else None,
             "websockets": connections(one["daphne"]),
-            "probe": end_probe(probes[one["name"]]),
+            "probe": end_probe(one, how, probes[one["name"]]),
         }
     found["security_updates"] = updates.names()
     return found

@@ -11,6 +11,7 @@ from pyinfra.api import FactBase, QuoteString, StringCommand
 from typing_extensions import override
 
 _FOLDER = Path(__file__).parent
+_LINES = re.DOTALL | re.MULTILINE
 _SCRIPT = (_FOLDER / "survey_on_host.py").read_text()
 
 
@@ -28,7 +29,7 @@ class Survey(FactBase[dict[str, Any]]):
 
     @override
     def command(self, question: str) -> StringCommand:
-        return StringCommand("python3", "-c", QuoteString(self.script), QuoteString(question))
+        return StringCommand("python3", "-IS", "-c", QuoteString(self.script), QuoteString(question))
 
     @override
     @staticmethod
@@ -40,20 +41,30 @@ class Survey(FactBase[dict[str, Any]]):
         return cast(dict[str, Any], json.loads("\n".join(output)))
 
 
-def _joined(name: str) -> str:
-    """The survey's script without its last line, and one that builds on it."""
-    further = (_FOLDER / name).read_text()
-    own = re.sub(r"^from facts\.\w+ import .*$", "", further, flags=re.MULTILINE)
-    return _SCRIPT.removesuffix("\nanswer(survey)\n") + "\n" + own
+def _joined(*names: str) -> str:
+    """The survey's script and others that build on it, each without the last line of the one before."""
+    script = _SCRIPT
+    for name in names:
+        further = re.sub(r"^from facts\.\w+ import (\(.*?^\)|.*?)$", "", (_FOLDER / name).read_text(), flags=_LINES)
+        script = re.sub(r"\nanswer\(\w+\)\n\Z", "", script) + "\n" + further
+    return script
 
 
 class Health(Survey):
     """
-    Returns how the host and what it serves are, in one command, with the survey beside it: see
-    ``health_on_host.py`` for the keys. ``{}`` where the host has no python3.
+    Returns how the host is, in one command, with the survey beside it: see ``health_on_host.py`` for the keys. ``{}``
+    where the host has no python3.
     """
 
     script = _joined("health_on_host.py")
+
+
+class Verify(Survey):
+    """
+    Returns how the host is and what it answers to users, as ``Health`` and with the keys of ``verify_on_host.py``.
+    """
+
+    script = _joined("health_on_host.py", "verify_on_host.py")
 
 
 class Logs(Survey):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pyinfra import host
 
 from configuration import ConfigurationSet
-from facts.survey import Health as HealthFact
+from facts import survey as facts
 from schema import Deployment, Instance, Site, TileSet
 from tasks import connection, plan, preflight, run, supervisor, tell
 
@@ -23,6 +23,7 @@ QUEUE = 1000
 # So many differences are told of a service.
 SHOWN = 4
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
+ROTATION = "logrotate.timer"
 # The row and column of a tile that no set has.
 MISSING = "999999"
 
@@ -84,7 +85,8 @@ class Page:
 
 def _site(site: Site) -> dict[str, Any]:
     https = site.certificate is not None
-    return {"name": site.server_name, "https": https, "port": 443 if https else 80}
+    files = [site.certificate, site.certificate_key] if https else []
+    return {"name": site.server_name, "https": https, "port": 443 if https else 80, "files": files}
 
 
 def pages(deployment: Deployment) -> list[Page]:
@@ -146,9 +148,9 @@ def spaces(deployment: Deployment) -> list[str]:
 
 def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool) -> dict[str, Any]:
     """What a host is asked."""
+    survey = preflight.question(deployment, sets)
     return {
-        "verify": verify,
-        "survey": preflight.question(deployment, sets),
+        "survey": survey | {"units": [*survey["units"], ROTATION]},
         "sites": [_site(site) for site in deployment.sites],
         "pages": [page.question for page in pages(deployment)] if verify else [],
         "space": spaces(deployment),
@@ -160,6 +162,7 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
                 "config_dir": i.config_dir,
                 "virtualenv": i.virtualenv,
                 "log_dir": i.log_dir,
+                "notes": f"{i.runtime_dir}/addresses",
                 "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
                 "daphne": i.daphne_socket,
                 "queues": list(i.celery.queues),
@@ -267,10 +270,11 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
 
 
 def _services(one: Health) -> None:
-    active, survey = one.found["active"], one.survey
+    survey = one.survey
+    active = {name for name, unit in survey["units"].items() if unit["active"]}
     if survey["supervisor"] is None:
         one.fault("supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor")
-    if active.get("nginx") != "active":
+    if "nginx.service" not in active:
         one.fault("nginx", "it doesn't run: users reach nothing", "systemctl start nginx; journalctl -u nginx -n 20")
     if one.found["nginx_refuses"]:
         one.fault(
@@ -278,8 +282,8 @@ def _services(one: Health) -> None:
             f"it would not start with its files as they are: {one.found['nginx_refuses'][0]}",
             f"{deploy_command(' --dry --diff')}, or mend the file",
         )
-    if active.get("logrotate.timer") != "active":
-        one.fault("logs", "they aren't rotated: logrotate.timer is off", "systemctl enable --now logrotate.timer")
+    if ROTATION not in active:
+        one.fault("logs", f"they aren't rotated: {ROTATION} is off", f"systemctl enable --now {ROTATION}")
     for path, size in one.found["old_logs"]:
         one.fault("logs", f"{path} has {size >> 20} MiB and isn't rotated", "logrotate --verbose /etc/logrotate.conf")
 
@@ -461,7 +465,8 @@ def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool
 def _look(name: str, deployment: Deployment, verify: bool) -> Health:
     """Ask the current host, and judge what it says."""
     one, sets = Health(name, deployment), plan.wanted_sets(deployment)
-    one.found, offset = preflight.ask(HealthFact, question(deployment, sets, verify))
+    fact = facts.Verify if verify else facts.Health
+    one.found, offset = preflight.ask(fact, question(deployment, sets, verify))
     judge(one, sets, offset, verify)
     one.findings.sort(key=lambda finding: finding.level)
     return one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import tarfile
 import time
@@ -280,6 +281,39 @@ def text_of(host: BedHost, name: str, *options: str) -> str:
     run = pyinfra(host, {"site": site(host)}, *options, deploy=f"runbooks/{name}.py", json_output=False)
     assert run.code == 0, run.text
     return re.sub(r"\x1b\[[0-9;]*m", "", run.text)
+
+
+def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
+    """Only as long as they are the same, for their user alone, and never against what the broker says."""
+    notes = "/run/catmaid/addresses"
+
+    def queues() -> object:
+        (one,) = runbook(host, "status").report["hosts"]
+        return one["instances"]["catmaid"]["queues"]
+
+    host.run(f"rm -f {notes}")
+    assert queues() == {"celery": 0}
+    assert host.run(f"stat -c '%U %a' {notes}") == "www-data 600"
+    kept = json.loads(host.run(f"cat {notes}"))
+    assert f"{SETTINGS}" in kept["state"][2]
+    assert kept["database"][1]["database"] == "/srv/database/db.sqlite3"
+    # A sign that it is these that are gone by.
+    host.put(notes, json.dumps(kept | {"queues": []}).encode())
+    assert queues() == {}
+    host.run(f"touch {SETTINGS}")
+    assert queues() == {"celery": 0}
+    for breaks, mends, says in (
+        ("mv /srv/database /srv/away", "mv /srv/away /srv/database", "its database doesn't answer: OperationalError"),
+        ("rabbitmqctl -q stop_app", "rabbitmqctl -q start_app", "its broker doesn't answer"),
+    ):
+        host.run(breaks)
+        try:
+            found = findings(runbook(host, "status"))
+        finally:
+            host.run(mends)
+        assert any(says in one["what"] for one in found), found
+    assert queues() == {"celery": 0}
+    test_what_was_mended_is_well(host)
 
 
 def test_closed_and_opened(host: BedHost) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter
 
 import schema
 from docs import messages, reference
-from tasks import plan, program
+from tasks import health, plan, program
 from tests.blocks import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -192,6 +192,7 @@ def spoken(path: Path) -> Iterator[str]:
 # Words for a program: no admin sees them.
 FOR_PROGRAMS = (
     "import sys; from supervisor",
+    "import os, sys, sysconfig",
     "During handling of",
     "The above exception was",
     "Traceback (most recent call",
@@ -371,6 +372,7 @@ def known_paths() -> set[str]:
                 found |= {f"{instance.log_dir}/{place}.log", f"{instance.runtime_dir}/{place}"}
                 found.add(f"{instance.config_dir}/{place}/environment.sh")
     assert "/lock.json" in (ROOT / "operations/apply_on_host.py").read_text()
+    found |= {one["notes"] for one in health.question(deployment, [], verify=False)["instances"]}
     found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json"}
     return found | {str(parent) for path in found for parent in Path(path).parents}
 

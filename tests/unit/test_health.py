@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 import schema
-from facts.survey import Logs
+from facts.survey import Logs, Survey
 from tasks import health, logs, tell
 from tasks.health import Health
 
@@ -76,6 +79,31 @@ def test_a_certificate_that_ends_is_told(seconds: float, level: str | None) -> N
     health._certificates(one, deployment.sites[0])
     assert [finding.level for finding in one.findings] == ([level] if level else [])
     assert len(one.checks) == (level is None)
+
+
+ON_HOST: dict[str, Any] = {}
+exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102
+
+
+@pytest.mark.parametrize("text", ["Jan  5 09:34:43 2018 GMT", "Feb 29 00:00:00 2028 GMT", "Dec 31 23:59:59 2049 GMT"])
+def test_a_certificate_s_time_is_what_ssl_says(text: str) -> None:
+    assert ON_HOST["certificates_time"](text) == ssl.cert_time_to_seconds(text)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_who_listens_is_found_as_in_the_kernel_s_table(family: socket.AddressFamily) -> None:
+    """Only what listens, and of both families; by the table too, which is asked where the kernel has nothing else."""
+    address = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.socket(family) as listens, socket.socket(family) as connected:
+        listens.bind((address, 0))
+        listens.listen()
+        connected.connect(listens.getsockname()[:2])
+        port, inode = listens.getsockname()[1], os.fstat(listens.fileno()).st_ino
+        by_kernel, by_table = set(ON_HOST["listening"]()), set(ON_HOST["listening_by_table"]())
+        assert (port, inode) in by_kernel & by_table
+        other = connected.getsockname()[1]
+        assert other not in {port for port, _ in by_kernel | by_table}
+        assert ON_HOST["listeners"]([port, other])[port] == {Path("/proc/self/comm").read_text().strip(): os.getpid()}
 
 
 def test_tables_fit_the_terminal() -> None:
