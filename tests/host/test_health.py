@@ -139,7 +139,9 @@ FAULTS = {
         "systemctl stop ssh.socket 2>/dev/null; true", "true", "nothing answers at 127.0.0.1:5999"
     ),
     "a hand-edited nginx file": Fault(
-        f"echo '# by hand' >> {NGINX_FILE}", f"sed -i '$d' {NGINX_FILE}", f"change {NGINX_FILE}"
+        f"echo '# by hand' >> {NGINX_FILE}",
+        f"sed -i '$d' {NGINX_FILE}; systemctl reload nginx",
+        f"change {NGINX_FILE}",
     ),
     "a file that nginx refuses": Fault(
         "echo 'bogus;' > /etc/nginx/conf.d/bogus.conf", "rm /etc/nginx/conf.d/bogus.conf", "it would not start with"
