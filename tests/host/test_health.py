@@ -318,7 +318,7 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
         finally:
             host.run(mends)
         assert any(says in one["what"] for one in found), found
-    test_what_was_mended_is_well(host)
+    deploy(host)
     wait_for("an empty queue", lambda: queues() == {"celery": 0}, 30, every=1)
 
 
