@@ -270,9 +270,14 @@ def served(name, port):
     return {"problem": None, "seconds_left": left, "version": version}
 
 
+def environment(one):
+    """What an instance's programs run with."""
+    return "%s/wsgi/environment.sh" % one["config_dir"]
+
+
 def begin_probe(one, how, code):
-    script = '. "$1" && shift && exec python -c "$@"'
-    files = "%s/wsgi/environment.sh" % one["config_dir"]
+    script = '. "$1" && shift && exec "$VIRTUAL_ENV/bin/python" -c "$@"'
+    files = environment(one)
     return start_as(one["user"], ["sh", "-c", script, "sh", files, code, how, one["notes"], files, *one["queues"]])
 
 
@@ -354,7 +359,11 @@ def health(question, how="status", meanwhile=None):
     probes = {one["name"]: begin_probe(one, how, code) for one in question["instances"]}
     begin = time.time()
     first = {one["name"]: statistics(one["statistics"]) for one in question["instances"]}
-    pythons = {one["virtualenv"]: probes[one["name"]] for one in question["instances"]}
+    pythons = {
+        one["virtualenv"]: probes[one["name"]]
+        for one in question["instances"]
+        if "export VIRTUAL_ENV=%s\n" % one["virtualenv"] in read(environment(one))
+    }
     found = {"survey": survey(question["survey"], pythons)}
     if meanwhile:
         found.update(meanwhile(question))
