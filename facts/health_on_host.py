@@ -33,21 +33,27 @@ from facts.survey_on_host import (
 # is noted in a file that only this user reads, with the files that they were read from: as long as those are the same,
 # the drivers alone are asked at a glance. Where they don't get an answer, the settings are loaded to find out why.
 BOTH = r"""
-import json, os, sys
+import json, os, sys, time
 how, notes, environment, *queues = sys.argv[1:]
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+begin = time.time()
 
 def state(paths):
-    return [os.getcwd(), queues, {path: os.stat(path).st_mtime for path in paths}]
+    files = {path: os.stat(path) for path in paths}
+    return [os.getcwd(), queues, {path: [one.st_ctime, one.st_size] for path, one in files.items()}]
 
 def count(channel, names):
     return {name: channel.queue_declare(name, passive=True).message_count for name in names}
 """
 GLANCE = r"""
+import signal
 from importlib import import_module
+signal.alarm(10)
 with open(notes) as file:
+    status = os.fstat(file.fileno())
     kept = json.load(file)
-if kept["state"] == state(kept["state"][2]):
+lasts = status.st_uid == os.geteuid() and begin - 86400 < status.st_mtime <= begin
+if lasts and kept["state"] == state(kept["state"][2]):
     if kept["database"]:
         driver, options = kept["database"]
         import_module(driver).connect(**options).close()
@@ -66,10 +72,15 @@ def first(error):
     return "%s: %s" % (type(error).__name__, lines[0] if lines else "no message")
 
 def note(database, broker, queues):
+    import sysconfig
     own = (sys.prefix + "/", sys.base_prefix + "/lib")
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    paths = [environment, *(path for path in files if path and not path.startswith(own))]
+    paths = {path for path in files if path and not path.startswith(own)}
+    # A folder changes with what is installed there, or is put there for the settings to read.
+    paths |= {environment, sysconfig.get_path("purelib"), *map(os.path.dirname, paths)}
     kept = {"state": state(paths), "database": database, "broker": broker, "queues": queues}
+    if max(changed for changed, _ in kept["state"][2].values()) > begin - 2:
+        return  # they may be newer than what was loaded
     text = json.dumps(kept)
     whole = "%s.%d" % (notes, os.getpid())
     with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -102,8 +113,9 @@ try:
                      "AUTOCOMMIT": True, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}
             connection = DatabaseWrapper(dict(plain, **settings.DATABASES["default"]), "default")
             connection.ensure_connection()
-        options = connection.get_connection_params().items()
-        options = {key: value for key, value in options if isinstance(value, (str, int))}
+        options = connection.get_connection_params()
+        options = {key: os.fspath(one) if isinstance(one, os.PathLike) else one for key, one in options.items()}
+        options = {key: one for key, one in options.items() if isinstance(one, (str, int))}
         keep_database = [connection.Database.__name__, options]
 except Exception as error:
     found["database"] = first(error)
@@ -119,7 +131,6 @@ try:
             keep_broker = dict(options, host=link.host, connect_timeout=5)
     if how == "verify":
         # Celery's own task, which returns what it gets. It needs no result backend to be counted.
-        import time
         task = "celery.accumulate"
 
         def done():
@@ -137,8 +148,8 @@ print(json.dumps(found))
 if how == "status" and keep_broker and not found["database"]:
     try:
         note(keep_database, keep_broker, queues_there)
-    except (OSError, TypeError, ValueError):
-        pass
+    except Exception:
+        pass  # the next look loads the settings again
 """
 # Not in /run, which is empty after a reboot until the next deploy.
 UPDATES = STATE + "/security-updates.json"
@@ -239,13 +250,26 @@ def changed(path):
         return time.time()
 
 
-def nginx_refuses(since):
-    """What nginx says of its files, as long as it runs with older ones than there are."""
-    paths = ["/etc/nginx"]
-    for folder, folders, files in os.walk("/etc/nginx"):
-        paths += [os.path.join(folder, name) for name in folders + files]
-    if since and max(map(changed, paths)) < since:
-        return []
+OUTSIDE = re.compile(r'^\s*(?:ssl_\w+|include)\s+"?(/[^\s;"*]+)', re.MULTILINE)
+
+
+def nginx_has_read(paths, running):
+    """Whether the running nginx has read its files as they are. A worker that ended is followed by one that knows no
+    newer ones: of a single one the age doesn't tell.
+    """
+    return running["workers"] > 1 and max(map(changed, paths)) < running["since"]
+
+
+def nginx_refuses(how, running):
+    """What nginx says of its files; at a glance only where it hasn't read them yet."""
+    if how == "status" and running["since"]:
+        paths = {"/etc/nginx"}
+        for folder, folders, files in os.walk("/etc/nginx", followlinks=True):
+            paths.update(os.path.join(folder, name) for name in folders + files)
+            for name in files:
+                paths.update(OUTSIDE.findall(read(os.path.join(folder, name))))
+        if nginx_has_read(paths, running):
+            return []
     code, _, error = finish(start(["nginx", "-t", "-q"]))
     return error.strip().splitlines()[:2] if code else []
 
@@ -281,24 +305,30 @@ def begin_probe(one, how, code):
     return start_as(one["user"], ["sh", "-c", script, "sh", files, code, how, one["notes"], files, *one["queues"]])
 
 
-def end_probe(one, how, process):
-    if how == "status":
-        try:
-            return json.loads(finish(process)[1].splitlines()[-1])
-        except (ValueError, IndexError):
-            process = begin_probe(one, how, BOTH + WHOLE)
-    code, output, error = finish(process)
+def answer_of(process):
+    """What a probe found, or None."""
     try:
-        return json.loads(output.splitlines()[-1])
+        found = json.loads(finish(process)[1].splitlines()[-1])
     except (ValueError, IndexError):
-        return {"broken": (error.strip().splitlines() or ["exit code %s" % code])[-1]}
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def end_probe(process):
+    found = answer_of(process)
+    if found is None:
+        code, _, error = finish(process)
+        lines = error.strip().splitlines() or ["exit code %s" % code]
+        found = {"broken": "no answer within a minute" if code == -9 else lines[-1]}
+    return found
 
 
 def certificate_of(site, survey, how):
-    """The certificate that nginx shows. At a glance it is the file's, if nginx has read that since it was changed."""
-    since, file = survey["nginx"]["since"], survey["certificates"]["%s served" % site["name"]]
-    if how == "status" and since and not file["problem"] and max(map(changed, site["files"])) < since:
-        return {"problem": None, "seconds_left": file["seconds_left"], "version": None}
+    """The certificate that nginx shows. At a glance it is the file's, if nginx has read that."""
+    file = survey["certificates"]["%s served" % site["name"]]
+    paths = [*site["files"], *map(os.path.dirname, site["files"])]
+    if how == "status" and not file["problem"] and nginx_has_read(paths, survey["nginx"]):
+        return {"problem": None, "seconds_left": file["seconds_left"]}
     return served(site["name"], site["port"])
 
 
@@ -355,16 +385,21 @@ def strangers(virtualenvs, own):
 def health(question, how="status", meanwhile=None):
     # Slow ones first: they work meanwhile.
     updates = SecurityUpdates()
-    code = PYTHON + BOTH + (GLANCE if how == "status" else WHOLE)
-    probes = {one["name"]: begin_probe(one, how, code) for one in question["instances"]}
+    glances = [one for one in question["instances"] if how == "status" and os.path.exists(one["notes"])]
+    codes = {one["name"]: BOTH + WHOLE for one in question["instances"]}
+    codes.update({one["name"]: PYTHON + BOTH + GLANCE for one in glances})
+    probes = {one["name"]: begin_probe(one, how, codes[one["name"]]) for one in question["instances"]}
     begin = time.time()
     first = {one["name"]: statistics(one["statistics"]) for one in question["instances"]}
     pythons = {
         one["virtualenv"]: probes[one["name"]]
-        for one in question["instances"]
+        for one in glances
         if "export VIRTUAL_ENV=%s\n" % one["virtualenv"] in read(environment(one))
     }
     found = {"survey": survey(question["survey"], pythons)}
+    for one in glances:
+        if answer_of(probes[one["name"]]) is None:
+            probes[one["name"]] = begin_probe(one, how, BOTH + WHOLE)
     if meanwhile:
         found.update(meanwhile(question))
     secure = [site for site in question["sites"] if site["https"]]
@@ -376,7 +411,7 @@ def health(question, how="status", meanwhile=None):
     found["ends"] = ends()
     found["old_logs"] = old_logs(question["logs"])
     found["reboot"] = os.path.exists("/run/reboot-required") or os.path.exists("/var/run/reboot-required")
-    found["nginx_refuses"] = nginx_refuses(found["survey"]["nginx"]["since"])
+    found["nginx_refuses"] = nginx_refuses(how, found["survey"]["nginx"])
     programs = found["survey"]["supervisor"] or {}
     found["ages"] = {name: age(one["pid"]) for name, one in programs.items() if one["pid"]}
     found["logs"] = {
@@ -398,7 +433,7 @@ def health(question, how="status", meanwhile=None):
             "statistics": now,
             "rate": max(0, rate) if rate is not None else None,
             "websockets": connections(one["daphne"]),
-            "probe": end_probe(one, how, probes[one["name"]]),
+            "probe": end_probe(probes[one["name"]]),
         }
     found["security_updates"] = updates.names()
     return found

@@ -28,15 +28,20 @@ LARGEST = 1 << 18
 LOCK_SECONDS = 2 * 3600
 
 # Asked of a virtualenv's Python: its version and program, whether its packages are there, whether uWSGI can be compiled
-# against it, and what its folders have. Only what loads at once: json and re take as long as all of this.
+# against it, and what its folders have. Only what loads at once: json and re take as long as all of this. The first and
+# the last line are there since a virtualenv's own start can print some too, or the process can end too early.
 PYTHON = """
 import os, sys, sysconfig
+print("catmaid-deploy asks")
 print("%d.%d.%d" % sys.version_info[:3])
 print(os.path.realpath(sys.executable))
 print(os.path.isdir(sysconfig.get_path("purelib")))
 print(os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
-for folder in filter(os.path.isdir, sys.path):
-    print("\\n".join(name for name in os.listdir(folder) if name.endswith("-info")))
+more = os.environ.get("PYTHONPATH", "").split(":")
+for folder in sys.path:
+    if os.path.isdir(folder) and folder not in more:
+        print("\\n".join(name for name in os.listdir(folder) if name.endswith("-info")))
+print("catmaid-deploy asked")
 """
 PACKAGES = ("django", "daphne", "celery", "uwsgi", "gunicorn", "gevent", "psycogreen")
 
@@ -57,8 +62,9 @@ def start_as(user, words):
     except KeyError:
         return "there is no user %s" % user
 
+    own = dict(os.environ, HOME=account.pw_dir, USER=user, LOGNAME=user)
     groups = os.getgrouplist(user, account.pw_gid)
-    return start(words, user=account.pw_uid, group=account.pw_gid, extra_groups=groups)
+    return start(words, user=account.pw_uid, group=account.pw_gid, extra_groups=groups, env=own)
 
 
 def finish(process):
@@ -442,7 +448,7 @@ def nginx(host):
                 digest = body.strip()
         except (OSError, IndexError):
             pass
-    return {"digest": digest, "since": min(since) if since else None}
+    return {"digest": digest, "since": min(since) if since else None, "workers": len(since)}
 
 
 # What Supervisor has in memory of a program, by the names that its file uses.
@@ -605,21 +611,29 @@ def begin_python(virtualenv):
         return {"missing": virtualenv}
     if not os.path.exists(binary):
         return {"missing": binary}
-    return start([binary, "-I", "-c", PYTHON])
+    # As whoever may write there: what a virtualenv has is run by each start of its Python.
+    owner = os.stat(virtualenv)
+    return start([binary, "-I", "-c", PYTHON], user=owner.st_uid, group=owner.st_gid, extra_groups=[])
+
+
+def between(process):
+    """What PYTHON printed; None where that isn't whole."""
+    begun = finish(process)[1].partition("catmaid-deploy asks\n")[2]
+    found, ended, _ = begun.partition("catmaid-deploy asked\n")
+    return found.splitlines() if ended else None
 
 
 def end_python(virtualenv, process, answered=None):
     """What a virtualenv's Python is like. ``answered`` was asked for more as well, and may have failed by that."""
-    if answered is not None and finish(answered)[1].count("\n") > 3:
-        process = answered
-    elif process is None:
-        process = begin_python(virtualenv)
-    if isinstance(process, dict):
-        return process
-    _, out, error = finish(process)
-    if out.count("\n") < 4:
-        return {"broken": (error.strip().splitlines() or ["no message"])[-1]}
-    version, base, packages_exist, header, *names = out.splitlines()
+    lines = between(answered) if answered is not None else None
+    if lines is None:
+        process = process or begin_python(virtualenv)
+        if isinstance(process, dict):
+            return process
+        lines = between(process)
+    if lines is None:
+        return {"broken": (finish(process)[2].strip().splitlines() or ["no message"])[-1]}
+    version, base, packages_exist, header, *names = lines
     have = {}
     for name in names:
         # With an old pip, or without wheel, '-py3.11' stands behind the version.

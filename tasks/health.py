@@ -335,7 +335,9 @@ def _certificates(one: Health, site: Site) -> None:
     elif days < 14:
         one.warn(place, f"the certificate ends in {days:.0f} days", mend)
     else:
-        one.checks.append((place, f"{served['version']}, the certificate is good for {days:.0f} days"))
+        one.checks.append(
+            (place, f"{served.get('version', 'by its file')}, the certificate is good for {days:.0f} days")
+        )
 
 
 _CAUSES = {

@@ -50,7 +50,7 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     units = survey["units"]
     reload = any(d.path.startswith("/etc/systemd/") and d.item for d in differences)
     reasons = []
-    if not reload and any(unit["needs_daemon_reload"] for unit in units.values()):
+    if not reload and any(units.get(unit, {}).get("needs_daemon_reload") for unit in (*UNITS, RENEWAL)):
         reload = True
         reasons.append("reload systemd: its files are newer")
     wanted_units = (*UNITS, *([RENEWAL] if deployment.acme_sites else []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import ssl
 import tarfile
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
@@ -280,6 +282,12 @@ def test_status_fits_a_terminal_and_tells_machines_the_same(host: BedHost) -> No
     assert one["instances"]["catmaid"]["queues"] == {"celery": 0}
     assert one["last_run"]["ended"]
     assert one["tiles"]["fafb"]["mounted"]
+    assert one["instances"]["catmaid"]["websockets"] == 0
+    trust = ssl.create_default_context(cadata=host.run(f"cat {SELF_SIGNED}/fullchain.pem"))
+    url = f"wss://localhost:{host.ports[443]}/catmaid/channels/echo/"
+    with connect(url, ssl=trust, proxy=None), connect(url, ssl=trust, proxy=None):
+        (one,) = runbook(host, "status").report["hosts"]
+        assert one["instances"]["catmaid"]["websockets"] == 2
 
 
 def text_of(host: BedHost, name: str, *options: str) -> str:
@@ -297,7 +305,7 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
         (one,) = runbook(host, "status").report["hosts"]
         return one["instances"]["catmaid"]["queues"]
 
-    host.run(f"rm -f {notes}")
+    host.run(f"rm -f {notes}; sleep 2")
     assert queues() == {"celery": 0}
     assert host.run(f"stat -c '%U %a' {notes}") == "www-data 600"
     kept = json.loads(host.run(f"cat {notes}"))
@@ -308,6 +316,11 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
     assert queues() == {}
     host.run(f"touch {SETTINGS}")
     assert queues() == {"celery": 0}
+    # What changed while it was read may be newer than what was read.
+    assert host.run(f"cat {notes}") == json.dumps(kept | {"queues": []})
+    host.run("sleep 2")
+    assert queues() == {"celery": 0}
+    assert json.loads(host.run(f"cat {notes}"))["queues"] == ["celery"]
     for breaks, mends, says in (
         ("mv /srv/database /srv/away", "mv /srv/away /srv/database", "its database doesn't answer: OperationalError"),
         ("rabbitmqctl -q stop_app", "rabbitmqctl -q start_app", "its broker doesn't answer"),
