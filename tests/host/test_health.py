@@ -148,6 +148,14 @@ FAULTS = {
     "a file that nginx refuses": Fault(
         "echo 'bogus;' > /etc/nginx/conf.d/bogus.conf", "rm /etc/nginx/conf.d/bogus.conf", "it would not start with"
     ),
+    "a certificate of another site is gone": Fault(
+        f"""cp {SELF_SIGNED}/*.pem /srv/
+        echo 'server {{ listen 443 ssl; server_name other.example.org;
+        ssl_certificate /srv/fullchain.pem; ssl_certificate_key /srv/privkey.pem; }}' > /etc/nginx/conf.d/other.conf
+        systemctl reload nginx; sleep 1; rm /srv/fullchain.pem""",
+        "rm /etc/nginx/conf.d/other.conf /srv/privkey.pem; systemctl reload nginx",
+        "it would not start with",
+    ),
     "nginx is stopped": Fault("systemctl stop nginx", "systemctl start nginx", "users reach nothing"),
     "nginx doesn't start at boot": Fault(
         "systemctl disable nginx 2>/dev/null", "systemctl enable nginx 2>/dev/null", "enable nginx.service"
@@ -333,6 +341,23 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
         assert any(says in one["what"] for one in found), found
     deploy(host)
     wait_for("an empty queue", lambda: queues() == {"celery": 0}, 30, every=1)
+
+
+def test_nothing_of_a_virtualenv_runs_as_root(host: BedHost) -> None:
+    """What its owner puts there is run by each start of its Python."""
+    folder = host.run(f"echo {VIRTUALENV}/lib/python3*/site-packages")
+    line = "import os; os.write(os.open('/tmp/who', os.O_WRONLY | os.O_CREAT | os.O_APPEND), b'%d ' % os.geteuid())"
+    host.put(f"{folder}/who.pth", f"{line}\n".encode())
+    host.run(f"touch /tmp/who; chmod 666 /tmp/who; chown -R www-data {VIRTUALENV}")
+    try:
+        runbook(host, "status")
+        runbook(host, "verify")
+        pyinfra(host, {"site": site(host)}, "--dry")
+        seen = host.run("cat /tmp/who").split()
+    finally:
+        host.run(f"rm {folder}/who.pth /tmp/who; chown -R root {VIRTUALENV}")
+    assert seen
+    assert set(seen) == {host.run("id -u www-data")}
 
 
 def test_closed_and_opened(host: BedHost) -> None:
