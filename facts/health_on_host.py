@@ -32,7 +32,7 @@ from facts.survey_on_host import (
 # takes most of the time for that, since Django and Celery come with them. What they say of the database and the broker
 # is noted in a file that only this user reads, with the files that they were read from: as long as those are the same,
 # the drivers alone are asked at a glance. Where they don't get an answer, the settings are loaded to find out why.
-BOTH = r"""
+PROBE = r"""
 import json, os, sys, time
 how, notes, environment, *queues = sys.argv[1:]
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
@@ -45,7 +45,7 @@ def state(paths):
 def count(channel, names):
     return {name: channel.queue_declare(name, passive=True).message_count for name in names}
 """
-GLANCE = r"""
+BY_NOTES = r"""
 import signal
 from importlib import import_module
 signal.alarm(10)
@@ -64,7 +64,7 @@ if lasts and kept["state"] == state(kept["state"][2]):
     os._exit(0)
 """
 # To verify, the application is loaded as its programs load it, and a task goes to a worker.
-WHOLE = r"""
+BY_SETTINGS = r"""
 found = {"queues": {}, "broker": None, "database": None, "task": None}
 
 def first(error):
@@ -388,8 +388,8 @@ def health(question, how="status", meanwhile=None):
     # Slow ones first: they work meanwhile.
     updates = SecurityUpdates()
     glances = [one for one in question["instances"] if how == "status" and os.path.exists(one["notes"])]
-    codes = {one["name"]: BOTH + WHOLE for one in question["instances"]}
-    codes.update({one["name"]: PYTHON + BOTH + GLANCE for one in glances})
+    codes = {one["name"]: PROBE + BY_SETTINGS for one in question["instances"]}
+    codes.update({one["name"]: PYTHON + PROBE + BY_NOTES for one in glances})
     probes = {one["name"]: begin_probe(one, how, codes[one["name"]]) for one in question["instances"]}
     begin = time.time()
     first = {one["name"]: statistics(one["statistics"]) for one in question["instances"]}
@@ -401,7 +401,7 @@ def health(question, how="status", meanwhile=None):
     found = {"survey": survey(question["survey"], pythons)}
     for one in glances:
         if answer_of(probes[one["name"]]) is None:
-            probes[one["name"]] = begin_probe(one, how, BOTH + WHOLE)
+            probes[one["name"]] = begin_probe(one, how, PROBE + BY_SETTINGS)
     if meanwhile:
         found.update(meanwhile(question))
     secure = [site for site in question["sites"] if site["https"]]

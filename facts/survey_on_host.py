@@ -224,23 +224,29 @@ def first_blocked(path, uid, groups):
     return None
 
 
+# Of Linux's headers, which Python's socket doesn't have.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP = 4, 20, 0x301
+NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN = 2, 3, 10
+
+
 def listening():
     """Port and inode of all TCP sockets that listen, as `ss` asks the kernel: /proc/net/tcp has all connections too,
     and takes longer than all else here.
     """
-    # A dump of SOCK_DIAG_BY_FAMILY for TCP in the state LISTEN, and of the answer's inet_diag_msg what is needed.
+    # sock_diag(7): a dump of the TCP sockets in the state LISTEN, and of each inet_diag_msg the port and the inode.
     for family in (socket.AF_INET, socket.AF_INET6):
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as link:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as link:
             link.settimeout(5)
-            link.send(struct.pack("=IHHIIBBBBI48x", 72, 20, 0x301, 1, 0, family, socket.IPPROTO_TCP, 0, 0, 1 << 10))
+            head = (72, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
+            link.send(struct.pack("=IHHIIBBBBI48x", *head, family, socket.IPPROTO_TCP, 0, 0, 1 << TCP_LISTEN))
             kind = None
-            while kind != 3:
+            while kind != NLMSG_DONE:
                 data = link.recv(1 << 20)
                 while data:
                     length, kind = struct.unpack_from("=IH", data)
-                    if kind == 2:
+                    if kind == NLMSG_ERROR:
                         raise OSError("the kernel doesn't tell")
-                    if kind == 20:
+                    if kind == SOCK_DIAG_BY_FAMILY:
                         yield struct.unpack_from("!H", data, 20)[0], struct.unpack_from("=I", data, 84)[0]
                     data = data[(length + 3) & ~3 :]
 
@@ -400,7 +406,7 @@ def work_mem():
 
 
 def to_this_host(port, seconds):
-    """A connection by TCP. A host's name as text would load the rules for names in all the world's scripts first."""
+    """A connection by TCP. A host as text, not bytes, would load the tables of international names (IDNA) first."""
     return socket.create_connection((b"127.0.0.1", port), timeout=seconds)
 
 
@@ -650,15 +656,16 @@ def end_python(virtualenv, process, answered=None):
     }
 
 
-def survey(question, asked_pythons=()):
-    """``asked_pythons`` are processes, by virtualenv, that tell of its Python what begin_python's would."""
+def survey(question, answered=None):
+    """``answered`` has processes, by virtualenv, that tell of its Python what begin_python's would."""
+    answered = answered or {}
     status = "=${Package} ${db:Status-Status} ${Version}\n${Conffiles}\n"
     asked_packages = start(["dpkg-query", "-W", "-f", status] + question["packages"])
     properties = "--property=Id,ActiveState,UnitFileState,NeedDaemonReload"
     asked_units = start(["systemctl", "show", properties] + question["units"])
     pythons = {i["virtualenv"]: None for i in question["instances"]}
     for virtualenv in pythons:
-        if virtualenv not in asked_pythons:
+        if virtualenv not in answered:
             pythons[virtualenv] = begin_python(virtualenv)
     codes = {i["name"]: begin_code(i) for i in question["instances"]}
 
@@ -690,7 +697,7 @@ def survey(question, asked_pythons=()):
         "supervisor": supervisor(),
         "blocked": blocked(question["access"]),
     }
-    pythons = {one: end_python(one, process, dict(asked_pythons).get(one)) for one, process in pythons.items()}
+    pythons = {one: end_python(one, process, answered.get(one)) for one, process in pythons.items()}
     found["instances"] = {
         i["name"]: survey_instance(i, pythons[i["virtualenv"]], finish(codes[i["name"]])[1])
         for i in question["instances"]
