@@ -1,0 +1,145 @@
+"""What root may touch by itself, and what belongs to somebody else."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+trust: Any = importlib.import_module("operations.trust_on_host")
+HERE = trust.Here()
+
+
+def test_what_the_system_has_is_roots() -> None:
+    assert trust.owner("/etc/passwd") == 0
+    assert "root:" in trust.ROOT.read("/etc/passwd")
+    assert trust.ROOT.is_folder("/etc")
+    assert trust.ROOT.is_file("/etc/passwd")
+    assert "passwd" in trust.ROOT.names("/etc")
+
+
+def test_a_shared_folder_is_nobodys() -> None:
+    """/tmp is root's, and everybody may make names in it."""
+    with pytest.raises(trust.NotRoots) as error:
+        trust.ROOT.open("/tmp/anything")
+    assert error.value.uid == trust.NOBODY
+    assert trust.owner("/tmp/anything") == trust.NOBODY
+    assert trust.ROOT.read("/tmp/anything", "none") == "none"
+    assert trust.ROOT.names("/tmp") == []
+    with pytest.raises(trust.NotRoots):
+        trust.ROOT.write("/tmp/anything", b"text")
+
+
+def test_a_link_of_roots_is_followed_to_where_it_leads(tmp_path: Path) -> None:
+    """/proc/self/cwd leads into a folder of this test's user, or of everybody's."""
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        with pytest.raises(trust.NotRoots):
+            trust.ROOT.open("/proc/self/cwd/anything")
+    finally:
+        os.chdir(before)
+
+
+def test_a_program_must_be_roots(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho it ran\n")
+    program.chmod(0o755)
+    assert trust.run([str(program)])[0] == 127
+    assert trust.run(["echo", "said"]) == (0, "said")
+    assert trust.run(["no-such-program"])[0] == 127
+
+
+def test_nobody_is_made_root_by_another_name() -> None:
+    with pytest.raises(trust.Failed, match="is root"):
+        trust.As("root")
+    with pytest.raises(trust.Failed, match="no user"):
+        trust.As("nobody-of-that-name")
+
+
+def test_a_file_is_written_whole_and_a_link_isnt_written_through(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "file"
+    victim.write_text("before")
+    Path(trust.prepared(str(path))).symlink_to(victim)
+    HERE.write(str(path), b"after", 0o640)
+    assert victim.read_text() == "before"
+    assert path.read_text() == "after"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    HERE.link(str(tmp_path / "link"), "file")
+    assert HERE.target(str(tmp_path / "link")) == "file"
+    HERE.rename(str(path), str(tmp_path / "other"))
+    assert HERE.read(str(tmp_path / "other")) == "after"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "folder", "link to a device", "endless"])
+def test_what_is_no_plain_file_is_never_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "thing"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "socket":
+            socket.socket(socket.AF_UNIX).bind(str(path))
+        case "folder":
+            path.mkdir()
+        case "link to a device":
+            path.symlink_to("/dev/zero")
+        case "endless":
+            with path.open("wb") as file:
+                file.truncate(1 << 40)
+            assert len(HERE.read(str(path), most=100)) == 100
+            return
+    assert HERE.read(str(path), "none") == "none"
+
+
+def test_a_tree_goes_without_what_its_links_lead_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    tree = tmp_path / "tree"
+    deep = tree
+    for _ in range(60):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    (tree / "link").symlink_to(kept)
+    HERE.remove_tree(str(tree))
+    assert not tree.exists()
+    assert (kept / "file").exists()
+    HERE.remove_tree(str(tree))
+
+
+def test_a_process_ends_in_time_and_within_its_size() -> None:
+    assert trust.start(["sleep", "60"]).end(0.2)[0] == -9
+    # A child that goes on with the other end of the pipe isn't waited for.
+    assert trust.run(["sh", "-c", "sleep 60 & echo said"], 20) == (0, "said")
+    code, output, _ = trust.start(["yes"], most=1000).end(20)
+    assert code == -9
+    assert len(output) == 1000
+
+
+def test_a_child_answers_or_is_given_up() -> None:
+    assert trust.within(20, lambda at: {"names": at.names("/no-such-folder")}) == {"names": []}
+    with pytest.raises(FileNotFoundError):
+        trust.within(20, lambda at: at.bytes("/no-such-file"))
+    with pytest.raises(trust.Failed, match="no answer within"):
+        trust.within(0.2, lambda at: time.sleep(60))
+    with pytest.raises(trust.Failed, match="ended without an answer"):
+        trust.within(20, lambda at: os._exit(1))
+
+
+def test_a_text_steers_no_terminal() -> None:
+    assert trust.plain("a\x1b]0;title\x07\tb\u202e") == "a\\x1b]0;title\\x07    b\\x202e"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_process_is_told_by_the_kernel() -> None:
+    assert os.getpid() in trust.processes()
+    assert trust.proc(os.getpid(), "stat").startswith(str(os.getpid()))
+    assert trust.proc(1 << 30, "stat") == ""
