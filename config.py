@@ -1,10 +1,12 @@
 """pyinfra's configuration, which it reads before it connects to the hosts."""
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from paramiko import SSHException
@@ -81,6 +83,13 @@ class Checks(logging.Filter):
         return True
 
 
+def _interrupted(*_: object) -> NoReturn:
+    """Ctrl-C before the deploy itself is loaded, which has more to say: pyinfra would end with 0."""
+    click.echo("--> interrupted: nothing was changed on any host", err=True)
+    sys.exit(130)
+
+
 _make_known_hosts()
+signal.signal(signal.SIGINT, _interrupted)
 logger.addFilter(ConnectionHelp())
 logger.addFilter(Checks())

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import click
 from pyinfra import logger, state
+from pyinfra.api import Host, State
+from pyinfra.api.state import BaseStateCallback
 
 from configuration import Change
 from tasks import shown
@@ -31,14 +33,22 @@ DRY = "--dry" in sys.argv or ("--json" in sys.argv and state.check_for_changes)
 SUMMARY = os.environ.get("CATMAID_DEPLOY_SUMMARY", "")
 EXIT_CODE = os.environ.get("CATMAID_DEPLOY_EXIT_CODE", "") not in ("", "0")
 PENDING = 2
+# What a shell ends with after Ctrl-C.
+INTERRUPTED = 130
+LOG = "/var/log/catmaid-deploy.log"
 
 
 @dataclass
 class Report:
-    """What a run planned for one host, what came of it, and what its admin should know."""
+    """What a run planned for one host, what came of it, and what its admin should know.
+
+    ``first`` says that nothing of a deploy is there yet, ``ended`` is what came of the run: "", "failed", or "cut".
+    """
 
     host: str
     urls: list[str]
+    first: bool = False
+    ended: str = ""
     planned: list[tuple[str, list[str], Any]] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -49,12 +59,62 @@ class Report:
         """Whether something that was planned isn't done."""
         return any(operation is None or not operation.is_complete() for _, _, operation in self.planned)
 
-    @staticmethod
-    def state_of(operation: Any) -> str:
+    @property
+    def done(self) -> list[tuple[str, list[str]]]:
+        """What was planned and succeeded: a title and its details each."""
+        return [(title, details) for title, details, operation in self.planned if _succeeded(operation)]
+
+    @property
+    def serves(self) -> list[str]:
+        """The addresses that may be called served."""
+        return self.urls if DRY or not self.planned or self.last_words == "done" else []
+
+    def state_of(self, operation: Any) -> str:
         """What came of something planned, as a word before it; nothing where it was done, or is to be."""
-        if operation is None or not operation.is_complete():
-            return "" if DRY else "not reached: "
-        return "" if operation.did_succeed() else "FAILED: "
+        if _succeeded(operation):
+            return ""
+        if operation is not None and operation.is_complete():
+            return "FAILED: "
+        if operation is not None and Progress.under_way.get(self.host) == operation._hash:
+            return "interrupted: "
+        return "" if DRY else "not reached: "
+
+    @property
+    def last_words(self) -> str:
+        """What a run that planned something says of its end."""
+        if self.ended == "cut" and self.host in Progress.under_way:
+            return f"interrupted: what was under way goes on to its end there, and {LOG} says what came of it"
+        how = {"failed": "failed", "cut": "interrupted"}.get(self.ended, "not done")
+        if not self.done and how != "failed":
+            return f"{how}: nothing was changed"
+        if not self.pending and not self.ended:
+            return "done"
+        left = "nothing serves yet" if self.first else "what ran before still runs"
+        return f"{how}: {left}; fix the cause and run again"
+
+
+class Progress(BaseStateCallback):
+    """Notes which operation is under way on each host."""
+
+    under_way: ClassVar[dict[str, str]] = {}
+
+    @staticmethod
+    def operation_host_start(state: State, host: Host, op_hash: str) -> None:
+        Progress.under_way[host.name] = op_hash
+
+    @staticmethod
+    def operation_host_success(state: State, host: Host, op_hash: str, retry_count: int = 0) -> None:
+        Progress.under_way.pop(host.name, None)
+
+    @staticmethod
+    def operation_host_error(
+        state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
+    ) -> None:
+        Progress.under_way.pop(host.name, None)
+
+
+def _succeeded(operation: Any) -> bool:
+    return bool(operation is not None and operation.is_complete() and operation.did_succeed())
 
 
 REPORTS: dict[str, Report] = {}
@@ -101,15 +161,33 @@ def _lines(report: Report) -> list[str]:
             said = (line.removeprefix("note: ") for line in operation.stdout_lines if line.startswith("note: "))
             lines += [f"    {line}" for line in said]
     if report.planned:
-        whole = not any(report.state_of(operation) for _, _, operation in report.planned)
-        lines.append("done" if whole else "not done: what ran before still runs; mend the cause and run again")
+        lines.append(report.last_words)
     lines += [f"WARNING {warning}" for warning in report.warnings]
-    lines += [f"serves {url}" for url in report.urls]
+    lines += [f"serves {url}" for url in report.serves]
     return lines
+
+
+def _settle() -> None:
+    """What came of the run on each host, as far as this machine knows."""
+    failed = {host.name for host in state.failed_hosts}
+    for report in REPORTS.values():
+        # pyinfra ends a host's run at the first operation that fails.
+        report.ended = report.ended or ("failed" if report.host in failed else "")
+
+
+def _interrupted(*_: object) -> NoReturn:
+    """Ctrl-C, whenever it comes: pyinfra would end with 0, as if all were done."""
+    for report in REPORTS.values():
+        if report.pending:
+            report.ended = "cut"
+    if not Progress.under_way and not any(report.done for report in REPORTS.values()):
+        click.echo("--> interrupted: nothing was changed on any host", err=True)
+    sys.exit(INTERRUPTED)
 
 
 def _tell() -> None:
     """The last lines on the screen, and the summary in its file."""
+    _settle()
     # Whichever host answered first.
     reports = sorted(REPORTS.values(), key=lambda report: report.host)
     if DRY and reports:
@@ -166,8 +244,8 @@ def _begin() -> None:
         if not hasattr(cli, "_exit"):
             raise SystemExit("--> CATMAID_DEPLOY_EXIT_CODE: not with this pyinfra: install that of requirements.txt")
         cli._exit = partial(_end, cli._exit)
-        # pyinfra would end with 0, as if all were done.
-        signal.signal(signal.SIGINT, lambda *_: sys.exit("--> interrupted"))
+    signal.signal(signal.SIGINT, _interrupted)
+    state.add_callback_handler(Progress())  # type: ignore[no-untyped-call]
     atexit.register(_tell)
 
 

@@ -131,7 +131,7 @@ def _summary(report: Report, to: Terminal) -> Iterator[str]:
         yield from to.wrapped(f"note: {note}")
     for warning in report.warnings:
         yield from to.wrapped(f"WARNING {warning}", "yellow")
-    for url in report.urls:
+    for url in report.serves:
         yield f"serves {url}"
 
 
@@ -190,7 +190,9 @@ def _host_markdown(report: Report, dry: bool) -> Iterator[str]:
         yield NOTHING.capitalize() + "."
     said = [f"- **Warning:** {_escaped(one)}" for one in report.warnings]
     said += [f"- Note: {_escaped(one)}" for one in report.notes]
-    said += [f"- Serves {url}" for url in report.urls]
+    said += [f"- Serves {url}" for url in report.serves]
+    if report.planned and not dry:
+        said.append(f"- {_escaped(report.last_words.capitalize())}")
     yield "\n".join(said)
 
 
@@ -204,8 +206,9 @@ def markdown(reports: list[Report], faults: list[str], made_for: str, dry: bool,
     elif not changing:
         blocks = ["# Nothing to do"]
     else:
-        done = not any(report.state_of(operation) for report in reports for _, _, operation in report.planned)
-        kind = "Dry run" if dry else "Done" if done else "Not done"
+        ended = {report.last_words.partition(":")[0] for report in reports if report.planned}
+        kind = next((word for word in ("failed", "interrupted", "not done") if word in ended), "done").capitalize()
+        kind = "Dry run" if dry else kind
         blocks = [f"# {kind}: changes on {changing} of {len(reports)} host{'s' * (len(reports) > 1)}"]
     blocks.append(_escaped(made_for))
     hosts = {report.host: list(_host_markdown(report, dry)) for report in reports}

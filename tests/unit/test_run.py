@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ def start(folder: Path, commands: list[str], *options: str, exit_code: str = "1"
         (["true"], ["-y"], "", 0, "Done: changes on 1 of 1 host"),
         (["true"], [], "\n", 0, "Done: changes on 1 of 1 host"),
         (["true"], [], "no\n", 2, "Not done: changes on 1 of 1 host"),
-        (["false"], ["-y"], "", 1, "Not done: changes on 1 of 1 host"),
+        (["false"], ["-y"], "", 1, "Failed: changes on 1 of 1 host"),
         (["refuse"], ["--dry"], "", 1, "Refused: nothing was changed on any host"),
     ],
 )
@@ -80,11 +81,56 @@ def test_the_code_has_to_be_asked_for(tmp_path: Path, exit_code: str) -> None:
     assert "dry run, nothing was changed; a deploy would:\n  a change: detail\n" in error
 
 
-def test_what_is_interrupted_is_not_done(tmp_path: Path) -> None:
-    run = start(tmp_path, ["wait"], "--dry")
-    assert run.stdout
-    assert run.stdout.readline() == "waiting\n"
+MOMENTS = {
+    "while it looks": (["wait"], ["--dry"], "waiting", "interrupted: nothing was changed on any host"),
+    "at the question": (["true"], [], "Press enter to execute", "interrupted: nothing was changed on any host"),
+    "in the middle": (
+        ["echo under way; sleep 5"],
+        ["-y", "-vvv"],
+        "under way",
+        "interrupted: what was under way goes on to its end there, and /var/log/catmaid-deploy.log says",
+    ),
+}
+
+
+@pytest.mark.row_33
+@pytest.mark.parametrize("exit_code", ["", "1"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c(tmp_path: Path, moment: str, exit_code: str) -> None:
+    commands, options, shown, words = MOMENTS[moment]
+    run = start(tmp_path, commands, *options, exit_code=exit_code)
+    seen = [run.stdout if moment == "while it looks" else run.stderr]
+    text = ""
+    while shown not in text:
+        assert seen[0]
+        letter = seen[0].read(1)
+        assert letter, text
+        text += letter
     run.send_signal(signal.SIGINT)
     _, error = run.communicate(timeout=60)
-    assert run.returncode == 1, error
+    assert run.returncode == 130, error
+    assert "Traceback" not in error
+    assert words in error
+    assert "serves" not in error
+
+
+@pytest.mark.row_33
+def test_ctrl_c_while_it_connects(tmp_path: Path) -> None:
+    """A host that takes the connection and says nothing."""
+    (tmp_path / "deploy.py").write_text("")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        inventory = tmp_path / "inventory.py"
+        inventory.write_text(
+            f"hosts = [('host', {{'ssh_hostname': '127.0.0.1', 'ssh_port': {silent.getsockname()[1]}}})]"
+        )
+        words = [PYINFRA, str(inventory), str(tmp_path / "deploy.py")]
+        run = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        connection, _ = silent.accept()
+        with connection:
+            run.send_signal(signal.SIGINT)
+            _, error = run.communicate(timeout=60)
+    assert run.returncode == 130, error
+    assert "interrupted: nothing was changed on any host" in error
     assert "Traceback" not in error
