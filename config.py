@@ -91,5 +91,7 @@ def _interrupted(*_: object) -> NoReturn:
 
 _make_known_hosts()
 signal.signal(signal.SIGINT, _interrupted)
+# Without a handler Python prints tracebacks of paramiko's for each connection that breaks; pyinfra says what failed.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logger.addFilter(ConnectionHelp())
 logger.addFilter(Checks())

@@ -109,7 +109,9 @@ NOTES = {
     "is a branch, whose meaning changes": "With a branch nobody could say what a host runs, nor go back to it.",
     "there is no release before this one": "A rollback needs an update before it: the host has had one release only.",
     "which a rollback leaves as it is": "Only with [`releases`](howto/updates.md#releases) the code goes back too.",
-    "not done: what ran before still runs": "The line with FAILED above has the cause.",
+    "<how>: <left>": "The line with FAILED above has the cause.",
+    "what was under way goes on": "A job on the host ends what it has begun, so that no set of files is left half in "
+    "place. Run again afterwards.",
     "what was served before is still served": "The ACME server's complaint stands before it: see "
     "[HTTPS](howto/tls.md#when-certbot-fails).",
     "CATMAID can't be reached": "What users see with status 502, 503 or 504: see "

@@ -131,7 +131,7 @@ def _summary(report: Report, to: Terminal) -> Iterator[str]:
         yield from to.wrapped(f"note: {note}")
     for warning in report.warnings:
         yield from to.wrapped(f"WARNING {warning}", "yellow")
-    for url in report.serves:
+    for url in report.urls:
         yield f"serves {url}"
 
 

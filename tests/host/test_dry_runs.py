@@ -241,7 +241,7 @@ def test_errors_end_with_1(there: BedHost, runs: Runs) -> None:
         runs(wrong, "-y", code=1)
     finally:
         there.run("rm /etc/nginx/conf.d/broken.conf")
-    assert runs.markdown.startswith("# Not done: changes on 1 of 1 host\n")
+    assert runs.markdown.startswith("# Failed: changes on 1 of 1 host\n")
     assert "| nginx | FAILED: " in runs.markdown
     gone = {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_user": "root", "sites": other_site()}
     runs(other_site(), "--dry", code=1, more={"gone": gone})
