@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from testbed.hosts import Bed, BedHost
-from testbed.run import PYINFRA, ROOT, pyinfra
+from testbed.images import ROOT
+from testbed.run import PYINFRA, pyinfra
 from tests.host.conftest import SITE, boot_ready
 
 pytestmark = pytest.mark.xdist_group("last words")
