@@ -140,7 +140,7 @@ def first(bench: Bench) -> list[Line]:
     site = schema.load(SITE)
     work = ansible.Work.of(bench.host, site)
     text = script.plain(site, work.packages, ansible.absent())
-    data = script.archive(bench.host, work.items)
+    data = script.archive(bench.host, site, work.items)
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for number in range(FIRST_ROUNDS):
         say(f"first deploy and plain script: round {number + 1} of {FIRST_ROUNDS}")

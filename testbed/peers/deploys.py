@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import schema
+from facts.survey import Survey
 from tasks import plan, preflight
 from testbed.hosts import BedHost
 from testbed.images import ROOT, say
@@ -66,9 +67,8 @@ def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
 
 def survey(host: BedHost, deployment: schema.Deployment) -> dict[str, Any]:
     """What a host says of itself, as a deploy asks it."""
-    code = (ROOT / "facts/survey_on_host.py").read_text()
     question = json.dumps(preflight.question(deployment, plan.wanted_sets(deployment)))
-    found: dict[str, Any] = json.loads(script.ssh(host, shlex.join(["python3", "-c", code, question])))
+    found: dict[str, Any] = json.loads(script.ssh(host, shlex.join(["python3", "-IS", "-c", Survey.script, question])))
     return found
 
 

@@ -26,7 +26,20 @@ systemd-tmpfiles --create /etc/tmpfiles.d/catmaid.conf
 systemctl daemon-reload
 supervisorctl update
 systemctl reload nginx
-until [ "$(supervisorctl status | grep -c RUNNING)" = {programs} ]; do sleep 0.2; done
+end=$(($(date +%s) + 120))
+until [ "$(supervisorctl status | grep -c RUNNING)" = {programs} ]; do
+    [ $(date +%s) -lt $end ] || {{ supervisorctl status >&2; exit 1; }}
+    sleep 0.2
+done
+"""
+
+# The links to the slots in use, and these slots' folders, below an instance's own folder.
+_SLOTS = r"""
+for folder in {folders}; do
+    find "$folder" -mindepth 1 -maxdepth 1 -type l | while read -r link; do
+        echo "$link"; find "${{folder}}/$(readlink "$link")"
+    done
+done
 """
 
 
@@ -43,11 +56,13 @@ def ssh(host: BedHost, script: str, data: bytes = b"") -> bytes:
     return done.stdout
 
 
-def archive(host: BedHost, items: list[Item]) -> bytes:
+def archive(host: BedHost, deployment: schema.Deployment, items: list[Item]) -> bytes:
     """All that the deploy wrote on a host, with owners and modes; not what programs wrote into its folders."""
-    # systemd-tmpfiles makes those below /run.
-    paths = "".join(f"{one.path[1:]}\n" for one in items if not one.path.startswith("/run/"))
-    return ssh(host, "tar -C / -c --no-recursion -T -", paths.encode())
+    slots = ssh(host, _SLOTS.format(folders=" ".join(i.config_dir for i in deployment.instances))).decode().split()
+    by_links = tuple(f"{path}/" for path in slots)
+    # systemd-tmpfiles makes those below /run, and what is named by a slot's link lies in its folder.
+    paths = [one.path for one in items if not one.path.startswith(("/run/", *by_links))] + slots
+    return ssh(host, "tar -C / -c --no-recursion -T -", "".join(f"{path[1:]}\n" for path in paths).encode())
 
 
 def plain(deployment: schema.Deployment, packages: list[str], absent: list[str]) -> str:
