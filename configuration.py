@@ -68,7 +68,8 @@ Item = File | Folder | Link
 class ConfigurationSet:
     """All files of one service. ``trees`` are copied and get the new files for ``checks``, the service's own
     tests, which find the copy under ``{stage}``; ``service`` tells how what runs takes the files. The check
-    ``supervisor`` is Supervisor's parser, which has no command of its own; ``systemd-analyze`` verifies units.
+    ``supervisor`` is Supervisor's parser, which has no command of its own; ``systemd-analyze`` verifies units; what
+    follows ``as user`` and a name is run with that user's rights.
     """
 
     name: str

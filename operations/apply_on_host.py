@@ -7,33 +7,28 @@ Prints what it did, a line each; ends with 1 and the reason on standard error wh
 It comes as one text with the files that it imports from: the host has none of them.
 """
 
-import fcntl
 import hashlib
 import http.client
 import json
 import os
-import shutil
 import signal
+import stat
 import sys
 import time
 
-from operations.common_on_host import RUN, STATE, Failed, is_active, read, run, say, start_unit, write_whole
+from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, start_unit, tell
 from operations.files_on_host import Files, data
+from operations.packages_on_host import install
 from operations.programs_on_host import Supervisor
 from operations.release_on_host import put_in_place, remove_old
+from operations.trust_on_host import ROOT, As, Failed, NotRoots, proc, run
 
 LOG = "/var/log/catmaid-deploy.log"
 STAGE = STATE + "/stage"
 LOCK_SECONDS = 2 * 3600
 LARGEST_COPY = 1 << 20
-
-
-def read_json(path):
-    try:
-        found = json.loads(read(path) or "{}")
-    except ValueError:
-        found = {}
-    return found if isinstance(found, dict) else {}
+# A parser that takes longer hangs.
+CHECK_SECONDS = 60
 
 
 # ---- the lock and the record ----
@@ -41,12 +36,11 @@ def read_json(path):
 
 def hold():
     """One job at a time: waits a while for another, which may be the end of a run that broke off."""
-    os.makedirs(RUN, 0o755, exist_ok=True)
-    handle = os.open(RUN + "/job", os.O_RDWR | os.O_CREAT, 0o600)
+    make_folders(RUN)
     end = time.time() + 60
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ROOT.lock(RUN + "/job")
             return
         except BlockingIOError:
             if time.time() > end:
@@ -58,7 +52,7 @@ def session():
     """The SSH session that this runs in, as process and its start: it ends with the admin's connection."""
     pid = os.getppid()
     while pid > 1:
-        line = read("/proc/%d/stat" % pid)
+        line = proc(pid, "stat")
         if not line:
             return None
         if line[line.index("(") + 1 :].startswith("sshd"):
@@ -73,51 +67,50 @@ def alive(lock):
     if not lock.get("session"):
         return True
     pid, start = lock["session"]
-    line = read("/proc/%d/stat" % pid)
+    line = proc(pid, "stat")
     return bool(line) and line.rpartition(")")[2].split()[19] == start
 
 
 def take_lock(job):
-    found = read_json(RUN + "/lock.json")
+    found = ROOT.json(RUN + "/lock.json")
     if found and found.get("run") != job["run"] and alive(found):
         raise Failed("%s deploys to this host since %s: nothing was changed" % (found["admin"], found["since"]))
-    last = read_json(STATE + "/last-run.json")
+    last = ROOT.json(STATE + "/last-run.json")
     if last.get("run") != job["last_run"]:
         raise Failed(
             "%s changed this host at %s, after it was looked at: nothing was changed; run again"
             % (last.get("admin"), last.get("since"))
         )
-    os.makedirs(STATE, 0o755, exist_ok=True)
+    make_folders(STATE)
     mine = {"run": job["run"], "admin": job["admin"], "revision": job["revision"], "since": job["since"]}
     if last and not last.get("ended"):
         note(last, "broke off before its end")
-    write_whole(STATE + "/last-run.json", json.dumps(mine).encode())
+    ROOT.write(STATE + "/last-run.json", json.dumps(mine).encode())
     mine.update(session=session(), time=time.time())
-    write_whole(RUN + "/lock.json", json.dumps(mine).encode())
+    ROOT.write(RUN + "/lock.json", json.dumps(mine).encode())
     say("locked for %s" % job["admin"])
 
 
 def check_lock(job):
-    found = read_json(RUN + "/lock.json")
+    found = ROOT.json(RUN + "/lock.json")
     if found.get("run") != job["run"]:
         raise Failed("the lock of this run is gone (now: %s): nothing was changed; run again" % found.get("admin"))
-    write_whole(RUN + "/lock.json", json.dumps(dict(found, time=time.time())).encode())
+    ROOT.write(RUN + "/lock.json", json.dumps(dict(found, time=time.time())).encode())
 
 
 def note(who, what):
     """A line in the record: time, admin, revision of the inventory's repository, what changed."""
     line = "%s\t%s\t%s\t%s\n" % (who["since"], who["admin"], who["revision"], what)
-    with open(LOG, "a", encoding="utf-8") as log:
-        log.write(line)
+    ROOT.append(LOG, line)
 
 
 def record(job):
     check_lock(job)
-    mine = read_json(STATE + "/last-run.json")
+    mine = ROOT.json(STATE + "/last-run.json")
     what = "; ".join(job["changed"])
     note(mine, what)
-    write_whole(STATE + "/last-run.json", json.dumps(dict(mine, ended=True, changed=what)).encode())
-    os.unlink(RUN + "/lock.json")
+    ROOT.write(STATE + "/last-run.json", json.dumps(dict(mine, ended=True, changed=what)).encode())
+    ROOT.unlink(RUN + "/lock.json")
     say("recorded in " + LOG)
 
 
@@ -126,63 +119,87 @@ def record(job):
 
 def stage(job):
     """A copy of the service's own tree with the new files in it, for its own test."""
-    shutil.rmtree(STAGE, ignore_errors=True)
-    os.makedirs(STAGE, 0o700)
+    ROOT.remove_tree(STAGE)
     try:
+        # Entered by everybody, for a test by another user; only what everybody may read is open to it.
+        make_folders(STAGE, 0o711)
         for tree in job["trees"]:
-            for folder, _, names in os.walk(tree):
-                os.makedirs(STAGE + folder, exist_ok=True)
-                for name in names:
-                    path = os.path.join(folder, name)
-                    if os.path.isfile(path) and os.path.getsize(path) < LARGEST_COPY:
-                        with open(path, "rb") as file:
-                            staged(path, file.read(), job["trees"])
+            for path, status in ROOT.tree(tree):
+                copy(path, status, job["trees"])
         for path in job["gone"]:
-            if os.path.lexists(STAGE + path) and not os.path.isdir(STAGE + path):
-                os.unlink(STAGE + path)
-        texts = {item["path"]: data(item) for item in job["all"] if item["kind"] == "file"}
-        for path, text in texts.items():
-            staged(path, text, job["trees"])
+            if not ROOT.is_folder(STAGE + path):
+                ROOT.remove(STAGE + path)
+        files = {item["path"]: item for item in job["all"] if item["kind"] == "file"}
+        for path, item in files.items():
+            staged(path, item, job["trees"])
         for item in job["all"]:
-            if item["kind"] == "link" and item["target"] in texts:
-                staged(item["path"], texts[item["target"]], job["trees"])
+            if item["kind"] == "link" and item["target"] in files:
+                staged(item["path"], files[item["target"]], job["trees"])
     except OSError as error:
-        shutil.rmtree(STAGE, ignore_errors=True)
+        ROOT.remove_tree(STAGE)
         raise Failed("can't stage the files: %s: nothing was changed" % error) from None
 
 
-def staged(path, content, trees):
+def copy(path, status, trees):
+    """What is at a path goes into the stage, as far as it is root's own and no large file."""
+    others = "the test leaves out %s, which root reads and others may change" % path
+    if stat.S_ISDIR(status.st_mode):
+        make_folders(STAGE + path, 0o711)
+        if not ROOT.owns(status):
+            tell(others)
+        return
+    if stat.S_ISLNK(status.st_mode):
+        status = ROOT.status(path, follow=True)
+    try:
+        if status is None or (stat.S_ISREG(status.st_mode) and status.st_size < LARGEST_COPY):
+            staged(path, {"text": ROOT.bytes(path).decode("latin-1"), "encoding": "latin-1"}, trees)
+    except NotRoots:
+        tell(others)
+    except OSError:
+        pass  # a link that leads nowhere
+
+
+def staged(path, item, trees):
+    content = data(item)
     for tree in trees:
         content = content.replace(tree.encode() + b"/", (STAGE + tree).encode() + b"/")
-    os.makedirs(os.path.dirname(STAGE + path), exist_ok=True)
-    with open(STAGE + path, "wb") as file:
-        file.write(content)
+    make_folders(os.path.dirname(STAGE + path), 0o711)
+    open_to_all = int(item.get("mode", "600"), 8) & stat.S_IROTH
+    ROOT.prepare(STAGE + path, content, 0o644 if open_to_all else 0o600)
 
 
-PARSE = "import sys; from supervisor.options import ServerOptions; ServerOptions().realize(['-c', sys.argv[1]])"
+# By Debian's package alone: nothing else that Python would look for is root's own for certain.
+PARSE = """
+import sys
+sys.path.append("/usr/lib/python3/dist-packages")
+from supervisor.options import ServerOptions
+ServerOptions().realize(["-c", sys.argv[1]])
+"""
 
 
 def refusal(words):
     """What a service's parser says against the staged files; None when it takes them."""
-    if words[0] == "supervisor":
-        code, output = run(["python3", "-c", PARSE, *words[1:]])
+    if words[0] == "as user":
+        code, output = As(words[1]).run(words[2:], CHECK_SECONDS)
+    elif words[0] == "supervisor":
+        code, output = run(["/usr/bin/python3", "-IS", "-c", PARSE, *words[1:]], CHECK_SECONDS)
     elif words[0] == "systemd-analyze":
         # It ends with 0 for a key that it doesn't know, and with 1 for what is wrong elsewhere.
-        os.environ["SYSTEMD_UNIT_PATH"] = STAGE + "/etc/systemd/system:"
-        _, output = run(["systemd-analyze", "verify", "--man=no", *words[1:]])
-        del os.environ["SYSTEMD_UNIT_PATH"]
+        own = {"SYSTEMD_UNIT_PATH": STAGE + "/etc/systemd/system:"}
+        _, output = run(["systemd-analyze", "verify", "--man=no", *words[1:]], CHECK_SECONDS, **own)
         output = "\n".join(line for line in output.splitlines() if STAGE in line)
         code = bool(output)
     else:
-        code, output = run(words)
-    return output.replace(STAGE, "") or "exit code %s" % code if code else None
+        code, output = run(words, CHECK_SECONDS)
+    return ending(output, 30).replace(STAGE, "") or "exit code %s" % code if code else None
 
 
 def check(job):
     for words in job["checks"]:
         output = refusal([word.replace("{stage}", STAGE) for word in words])
         if output is not None:
-            raise Failed("%s refuses the new files: nothing was changed\n%s" % (os.path.basename(words[0]), output))
+            program = next((word for word in words if word.startswith("/")), words[0])
+            raise Failed("%s refuses the new files: nothing was changed\n%s" % (os.path.basename(program), output))
 
 
 # ---- services ----
@@ -236,7 +253,7 @@ class Nginx:
             if time.time() > end:
                 raise Failed(
                     "nginx doesn't take the new configuration within 10 s; its log says:\n"
-                    + "\n".join(read("/var/log/nginx/error.log").splitlines()[-5:])
+                    + ending(ROOT.read("/var/log/nginx/error.log", end=True), 5)
                 )
             time.sleep(0.02)
         say("reloaded nginx")
@@ -270,7 +287,7 @@ def apply(job):
         try:
             check(job)
         finally:
-            shutil.rmtree(STAGE, ignore_errors=True)
+            ROOT.remove_tree(STAGE)
     # From here on all or nothing, also when the admin's connection or machine is gone.
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -292,13 +309,16 @@ def apply(job):
                 say("--> %s" % other, sys.stderr)
         raise Failed("%s\nthe files of before are back" % error) from None
     for folder in job["sweep"]:
-        shutil.rmtree(folder, ignore_errors=True)
-    manifest = read_json(STATE + "/manifest.json")
+        try:
+            ROOT.remove_tree(folder)
+        except OSError as error:
+            say("kept %s: %s" % (folder, error))
+    manifest = ROOT.json(STATE + "/manifest.json")
     ours = [item for item in job["all"] if not item.get("data")]
     manifest[job["set"]] = {item["path"]: hashlib.sha256(data(item)).hexdigest() for item in ours}
     if not manifest[job["set"]]:
         del manifest[job["set"]]
-    write_whole(STATE + "/manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
+    ROOT.write(STATE + "/manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
 
 
 def roll_back(job):
@@ -316,6 +336,11 @@ def roll_back(job):
     record(job)
 
 
+def install_packages(job):
+    check_lock(job)
+    install(job["install"])
+
+
 def release(job):
     check_lock(job)
     put_in_place(job["release"])
@@ -328,6 +353,7 @@ def remove_releases(job):
 
 JOBS = {
     "lock": take_lock,
+    "install": install_packages,
     "release": release,
     "apply": apply,
     "roll back": roll_back,

@@ -14,12 +14,13 @@ from pyinfra.connectors.util import CommandOutput
 
 from configuration import Change, File, Folder, Item
 
-_PARTS = ("common_on_host.py", "files_on_host.py", "programs_on_host.py", "release_on_host.py", "apply_on_host.py")
+# In the order in which they need each other: the one by which root touches what others may write comes first.
+_PARTS = ("trust", "common", "files", "packages", "programs", "release", "apply")
 
 
 def _joined() -> str:
     """The script for the host: its parts in a row, without their imports from each other."""
-    texts = [(Path(__file__).parent / part).read_text() for part in _PARTS]
+    texts = [(Path(__file__).parent / f"{part}_on_host.py").read_text() for part in _PARTS]
     return "\n\n".join(
         re.sub(r"^from operations\.\w+ import (\([^)]*\)|.*)$", "", t, flags=re.MULTILINE) for t in texts
     )
@@ -41,7 +42,9 @@ class Told(StringCommand):
 
 def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) -> StringCommand:
     """The job travels on standard input: one transfer for all files, and none of it in a process list."""
-    return kind("python3", "-c", QuoteString(_SCRIPT), _stdin=json.dumps(described))
+    # Debian's own Python without what others put where it looks for more; it warns of children made beside threads.
+    python = ("/usr/bin/python3", "-IS", "-W", "ignore::DeprecationWarning")
+    return kind(*python, "-c", QuoteString(_SCRIPT), _stdin=json.dumps(described))
 
 
 def _plain(item: Item) -> dict[str, Any]:
@@ -62,6 +65,18 @@ def locked(run: str, admin: str, revision: str, since: str, last_run: str | None
     A lock whose SSH session has ended, or that is two hours old, doesn't count.
     """
     yield job({"do": "lock", "run": run, "admin": admin, "revision": revision, "since": since, "last_run": last_run})
+
+
+@operation()
+def installed(virtualenv: str, packages: list[str], run: str) -> Generator[StringCommand]:
+    """
+    Install packages into a virtualenv, as the user who may change it; never as root (row 2).
+
+    + virtualenv: its folder
+    + packages: each with its version
+    + run: the name of the run that holds the lock
+    """
+    yield job({"do": "install", "run": run, "install": {"virtualenv": virtualenv, "packages": packages}}, Told)
 
 
 @operation()

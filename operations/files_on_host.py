@@ -1,12 +1,15 @@
-"""Files, folders and links of one set: put in place together, or put back. Joined with the others of its kind."""
+"""Files, folders and links of one set: put in place together, or put back. Joined with the others of its kind.
+
+All of them are root's, in folders of root's. What lies in somebody else's folder is made by its programs.
+"""
 
 import grp
-import os
 import pwd
 import stat
 import sys
 
-from operations.common_on_host import Failed, link, prepared, say, write_whole
+from operations.common_on_host import say
+from operations.trust_on_host import ROOT, Failed, prepared
 
 
 def account(item):
@@ -23,40 +26,36 @@ def data(item):
 
 def remember(path):
     """What is at a path, so that it can be put back."""
-    try:
-        status = os.lstat(path)
-    except OSError:
+    status = ROOT.status(path)
+    if status is None:
         return None
     kept = {"mode": stat.S_IMODE(status.st_mode), "uid": status.st_uid, "gid": status.st_gid}
     if stat.S_ISLNK(status.st_mode):
-        return dict(kept, kind="link", target=os.readlink(path))
+        return dict(kept, kind="link", target=ROOT.target(path))
     if stat.S_ISDIR(status.st_mode):
         return dict(kept, kind="folder")
     if not stat.S_ISREG(status.st_mode):
         raise Failed("%s is neither a file nor a folder nor a link: move it away" % path)
-    with open(path, "rb") as file:
-        return dict(kept, kind="file", data=file.read())
+    return dict(kept, kind="file", data=ROOT.bytes(path))
 
 
-def remove(path):
-    if os.path.isdir(path) and not os.path.islink(path):
-        os.rmdir(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+def make_folder(path, mode, uid, gid):
+    """A folder as it is to be. What its owner of before has left in it becomes the new one's."""
+    status = ROOT.status(path)
+    if status and status.st_uid not in (0, uid):
+        ROOT.hand_on(path, uid, gid)
+    ROOT.make_folder(path, mode, uid, gid)
 
 
 def put_back(path, kept):
     if kept is None:
-        remove(path)
+        ROOT.remove(path)
     elif kept["kind"] == "link":
-        link(path, kept["target"])
+        ROOT.link(path, kept["target"])
+    elif kept["kind"] == "file":
+        ROOT.write(path, kept["data"], kept["mode"], kept["uid"], kept["gid"])
     else:
-        if kept["kind"] == "file":
-            write_whole(path, kept["data"], 0o600)
-        elif not os.path.isdir(path):
-            os.mkdir(path)
-        os.chown(path, kept["uid"], kept["gid"])
-        os.chmod(path, kept["mode"])
+        make_folder(path, kept["mode"], kept["uid"], kept["gid"])
 
 
 class Files:
@@ -72,50 +71,34 @@ class Files:
             for item in self.items:
                 if item["kind"] == "folder":
                     self._keep(item["path"])
-                    self._make_folder(item)
+                    make_folder(item["path"], int(item["mode"], 8), *account(item))
                 elif item["kind"] == "file":
                     place = prepared(item["path"])
                     new.append(place)
-                    self._prepare(item, place)
+                    ROOT.prepare(place, data(item), int(item["mode"], 8), *account(item))
             for item in self.items:
                 if item["kind"] == "folder":
                     continue
                 self._keep(item["path"])
                 if item["kind"] == "file":
-                    os.rename(prepared(item["path"]), item["path"])
+                    ROOT.rename(prepared(item["path"]), item["path"])
                 else:
-                    link(item["path"], item["target"])
+                    ROOT.link(item["path"], item["target"])
             # The deepest first, so that a folder is empty when its turn comes.
             for path in sorted(self.gone, reverse=True):
                 self._keep(path)
                 try:
-                    remove(path)
+                    ROOT.remove(path)
                 except OSError:
                     say("kept %s: it isn't empty" % path)
         except (OSError, Failed) as error:
             for place in new:
-                if os.path.lexists(place):
-                    os.unlink(place)
+                if ROOT.status(place):
+                    ROOT.unlink(place)
             raise Failed("can't write: %s" % error) from None
 
     def _keep(self, path):
         self.kept.append((path, remember(path)))
-
-    @staticmethod
-    def _make_folder(item):
-        if not os.path.isdir(item["path"]):
-            os.mkdir(item["path"], 0o700)
-        os.chown(item["path"], *account(item))
-        os.chmod(item["path"], int(item["mode"], 8))
-
-    @staticmethod
-    def _prepare(item, place):
-        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data(item))
-            os.fchown(file.fileno(), *account(item))
-            os.fchmod(file.fileno(), int(item["mode"], 8))
-            file.flush()
-            os.fsync(file.fileno())
 
     def undo(self):
         for path, kept in reversed(self.kept):

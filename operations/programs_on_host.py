@@ -10,10 +10,7 @@ Joined with the others of its kind: see `operations.configuration`.
 import http.client
 import json
 import os
-import pwd
 import re
-import shutil
-import socket
 import stat
 import struct
 import sys
@@ -21,27 +18,30 @@ import threading
 import time
 import xmlrpc.client
 
-from operations.common_on_host import RUN, STATE, Failed, is_active, link, read, run, say, start_unit, tell, write_whole
+from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, start_unit, tell
 from operations.files_on_host import Files
+from operations.trust_on_host import LARGEST, ROOT, As, Failed, proc, run, spare
 
 # A new release that leaves the host less than this is ended before the kernel ends something else.
 RESERVE_BYTES = 256 << 20
 # What a program that was replaced may take to end before its slot is needed again.
 BUSY_SECONDS = 900
+# What all trials of a web server may take together; each of them has its own limit.
+TRIAL_SECONDS = 600
 BEFORE = STATE + "/before"
 CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN")
 
 
 class LocalConnection(http.client.HTTPConnection):
-    def __init__(self, path, timeout):
+    """HTTP over a socket, with the rights of ``at``."""
+
+    def __init__(self, at, path, timeout):
         super().__init__("localhost", timeout=timeout)
-        self.path = path
+        self.at, self.path = at, path
 
     def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        self.sock = self.at.connect(self.path, self.timeout)
 
 
 class Local(xmlrpc.client.Transport):
@@ -51,28 +51,28 @@ class Local(xmlrpc.client.Transport):
 
     def make_connection(self, host):
         if self._connection[1] is None:
-            self._connection = host, LocalConnection("/run/supervisor.sock", 900)
+            self._connection = host, LocalConnection(ROOT, "/run/supervisor.sock", 900)
         return self._connection[1]
 
 
 def start_time(pid):
-    line = read("/proc/%s/stat" % pid)
+    line = proc(pid, "stat")
     return line.rpartition(")")[2].split()[19] if line else None
 
 
 def available_memory():
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", read("/proc/meminfo"), re.MULTILINE)
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", ROOT.read("/proc/meminfo"), re.MULTILINE)
     return int(found.group(1)) << 10 if found else 1 << 62
+
+
+def size(log):
+    status = ROOT.status(log)
+    return status.st_size if status else 0
 
 
 def last_lines(log, offset):
     """What a program wrote into its log since, as far as that isn't too much."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(offset, os.path.getsize(log) - 65536))
-            return file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
+    return ROOT.read(log, most=65536, end=True, since=offset).splitlines()
 
 
 def last_words(log, offset):
@@ -90,20 +90,24 @@ def last_words(log, offset):
     return found or lines[-15:]
 
 
-def ask_http(path, page, timeout):
+# ---- asked with the rights of the service user, whose sockets and files these are ----
+
+
+def ask_http(at, path, page, timeout):
     """The status of an answer by HTTP over a socket."""
-    connection = LocalConnection(path, timeout)
+    connection = LocalConnection(at, path, timeout)
     scheme = "https" if page["https"] else "http"
     try:
         connection.request("GET", page["path"], headers={"Host": page["host"], "X-Forwarded-Proto": scheme})
         answer = connection.getresponse()
-        answer.read()
+        while answer.read(65536):
+            pass
         return answer.status
     finally:
         connection.close()
 
 
-def ask_uwsgi(path, page, timeout):
+def ask_uwsgi(at, path, page, timeout):
     """The status of an answer by the uwsgi protocol, with what nginx would send."""
     where, _, query = page["path"].partition("?")
     values = {
@@ -127,13 +131,11 @@ def ask_uwsgi(path, page, timeout):
     for name, value in values.items():
         for text in (name.encode(), value.encode()):
             block += struct.pack("<H", len(text)) + text
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(timeout)
-        connection.connect(path)
+    with at.connect(path, timeout) as connection:
         connection.sendall(struct.pack("<BHB", 0, len(block), 0) + block)
         answer = connection.makefile("rb")
         try:
-            status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline())
+            status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(65536))
             while answer.read(65536):
                 pass
         except ConnectionError:
@@ -143,20 +145,41 @@ def ask_uwsgi(path, page, timeout):
     return int(status.group(1))
 
 
-def worker_states(path):
-    """uWSGI's workers as its statistics socket tells them."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
-        connection.connect(path)
-        return json.loads(connection.makefile("rb").read().decode("utf-8", "replace"))["workers"]
+def try_often(at, path, page, number):
+    """Ask a page by four threads: the number of each kind of answer, and what went wrong."""
+    answers, faults, left = set(), [], [number]
+
+    def ask():
+        while left[0] > 0 and not faults:
+            left[0] -= 1
+            try:
+                answers.add(ask_uwsgi(at, path, page, 30))
+            except (OSError, ValueError) as error:
+                faults.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(answers), faults[:1]
 
 
-def is_ready(short, run_dir, log, offset=0):
-    """Whether a program would serve; of a worker without a broker nobody can say more than that it waits for it."""
-    if short == "celery" and any("Cannot connect to" in line for line in last_lines(log, offset)):
-        return True
-    # Daphne listens when it has loaded the application.
-    return os.path.exists(run_dir + ("/socket" if short == "daphne" else "/ready"))
+def worker_states(at, path):
+    """uWSGI's workers as its statistics socket tells them: for each process whether it takes requests."""
+    with at.connect(path, 10) as connection:
+        text = connection.makefile("rb").read(LARGEST).decode("utf-8", "replace")
+    return {int(worker["pid"]): bool(worker["accepting"]) for worker in json.loads(text)["workers"]}
+
+
+def loaded(at, run_dir, server):
+    """The processes of a web server that have loaded the application."""
+    if server == "gunicorn":
+        return at.names(run_dir + "/workers")
+    try:
+        return [pid for pid, accepts in worker_states(at, run_dir + "/private/stats.socket").items() if accepts]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
 class Slot:
@@ -180,20 +203,19 @@ class Slot:
         self._free()
         self.started = True
         self._write()
-        self.offset = os.path.getsize(self.log) if os.path.exists(self.log) else 0
-        write_whole(self.asked, ("%d %s\n" % (os.getpid(), start_time(os.getpid()))).encode())
+        self.offset = size(self.log)
+        ROOT.write(self.asked, ("%d %s\n" % (os.getpid(), start_time(os.getpid()))).encode())
         self.begun = time.time()
         self.owner.start(self.name)
         say("started %s beside %s" % (self.new, self.old))
 
     def _write(self):
         # What tells of an earlier life there would be taken for the new one's.
-        for name in ("ready", "pid", "socket"):
-            if os.path.lexists("%s/%s" % (self.run_dir, name)):
-                os.unlink("%s/%s" % (self.run_dir, name))
+        names = ["%s/%s" % (self.run_dir, name) for name in ("ready", "pid", "socket")]
+        self.owner.ask(lambda at: [at.remove_tree(name) for name in names])
         if self.files:
             self.files.swap()
-        elif not os.path.exists("%s/%s/run.sh" % (self.owner.config_dir, self.new)):
+        elif not ROOT.exists("%s/%s/run.sh" % (self.owner.config_dir, self.new)):
             raise Failed("there is no release before this one in %s" % self.new)
 
     def _free(self):
@@ -257,66 +279,57 @@ class Slot:
         )
 
     def is_ready(self):
-        if not is_ready(self.short, self.run_dir, self.log, self.offset):
+        if not self.owner.is_ready(self.short, self.new, self.offset):
             return False
         return self.short != "wsgi" or len(self._workers()) == self._described()[1]
 
     def _described(self):
         """The web server and the number of its workers by the slot's own files: a rollback's are of before."""
         folder = "%s/%s" % (self.owner.config_dir, self.new)
-        ini = read(folder + "/uwsgi.ini")
-        number = re.search(r"^workers = (\d+)$", ini or read(folder + "/gunicorn.conf.py"), re.MULTILINE)
+        ini = ROOT.read(folder + "/uwsgi.ini")
+        number = re.search(r"^workers = (\d+)$", ini or ROOT.read(folder + "/gunicorn.conf.py"), re.MULTILINE)
         return "uwsgi" if ini else "gunicorn", int(number.group(1)) if number else 0
 
     def _workers(self):
         """The processes that have loaded the application."""
-        try:
-            if self._described()[0] == "uwsgi":
-                states = worker_states(self.run_dir + "/private/stats.socket")
-                return {str(worker["pid"]) for worker in states if worker["accepting"]}
-            return set(os.listdir(self.run_dir + "/workers"))
-        except (OSError, ValueError):
-            return set()
+        server = self._described()[0]
+        return set(map(str, self.owner.ask(lambda at: loaded(at, self.run_dir, server))))
 
-    def _answers(self, ask, page):
+    def _answers(self, ask, page, seconds=60):
+        """What ``ask`` of a page returns; it raises OSError where nothing answers."""
         try:
-            status = ask(self.run_dir + "/socket", page, 30)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise self.failed("doesn't answer %s (%s)" % (page["path"], error)) from None
-        if status >= 500:
-            # Django tells nobody why, but for whoever asks it from within.
-            raise self.failed(
-                "answers %s with %d" % (page["path"], status), self.owner.explain(self.new)[1].splitlines()
-            )
+            return self.owner.ask(lambda at: ask(at, self.run_dir + "/socket", page), seconds)
+        except (OSError, Failed) as error:
+            raise self._silent(page, error) from None
+
+    def _silent(self, page, why):
+        return self.failed("doesn't answer %s (%s)" % (page["path"], why))
+
+    def _judge(self, page, statuses):
+        for status in statuses:
+            if status >= 500:
+                # Django tells nobody why, but for whoever asks it from within.
+                words = self.owner.explain(self.new)[1].splitlines()
+                raise self.failed("answers %s with %d" % (page["path"], status), words)
 
     def _try_wsgi(self):
         """One more request than ten for each worker, so that at least one gets eleven: some die after a few."""
         page, workers = self.owner.page, self._workers()
-        self._answers(ask_uwsgi, page)
+        self._judge(page, [self._answers(lambda at, path, page: ask_uwsgi(at, path, page, 30), page)])
         if self.owner.proven:
             return
-        left, faults = [11 * len(workers)], []
-
-        def ask():
-            while left[0] > 0 and not faults:
-                left[0] -= 1
-                try:
-                    self._answers(ask_uwsgi, page)
-                except Failed as error:
-                    faults.append(error)
-
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        number = 11 * len(workers)
+        trial = lambda at, path, page: try_often(at, path, page, number)  # noqa: E731
+        statuses, faults = self._answers(trial, page, TRIAL_SECONDS)
+        self._judge(page, statuses)
         if faults:
-            raise faults[0]
+            raise self._silent(page, faults[0])
         if self._workers() != workers:
             raise self.failed("has workers whose process died after a few requests")
 
     def _try_daphne(self):
-        self._answers(ask_http, dict(self.owner.page, path=self.owner.page["channels"]))
+        page = dict(self.owner.page, path=self.owner.page["channels"])
+        self._judge(page, [self._answers(lambda at, path, page: ask_http(at, path, page, 30), page)])
 
     def _try_celery(self):
         pass
@@ -326,7 +339,7 @@ class Slot:
 
     def move(self):
         """The one step: from now on all that is new goes to this slot."""
-        link(self.pointer, self.new)
+        ROOT.link(self.pointer, self.new)
         self.moved = True
 
     def back(self):
@@ -334,7 +347,7 @@ class Slot:
         if not self.started:
             return
         if self.moved:
-            link(self.pointer, self.old)
+            ROOT.link(self.pointer, self.old)
         self.forget()
         try:
             self._end()
@@ -347,9 +360,9 @@ class Slot:
             self.owner.finish(self.new)
             return
         # It has served nobody: one that hangs isn't waited for.
-        words = read(self.run_dir + "/started").split()
+        words = self.owner.started(self.new)
         if self.owner.working(self.new):
-            self.owner.as_user(["pkill", "-KILL", "-g", words[0]])
+            self.owner.them.run(["pkill", "-KILL", "-g", words[0]], 20)
         self.owner.stop(self.name)
 
     def end_old(self):
@@ -358,17 +371,12 @@ class Slot:
 
     def keep(self):
         """It serves: no longer the first that the kernel ends where memory gets short."""
-        main = read(self.run_dir + "/started").split()[:1]
-        for pid in run(["pgrep", "-U", self.owner.user, "-g", *main])[1].split() if main else ():
-            try:
-                with open("/proc/%s/oom_score_adj" % pid, "w") as file:
-                    file.write("0")
-            except OSError:
-                pass
+        # Its main process as Supervisor knows it: what is noted in the slot is the service user's word.
+        for pid in run(["pgrep", "-U", self.owner.user, "-g", str(self.pid)], 20)[1].split() if self.pid else ():
+            spare(pid, self.owner.them.uid)
 
     def forget(self):
-        if os.path.exists(self.asked):
-            os.unlink(self.asked)
+        ROOT.unlink(self.asked)
 
 
 class Worker(Slot):
@@ -379,7 +387,7 @@ class Worker(Slot):
         child = self.owner.info(name)["pid"]
         self.owner.stop(name, False)
         # Of one that a killed Supervisor has left behind the next one knows nothing.
-        if read("%s/%s/started" % (self.owner.runtime_dir, self.old)).split()[:1] != [str(child)]:
+        if self.owner.started(self.old)[:1] != [str(child)]:
             self.owner.finish(self.old)
 
 
@@ -446,10 +454,7 @@ class Supervisor:
         return any(path.startswith("%s/%s/" % (self.config_dir, short)) for short in self.programs)
 
     def in_use(self, short):
-        try:
-            target = os.readlink("%s/%s" % (self.config_dir, short))
-        except OSError:
-            target = ""
+        target = ROOT.target("%s/%s" % (self.config_dir, short))
         return target if target in (short + "-a", short + "-b") else short + "-a"
 
     def named(self, place):
@@ -467,8 +472,8 @@ class Supervisor:
         run_dir = "%s/%s" % (self.runtime_dir, place)
         items.append({"kind": "link", "path": folder + "/run", "target": run_dir})
         kept = {item["path"] for item in items}
-        there = os.listdir(folder) if os.path.isdir(folder) else ()
-        return Files(items, [path for path in (os.path.join(folder, name) for name in there) if path not in kept])
+        there = ["%s/%s" % (folder, name) for name in ROOT.names(folder)]
+        return Files(items, [path for path in there if path not in kept])
 
     def _write_in_place(self, short):
         """Files for a program that doesn't run: into the slot in use."""
@@ -512,16 +517,42 @@ class Supervisor:
             if error.faultCode != 70:  # it doesn't run
                 raise
 
+    # ---- the service user's folders: what lies there is its own word ----
+
+    @property
+    def them(self):
+        """The service user."""
+        return As(self.user)
+
+    def ask(self, act, seconds=20):
+        """What ``act`` finds there with the service user's rights."""
+        return self.them.do(act, seconds)
+
+    def started(self, place):
+        """What a program noted when it started in a slot: its process, since when, and with which files and code."""
+        path = "%s/%s/started" % (self.runtime_dir, place)
+        words = self.ask(lambda at: at.read(path, most=1000)).split()
+        return words if words and words[0].isdigit() else []
+
     def working(self, place):
         """Whether the main process lives that was started in a slot, whoever is its parent now."""
-        words = read("%s/%s/started" % (self.runtime_dir, place)).split()
+        words = self.started(place)
         return len(words) > 1 and start_time(words[0]) == words[1]
+
+    def is_ready(self, short, place, offset=0):
+        """Whether a program would serve; of a worker without a broker nobody can say more than that it waits for it."""
+        log = "%s/%s.log" % (self.log_dir, place)
+        if short == "celery" and any("Cannot connect to" in line for line in last_lines(log, offset)):
+            return True
+        # Daphne listens when it has loaded the application.
+        path = "%s/%s/%s" % (self.runtime_dir, place, "socket" if short == "daphne" else "ready")
+        return self.ask(lambda at: at.exists(path))
 
     def finish(self, place):
         """Have what runs in a slot end when it has answered what it was asked."""
-        code, output = self.as_user([self.config_dir + "/start.sh", "finish", place], 200)
+        code, output = self.them.run([self.config_dir + "/start.sh", "finish", place], 200)
         if code:
-            say("%s isn't told to end: %s" % (place, output), sys.stderr)
+            say("%s isn't told to end: %s" % (place, ending(output, 5)), sys.stderr)
 
     # ---- what a set needs ----
 
@@ -603,9 +634,9 @@ class Supervisor:
 
     def _note(self):
         """For a rollback: which slots were in use before."""
-        os.makedirs(BEFORE, exist_ok=True)
+        make_folders(BEFORE)
         used = {slot.short: [slot.old, slot.new] for slot in self.slots}
-        write_whole("%s/%s.json" % (BEFORE, self.group), json.dumps({"slots": used, "time": time.time()}).encode())
+        ROOT.write("%s/%s.json" % (BEFORE, self.group), json.dumps({"slots": used, "time": time.time()}).encode())
 
     def back(self):
         """What ran before runs again: the slots that were in use, and the group as its file says now."""
@@ -647,34 +678,20 @@ class Supervisor:
             say("started the programs of %s" % group)
 
     def _hand_to_user(self):
-        """What the programs of another user have left, who isn't the group's any more: sockets and numbers of processes
-        go, beat's memory of what it has done becomes the new user's.
+        """Sockets and numbers of processes go that the programs of another user have left, who isn't the group's
+        any more.
         """
-        found = re.search(r"^user=(.*)$", read("/etc/supervisor/conf.d/%s.conf" % self.group), re.MULTILINE)
-        if not found or self.removed:
+        if self.removed:
             return
-        user = pwd.getpwnam(found.group(1))
-        for place in os.listdir(self.runtime_dir) if os.path.isdir(self.runtime_dir) else ():
-            path = "%s/%s" % (self.runtime_dir, place)
-            one = os.lstat(path)
-            if stat.S_ISDIR(one.st_mode) and one.st_uid != user.pw_uid:
-                shutil.rmtree(path)
-        for name in os.listdir(self.state_dir) if os.path.isdir(self.state_dir) else ():
-            # Only a file of its own: the user of before could have put a link there.
-            try:
-                file = os.open("%s/%s" % (self.state_dir, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except OSError:
-                continue
-            try:
-                one = os.fstat(file)
-                if stat.S_ISREG(one.st_mode) and one.st_nlink == 1 and one.st_uid != user.pw_uid:
-                    os.fchown(file, user.pw_uid, user.pw_gid)
-            finally:
-                os.close(file)
+        user, status = As(self.user), ROOT.status(self.runtime_dir)
 
-    def as_user(self, words, seconds=120):
-        """Run words as the service user: what lies in its folders, numbers of processes too, is its own word."""
-        return run(["runuser", "-u", self.user, "--", *words], seconds)
+        def strangers(at):
+            found = [at.status("%s/%s" % (self.runtime_dir, name)) for name in at.names(self.runtime_dir)]
+            return any(one and stat.S_ISDIR(one.st_mode) and one.st_uid != user.uid for one in found)
+
+        if status and user.do(strangers):
+            ROOT.remove_tree(self.runtime_dir)
+            ROOT.make_folder(self.runtime_dir, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
     def explain(self, place):
         """What the application says of its page when it is loaded by a process of its own: its last lines."""
@@ -682,8 +699,8 @@ class Supervisor:
 
     def of_release(self, place, *words):
         """Ask the release in a slot, as its user; returns the exit code and the last lines."""
-        code, output = self.as_user([self.config_dir + "/start.sh", words[0], place, *words[1:]])
-        return code, "\n".join(output.splitlines()[-10:])
+        code, output = self.them.run([self.config_dir + "/start.sh", words[0], place, *words[1:]])
+        return code, ending(output, 10)
 
     def _prove(self, place):
         """Load the release by a process of its own, for which there is room, and have it answer."""
@@ -697,27 +714,34 @@ class Supervisor:
         self._prove(self.in_use(short))
         run_dir = "%s/%s" % (self.runtime_dir, self.in_use(short))
         stats = run_dir + "/private/stats.socket"
-        before = {worker["pid"] for worker in worker_states(stats)}
-        self.as_user(["sh", "-c", 'echo c > "$1"', "sh", run_dir + "/fifo"])
+        before = self._states(stats)
+        code, output = self.them.run(["sh", "-c", 'echo c > "$1"', "sh", run_dir + "/fifo"], 20)
+        if code:
+            raise Failed("uWSGI takes no order from %s/fifo: %s" % (run_dir, output))
         seconds = self.seconds * len(before)
         end = time.time() + seconds
         while True:
-            workers = worker_states(stats)
-            if all(worker["accepting"] and worker["pid"] not in before for worker in workers):
+            if all(accepts and pid not in before for pid, accepts in self._states(stats).items()):
                 break
             if time.time() > end:
                 raise Failed("the processes of %s are not replaced within %d s" % (short, seconds))
             time.sleep(0.1)
         # Noted: what they have loaded now.
-        words = read(run_dir + "/started").split()
         now = self.of_release(self.in_use(short), "code")[1]
-        self.as_user(["sh", "-c", 'echo "$2" > "$1"', "sh", run_dir + "/started", " ".join([*words[:4], now])])
+        line = " ".join([*self.started(self.in_use(short))[:4], now]) + "\n"
+        self.ask(lambda at: at.write(run_dir + "/started", line.encode()))
         say("replaced the processes of %s" % short)
+
+    def _states(self, stats):
+        try:
+            return self.ask(lambda at: worker_states(at, stats))
+        except (OSError, Failed) as error:
+            raise Failed("uWSGI's statistics at %s can't be read: %s" % (stats, error)) from None
 
     def _migrate(self, place):
         """Have the database as the release in a slot expects it, in the way that the inventory allows."""
         manage = [self.config_dir + "/start.sh", "manage", place]
-        code, output = self.as_user([*manage, "showmigrations", "--plan"], self.seconds)
+        code, output = self.them.run([*manage, "showmigrations", "--plan"], self.seconds)
         lacking = [line[3:].strip() for line in output.splitlines() if line.startswith("[ ]")]
         if code or not lacking:
             # Without a database there is nothing to do, and one that doesn't answer shows when its page is asked.
@@ -736,28 +760,27 @@ class Supervisor:
             self._close()
         else:
             tell("migrations run before users see the new release, as the inventory says")
-        code, output = self.as_user([*manage, "migrate", "--noinput"], 3600)
+        code, output = self.them.run([*manage, "migrate", "--noinput"], 3600)
         if code:
-            raise Failed("its migrations fail:\n" + "\n".join(output.splitlines()[-10:]))
+            raise Failed("its migrations fail:\n" + ending(output, 10))
         tell("the database has %s; a rollback leaves them" % names)
 
     def _close(self):
         """Users see the maintenance page from now on, unless they do already."""
         flag = self.config_dir + "/maintenance"
-        if not os.path.exists(flag):
-            write_whole(flag, b"closed by a deploy\n")
+        if not ROOT.exists(flag):
+            ROOT.write(flag, b"closed by a deploy\n")
             self.closed = flag
 
     def _open(self):
-        if self.closed and os.path.exists(self.closed):
-            os.unlink(self.closed)
+        if self.closed:
+            ROOT.unlink(self.closed)
         self.closed = None
 
     def _restart(self, short):
         """With the maintenance page, where there is no room for two: it comes back with its new files."""
         place = self.in_use(short)
-        started = "%s/%s/started" % (self.runtime_dir, place)
-        before = read(started)
+        before = self.started(place)
         self._write_in_place(short)
         self._migrate(place)
         self._prove(place)
@@ -765,7 +788,7 @@ class Supervisor:
         self.restarted.append(short)
         self.finish(place)
         end = time.time() + BUSY_SECONDS
-        while read(started) == before:
+        while self.started(place) == before:
             if time.time() > end:
                 raise Failed("%s still has work in hand after %d s: run again later" % (place, BUSY_SECONDS))
             time.sleep(0.1)
@@ -802,5 +825,4 @@ class Supervisor:
             return True
         if program["statename"] != "RUNNING":
             return False
-        place = self.in_use(short)
-        return is_ready(short, "%s/%s" % (self.runtime_dir, place), "%s/%s.log" % (self.log_dir, place))
+        return self.is_ready(short, self.in_use(short))

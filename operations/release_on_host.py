@@ -1,62 +1,71 @@
 """A release of an instance's code, put in place beside the others. Joined with the other files of a job."""
 
-import os
-import pwd
-import shutil
+import stat
 
-from operations.common_on_host import Failed, run, say
+from operations.common_on_host import ending, say
+from operations.trust_on_host import ROOT, As, Failed, owner
 
 DONE = ".catmaid-deploy"
 # The release that serves, for admins.
 CURRENT = "current"
+# What comes from the network may take long; nothing else of this may.
+FETCH_SECONDS = 1800
+LOCAL_SECONDS = 300
+STATIC = "/django/static"
 
 
-def as_user(user, *words, **options):
+def do(user, what, *words, seconds=LOCAL_SECONDS, **options):
     """Run words as a user, with that user's own Git and SSH settings; raises Failed with its last lines."""
-    code, output = run(["runuser", "-u", user, "--", "env", "HOME=" + pwd.getpwnam(user).pw_dir, *words], 900)
+    code, output = As(user).run(words, seconds, **options)
     if code:
-        raise Failed("%s: %s" % (options["what"], "\n".join(output.splitlines()[-8:])))
+        raise Failed("%s: %s" % (what, ending(output, 8)))
     return output
 
 
-def git(job, *words, **options):
+def git(job, what, *words, seconds=LOCAL_SECONDS):
     mirror = job["folder"] + "/repository.git"
-    return as_user(job["owner"], "git", "--git-dir", mirror, *words, **options)
+    return do(job["owner"], what, "git", "--git-dir", mirror, *words, seconds=seconds, GIT_TERMINAL_PROMPT="0")
 
 
-def make_folder(path, user):
-    if os.path.isdir(path):
-        return
-    account = pwd.getpwnam(user)
-    os.makedirs(path)
-    os.chown(path, account.pw_uid, account.pw_gid)
+def make_for(path, user):
+    """A folder of a user's, with those that it is in: by root only where root alone may write."""
+    if owner(path):
+        return As(user).do(lambda at: make_missing(at, path))
+    make_missing(ROOT, path.rpartition("/")[0])
+    return ROOT.make_folder(path, 0o755, As(user).uid, As(user).gid)
+
+
+def make_missing(at, path):
+    if path and not at.is_folder(path):
+        make_missing(at, path.rpartition("/")[0])
+        at.make_folder(path)
 
 
 def fetch(job):
     """Have the revision in the mirror beside the releases; the network is asked only for one that is not there."""
-    mirror, revision = job["folder"] + "/repository.git", job["revision"]
-    if not os.path.isdir(mirror):
+    mirror, revision, them = job["folder"] + "/repository.git", job["revision"], As(job["owner"])
+    commit = revision + "^{commit}"
+    if not them.do(lambda at: at.is_folder(mirror)):
         say("cloning %s" % job["repository"])
         new = mirror + ".new"
-        shutil.rmtree(new, ignore_errors=True)
-        what = "%s can't be cloned" % job["repository"]
-        as_user(job["owner"], "git", "clone", "--quiet", "--mirror", job["repository"], new, what=what)
-        os.rename(new, mirror)
-    elif run(
-        ["git", "-c", "safe.directory=*", "--git-dir", mirror, "rev-parse", "--verify", "-q", revision + "^{commit}"]
-    )[0]:
+        them.do(lambda at: at.remove_tree(new), LOCAL_SECONDS)
+        words = ["git", "clone", "--quiet", "--mirror", job["repository"], new]
+        do(
+            job["owner"],
+            "%s can't be cloned" % job["repository"],
+            *words,
+            seconds=FETCH_SECONDS,
+            GIT_TERMINAL_PROMPT="0",
+        )
+        them.do(lambda at: at.rename(new, mirror))
+    elif them.run(["git", "--git-dir", mirror, "rev-parse", "--verify", "-q", commit], LOCAL_SECONDS)[0]:
         say("fetching %s" % job["repository"])
-        git(job, "remote", "set-url", "origin", job["repository"], what="the repository can't be changed")
-        git(job, "fetch", "--quiet", "--prune", what="%s can't be fetched" % job["repository"])
-    commit = git(
-        job,
-        "rev-parse",
-        "--verify",
-        "-q",
-        revision + "^{commit}",
-        what="%s isn't in %s" % (revision, job["repository"]),
-    )
-    if git(job, "for-each-ref", "refs/heads/" + revision, what="git doesn't answer"):
+        git(job, "the repository can't be changed", "remote", "set-url", "origin", job["repository"])
+        what = "%s can't be fetched" % job["repository"]
+        git(job, what, "fetch", "--quiet", "--prune", seconds=FETCH_SECONDS)
+    what = "%s isn't in %s" % (revision, job["repository"])
+    commit = git(job, what, "rev-parse", "--verify", "-q", commit)
+    if git(job, "git doesn't answer", "for-each-ref", "refs/heads/" + revision):
         raise Failed(
             "%s is a branch, whose meaning changes: give a tag or a commit such as %s" % (revision, commit[:12])
         )
@@ -89,78 +98,96 @@ def share_static(job, new):
     """What only one of two releases has, the new one and the one in use, the other one gets as well: pages that were
     loaded before an update, or before a rollback, go on to ask for theirs.
     """
-    used = os.path.realpath(job["release_link"]) + "/django/static"
-    words = ("python3", "-c", SHARE, new + "/django/static", used, DONE)
-    as_user(job["user"], *words, what="its static files can't be completed")
+    used = ROOT.target(job["release_link"]) or ""
+    words = ("/usr/bin/python3", "-I", "-c", SHARE, new + STATIC, used + STATIC, DONE)
+    do(job["user"], "its static files can't be completed", *words)
+
+
+def place_static(job, new):
+    """The release's folder of static files, which its owner makes and the service user fills."""
+    them, user, folder = As(job["owner"]), As(job["user"]), new + STATIC
+    them.do(lambda at: make_missing(at, folder))
+    if them.uid != user.uid:
+        ROOT.give(folder, them.uid, user.uid, user.gid)
+    if not user.do(lambda at: at.is_folder(job["files_folder"])):
+        make_for(job["files_folder"], job["user"])
+    python, projects = job["virtualenv"] + "/bin/python", new + "/django/projects"
+    path = "%s/bin:/usr/local/bin:/usr/bin:/bin" % job["virtualenv"]
+    words = [python, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+    do(job["user"], "its static files can't be collected", *words, cwd=projects, PATH=path)
+    share_static(job, new)
 
 
 def put_in_place(job):
     """A folder with the release's files, links to what all releases share, and its static files collected."""
-    folder, revision = job["folder"], job["revision"]
-    make_folder(folder, job["owner"])
+    folder, revision, them = job["folder"], job["revision"], As(job["owner"])
+    make_for(folder, job["owner"])
     commit = fetch(job)
-    new = "%s/.%s.new" % (folder, revision)
-    shutil.rmtree(new, ignore_errors=True)
-    make_folder(new, job["owner"])
+    new, final = "%s/.%s.new" % (folder, revision), "%s/%s" % (folder, revision)
+    remove_release(job, new)
+    them.do(lambda at: at.make_folder(new))
     try:
         unpack = 'git --git-dir "$1" archive --format=tar "$2" | tar -x -C "$3"'
-        mirror = folder + "/repository.git"
-        as_user(job["owner"], "sh", "-c", unpack, "sh", mirror, commit, new, what="%s can't be unpacked" % revision)
-        for path in job["shared"]:
-            place = os.path.join(new, path)
-            if os.path.lexists(place):
-                os.unlink(place)
-            as_user(job["owner"], "ln", "-s", "%s/shared/%s" % (folder, path), place, what="%s can't be linked" % path)
-        python, projects = job["virtualenv"] + "/bin/python", new + "/django/projects"
-        as_user(job["owner"], python, "-m", "compileall", "-q", new + "/django", what="the code isn't Python")
+        words = ["sh", "-c", unpack, "sh", folder + "/repository.git", commit, new]
+        do(job["owner"], "%s can't be unpacked" % revision, *words)
+
+        def share(at):
+            for path in job["shared"]:
+                at.remove_tree("%s/%s" % (new, path))
+                at.link("%s/%s" % (new, path), "%s/shared/%s" % (folder, path))
+
+        them.do(share)
+        python = job["virtualenv"] + "/bin/python"
+        do(job["owner"], "the code isn't Python", python, "-m", "compileall", "-q", new + "/django")
         say("collecting its static files")
-        for path in (new + "/django/static", job["files_folder"]):
-            make_folder(path, job["user"])
-        words = [
-            "sh",
-            "-c",
-            'cd "$1" && exec "$2" manage.py collectstatic --noinput --verbosity 0',
-            "sh",
-            projects,
-            python,
-        ]
-        path = "PATH=%s/bin:/usr/local/bin:/usr/bin:/bin" % job["virtualenv"]
-        as_user(job["user"], "env", path, *words, what="its static files can't be collected")
-        share_static(job, new)
-        with open(os.path.join(new, DONE), "w") as file:
-            file.write(commit + "\n")
-        final = "%s/%s" % (folder, revision)
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(new, final)
-        current = "%s/%s" % (job["folder"], CURRENT)
-        if not os.path.lexists(current):
-            as_user(job["owner"], "ln", "-s", job["release_link"], current, what="%s can't be made" % current)
+        place_static(job, new)
+        them.do(lambda at: at.write("%s/%s" % (new, DONE), (commit + "\n").encode()))
+        remove_release(job, final)
+        current = "%s/%s" % (folder, CURRENT)
+
+        def finish(at):
+            at.rename(new, final)
+            if not at.status(current):
+                at.link(current, job["release_link"])
+
+        them.do(finish)
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
+        remove_release(job, new)
         raise
     say("put %s in place, commit %s" % (revision, commit[:12]))
 
 
-def releases(folder):
+def remove_release(job, path):
+    """Remove a release, by those whose files it has; says what stays."""
+    try:
+        As(job["user"]).do(lambda at: at.is_folder(path + STATIC) and at.empty(path + STATIC), LOCAL_SECONDS)
+    except (OSError, Failed):
+        pass  # it isn't the service user's
+    try:
+        As(job["owner"]).do(lambda at: at.remove_tree(path), LOCAL_SECONDS)
+        return True
+    except (OSError, Failed) as error:
+        say("kept %s: %s" % (path, error))
+        return False
+
+
+def releases(at, folder):
     """The complete ones, the newest first."""
     found = []
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        done = os.path.join(folder, name, DONE)
-        if name != CURRENT and os.path.exists(done):
-            found.append((os.path.getmtime(done), name))
+    for name in at.names(folder):
+        done = at.status("%s/%s/%s" % (folder, name, DONE))
+        if name != CURRENT and done:
+            found.append((done.st_mtime, name))
     return [name for _, name in sorted(found, reverse=True)]
 
 
 def remove_old(job):
     """What is beyond the number to keep, and that no slot of any program refers to."""
     used = ""
-    for folder, _, names in os.walk("/etc/catmaid"):
-        for name in names:
-            if name == "environment.sh":
-                with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
-                    used += file.read()
-    for name in releases(job["folder"])[job["keep"] :]:
+    for path, status in ROOT.tree("/etc/catmaid"):
+        if path.endswith("/environment.sh") and stat.S_ISREG(status.st_mode):
+            used += ROOT.read(path)
+    for name in As(job["owner"]).do(lambda at: releases(at, job["folder"]))[job["keep"] :]:
         path = "%s/%s" % (job["folder"], name)
-        if path + "/" not in used:
-            shutil.rmtree(path, ignore_errors=True)
+        if path + "/" not in used and remove_release(job, path):
             say("removed the release %s" % name)

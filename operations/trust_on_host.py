@@ -13,6 +13,7 @@ No other module of these scripts opens, lists, changes or runs anything: `tests/
 """
 
 import errno
+import fcntl
 import json
 import os
 import pwd
@@ -31,8 +32,11 @@ LARGEST = 4 << 20
 MOST_NAMES = 20000
 DEEPEST = 40
 SECONDS = 20
+EMPTY_SECONDS = 300
 NOBODY = 65534
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# On Ubuntu rsyslog's group may make names there: below it no link is followed.
+LOGS = "/var/log"
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -59,22 +63,26 @@ def _parts(path):
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
-def _walk(path, follow):
+def _walk(path, follow, whose=0):
     """A descriptor of the folder that a path's last part is in, and the name of that part: '.' for '/'.
 
-    ``follow`` resolves a link in that place as well. Raises NotRoots where somebody else could have made a part.
+    ``follow`` resolves a link in that place as well. Raises NotRoots where somebody else could have made a part, but
+    for ``whose``, of whom no link is followed.
     """
-    todo, links, passed = _parts(path), 0, ""
+    todo, links, passed, shared = _parts(path), 0, "", False
     here = os.open("/", _FOLDER)
     try:
         while True:
             status = os.fstat(here)
             if not _roots(status):
-                raise NotRoots(path, passed or "/", status.st_uid or NOBODY)
+                shared = passed == LOGS and not status.st_uid and not status.st_mode & stat.S_IWOTH
+                shared = shared or (whose and status.st_uid == whose)
+                if not shared:
+                    raise NotRoots(path, passed or "/", status.st_uid or NOBODY)
             if not todo:
                 return here, "."
             name = todo.pop()
-            if todo or follow:
+            if (todo or follow) and not shared:
                 try:
                     target = os.readlink(name, dir_fd=here) if name != ".." else None
                 except OSError as error:
@@ -213,18 +221,20 @@ class Here:
             raise OSError(errno.EINVAL, "is no plain file", path)
         return file
 
-    def bytes(self, path, most=LARGEST, end=False):
-        """The first bytes of a plain file, or its last; raises OSError where there is none to read."""
+    def bytes(self, path, most=LARGEST, end=False, since=0):
+        """The first bytes of a plain file, or its last; raises OSError where there is none to read.
+
+        ``since`` is how many of them don't count.
+        """
         file = self.open(path)
         with os.fdopen(file, "rb") as opened:
-            if end:
-                opened.seek(max(0, os.fstat(file).st_size - most))
+            opened.seek(max(since, os.fstat(file).st_size - most if end else 0))
             return opened.read(most)
 
-    def read(self, path, default="", most=LARGEST, end=False):
+    def read(self, path, default="", most=LARGEST, end=False, since=0):
         """The same as text; ``default`` where there is no such file."""
         try:
-            return self.bytes(path, most, end).decode("utf-8", "replace")
+            return self.bytes(path, most, end, since).decode("utf-8", "replace")
         except (OSError, ValueError):
             return default
 
@@ -263,8 +273,9 @@ class Here:
         """Add a text to a file, which is made if it is missing."""
         file = self._open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode=mode)
         with os.fdopen(file, "ab") as opened:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "is no plain file", path)
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
+                raise OSError(errno.EINVAL, "is no plain file of one's own", path)
             opened.write(text.encode("utf-8", "replace"))
 
     def rename(self, old, new):
@@ -311,12 +322,16 @@ class Here:
         if not stat.S_ISDIR(status.st_mode):
             self.unlink(path)
             return
+        self.empty(path)
+        self._with(path, False, lambda at, name: os.rmdir(name, dir_fd=at))
+
+    def empty(self, path):
+        """Remove all that is in a folder, in the same way."""
         folder = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            _empty(folder, time.monotonic() + 10 * SECONDS)
+            _empty(folder, time.monotonic() + EMPTY_SECONDS)
         finally:
             os.close(folder)
-        self._with(path, False, lambda at, name: os.rmdir(name, dir_fd=at))
 
     def make_folder(self, path, mode=0o755, uid=None, gid=None):
         """Make a folder if it is missing, and give it owner and mode by its descriptor."""
@@ -416,6 +431,11 @@ class Root(Here):
         return _walk(path, follow)
 
     def _may_list(self, status):
+        return self.owns(status)
+
+    @staticmethod
+    def owns(status):
+        """Whether nobody else may change what has that status."""
         return _roots(status)
 
     def hand_on(self, path, uid, gid):
@@ -440,6 +460,29 @@ class Root(Here):
             os.fchown(folder, uid, gid)
         finally:
             os.close(folder)
+
+    def give(self, path, whose, uid, gid):
+        """Give a folder that ``whose`` made, in one of their own, to somebody else."""
+        place, name = _walk(path, False, whose)
+        try:
+            folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+        finally:
+            os.close(place)
+        try:
+            if os.fstat(folder).st_uid != whose:
+                raise NotRoots(path, path, os.fstat(folder).st_uid or NOBODY)
+            os.fchown(folder, uid, gid)
+        finally:
+            os.close(folder)
+
+    def lock(self, path):
+        """Hold a file of root's until this process ends; raises BlockingIOError where another one does."""
+        file = self._open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise
 
 
 ROOT = Root()
@@ -491,8 +534,11 @@ class Process:
         """Exit code, output and errors, however often they are asked for; -9 when it took too long."""
         if self.told is None:
             files = [file for file in (self.process.stdout, self.process.stderr) if file]
-            texts = _collect(self.process, files, time.monotonic() + seconds, self.most)
+            end = time.monotonic() + seconds
+            texts = _collect(self.process, files, end, self.most)
             texts = [text.decode("utf-8", "replace") for text in texts] + [""]
+            if time.monotonic() >= end and self.process.returncode == -signal.SIGKILL:
+                texts[0] += "\nno end within %d s" % seconds
             self.told = self.process.returncode, texts[0], texts[1]
         return self.told
 
@@ -704,6 +750,23 @@ def proc(pid, name, most=1 << 16):
             return opened.read(most).decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def spare(pid, uid):
+    """Have the kernel end a user's process no sooner than others where memory gets short; nothing if it has ended."""
+    try:
+        folder = os.open("/proc/%d" % int(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return
+    try:
+        if os.fstat(folder).st_uid == uid:
+            file = os.open("oom_score_adj", os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+            with os.fdopen(file, "w") as opened:
+                opened.write("0")
+    except OSError:
+        pass
+    finally:
+        os.close(folder)
 
 
 def processes():

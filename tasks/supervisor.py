@@ -57,22 +57,15 @@ def _group_file(instance: Instance, members: list[Program]) -> tuple[File, str]:
 
 
 def _check_server(instance: Instance) -> tuple[str, ...]:
-    """The web server's own parser."""
-    stage = f"{{stage}}{instance.config_dir}/wsgi"
+    """The web server's own parser, which is the virtualenv's: run as the user who runs it otherwise."""
+    stage, virtualenv = f"{{stage}}{instance.config_dir}/wsgi", instance.virtualenv
     if instance.wsgi_server == "uwsgi":
-        return f"{instance.virtualenv}/bin/uwsgi", "--strict", "--ini", f"{stage}/uwsgi.ini", "--version"
-    python = f"{instance.virtualenv}/bin/python"
-    environment = ("env", "CATMAID_RUN=/nowhere", f"PYTHONPATH={instance.projects_dir}")
-    return (
-        *environment,
-        python,
-        "-m",
-        "gunicorn",
-        "--config",
-        f"{stage}/gunicorn.conf.py",
-        "--check-config",
-        "os:getcwd",
-    )
+        words: tuple[str, ...] = (f"{virtualenv}/bin/uwsgi", "--strict", "--ini", f"{stage}/uwsgi.ini", "--version")
+    else:
+        environment = ("env", "CATMAID_RUN=/nowhere", f"PYTHONPATH={instance.projects_dir}")
+        gunicorn = (f"{virtualenv}/bin/python", "-m", "gunicorn", "--config", f"{stage}/gunicorn.conf.py")
+        words = (*environment, *gunicorn, "--check-config", "os:getcwd")
+    return "as user", instance.user, *words
 
 
 def wanted(instance: Instance, members: list[Program], group_file: File) -> ConfigurationSet:

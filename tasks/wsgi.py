@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyinfra.operations import pip
-
+from operations import configuration
 from schema import NGINX_USER, Deployment, Instance
+from tasks import run
 from tasks.program import Program, program
 
 if TYPE_CHECKING:
@@ -50,12 +50,10 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
 def install(plan: Plan) -> None:
     """Install the pinned packages into the virtualenvs that lack them, as the user who owns each."""
     for virtualenv, (instance, packages) in plan.servers.items():
-        owner = plan.survey["instances"][instance.name]["python"]["owner"]
-        as_owner: dict[str, Any] = {} if owner == "root" else {"_su_user": owner, "_su_shell": "/bin/sh"}
         title = f"{', '.join(f'{name} {version}' for name, version in packages.items())} for {instance.name}"
         title = title.replace("uwsgi ", "uWSGI ").replace("gunicorn ", "Gunicorn ")
         wanted = [f"{name}=={version}" for name, version in packages.items()]
-        operation = pip.packages(name=title, packages=wanted, virtualenv=virtualenv, **as_owner)
+        operation = configuration.installed(name=title, virtualenv=virtualenv, packages=wanted, run=run.NAME)
         plan.report.planned.append((title, [f"in {virtualenv}"], operation))
 
 

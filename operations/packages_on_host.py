@@ -1,0 +1,32 @@
+"""What pip installs into a virtualenv, by the user whose it is. Joined with the other files of a job."""
+
+from operations.common_on_host import ending, say
+from operations.trust_on_host import NOBODY, As, Failed, owner
+
+# What has to be compiled takes minutes on a small host.
+INSTALL_SECONDS = 1200
+
+
+def installer(virtualenv):
+    """The user who may change a virtualenv; raises Failed where that is none, or root."""
+    uid = owner(virtualenv)
+    if uid == NOBODY:
+        # A group may change the way to it: then its own owner counts.
+        uid = As(NOBODY).do(lambda at: (status := at.status(virtualenv, follow=True)) and status.st_uid)
+    if not uid:
+        raise Failed(
+            "%s belongs to root, as whom nothing is installed from the network: chown -R catmaid: %s"
+            % (virtualenv, virtualenv)
+        )
+    return As(uid)
+
+
+def install(job):
+    """Install packages into a virtualenv."""
+    virtualenv, user = job["virtualenv"], installer(job["virtualenv"])
+    pip = [virtualenv + "/bin/python", "-m", "pip", "install", "--no-input", *job["packages"]]
+    code, output = user.run(pip, INSTALL_SECONDS)
+    if code:
+        names = ", ".join(job["packages"])
+        raise Failed("%s can't be installed into %s:\n%s" % (names, virtualenv, ending(output, 12)))
+    say("installed %s as %s" % (", ".join(job["packages"]), user.name))
