@@ -79,6 +79,8 @@ class ConfigurationSet:
     service: dict[str, Any] = field(default_factory=dict)
     # Links of a package that are to go, each with the file it leads to.
     stock_links: dict[str, str] = field(default_factory=dict)
+    # What its programs make in a folder of theirs.
+    of_programs: tuple[Link, ...] = ()
     # Emptied when the set is removed with its programs.
     sweep: tuple[str, ...] = ()
 
@@ -199,7 +201,7 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
     """Lines, with the mend, about what others put where a file of ours has to be."""
     owned = {path for paths in survey["manifest"].values() for path in paths}
     for one in wanted:
-        for item in one.items:
+        for item in (*one.items, *one.of_programs):
             found = survey["files"].get(item.path)
             if not found or _is_ours(item, found, owned, survey):
                 continue
@@ -220,7 +222,7 @@ def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Differenc
     """How the host differs from a set, files that left it included."""
     files = survey["files"]
     found = [d for item in wanted.items if (d := _difference(item, files.get(item.path)))]
-    kept = {item.path for item in wanted.items}
+    kept = {item.path for item in (*wanted.items, *wanted.of_programs)}
     for path in survey["manifest"].get(wanted.name, ()):
         if path not in kept and files.get(path):
             found.append(_removal(path, files[path]))
@@ -230,6 +232,11 @@ def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Differenc
         if there and there["kind"] == "link" and there["target"] == target and untouched:
             found.append(_removal(path, there))
     return tuple(found)
+
+
+def lost(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:
+    """The links of its programs that aren't as they are to be."""
+    return [link.path for link in wanted.of_programs if _difference(link, survey["files"].get(link.path))]
 
 
 def _removal(path: str, found: dict[str, Any]) -> Difference:

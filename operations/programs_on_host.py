@@ -575,6 +575,8 @@ class Supervisor:
                     self._write_in_place(short)
                 self.start(self.named(self.in_use(short)))
                 say("started %s" % short)
+            if "name" in calls:
+                self._make_names()
             self._hand_over(calls.get("hand over", ()))
             for short in calls.get("chain", ()):
                 self._chain(short)
@@ -585,6 +587,13 @@ class Supervisor:
         if not self.removed:
             self._wait()
         self._leave()
+
+    def _make_names(self):
+        """The links in the socket folder, which each program makes when it starts."""
+        code, output = self.them.run([self.config_dir + "/start.sh", "names"], 20)
+        if code:
+            raise Failed("the links in %s can't be made: %s" % (self.runtime_dir, output))
+        say("made the links in %s" % self.runtime_dir)
 
     def _hand_over(self, shorts):
         slots = [SLOTS.get(short, Slot)(self, short) for short in self.programs if short in shorts]

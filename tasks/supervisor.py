@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from configuration import Change, ConfigurationSet, File, Folder, Link, compare
+from configuration import Change, ConfigurationSet, File, Folder, Link, compare, lost
 from render import digest, render
 from schema import Instance, Site
 from tasks import celery, daphne, wsgi
@@ -83,10 +83,10 @@ def wanted(instance: Instance, members: list[Program], group_file: File) -> Conf
             Folder(i.runtime_dir, i.user, i.runtime_group, i.runtime_mode),
             library,
             *(file for program in members for file in program.files),
-            *(Link(path, target) for path, target in i.links.items()),
             Link(i.release_link, i.checkout),
             group_file,
         ),
+        of_programs=tuple(Link(path, target) for path, target in i.links.items()),
         trees=("/etc/supervisor",),
         checks=(
             *(("sh", "-n", f"{{stage}}{path}") for path in scripts),
@@ -174,7 +174,11 @@ def decide(
 
 
 # What a report says of a call.
-WORDS = {"update": "have Supervisor take group", "chain": "replace one by one the processes of"}
+WORDS = {
+    "update": "have Supervisor take group",
+    "chain": "replace one by one the processes of",
+    "name": "make the links of",
+}
 
 
 def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Collection[str]) -> Change:
@@ -195,6 +199,9 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
         # A program that runs with what its file said before.
         if program.short in changed and not any(short in (program.short, instance.name) for _, short, _ in calls):
             calls.append((_way(program, instance.update), program.short, "its files change"))
+    missing = lost(one, survey)
+    if missing and not any(call == "update" for call, _, _ in calls):
+        calls.append(("name", instance.name, f"{', '.join(missing)} doesn't lead to what it has open"))
     reasons = tuple(f"{WORDS.get(call, call)} {name}: {why}" for call, name, why in calls)
     one = replace(one, service=service(site, instance, members, [call[:2] for call in calls]) if calls else {})
     return Change(one, differences, reasons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from operations import configuration
 
 trust: Any = importlib.import_module("operations.trust_on_host")
 HERE = trust.Here()
@@ -143,3 +146,74 @@ def test_a_process_is_told_by_the_kernel() -> None:
     assert os.getpid() in trust.processes()
     assert trust.proc(os.getpid(), "stat").startswith(str(os.getpid()))
     assert trust.proc(1 << 30, "stat") == ""
+
+
+# ---- what the scripts for the host may call by themselves ----
+
+FOLDER = Path(__file__).parents[2]
+ON_HOST = sorted(path for folder in ("operations", "facts") for path in (FOLDER / folder).glob("*_on_host.py"))
+# To be converted.
+LEFT = {"survey_on_host.py", "health_on_host.py", "verify_on_host.py", "logs_on_host.py"}
+# Of os, what touches no file of anybody's: names, and the process itself.
+HARMLESS = {
+    *("path.basename", "path.dirname", "path.join", "path.split", "getpid", "getppid", "geteuid", "sysconf", "_exit"),
+    *("environ", "statvfs_result", "get_terminal_size"),
+}
+TOUCHING = {"shutil", "subprocess", "tempfile", "glob", "pathlib", "socket", "fcntl", "ctypes", "pty", "mmap"}
+
+
+def touches(source: str) -> list[str]:
+    """The lines of a script that open, change or run something by themselves."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                bad = [name.name for name in names if name.name.split(".")[0] in TOUCHING]
+            case ast.ImportFrom(module=module, names=names):
+                bad = [name.name for name in names if module in (*TOUCHING, "os", "os.path", "io")]
+            case ast.Name(id="open" | "exec" | "eval" | "__import__" | "compile" as name):
+                bad = [name]
+            case ast.Attribute():
+                words = ast.unparse(node)
+                whole = words.removeprefix("os.")
+                inner = isinstance(node.value, ast.Name) and whole == "path"
+                bad = [words] if words.startswith("os.") and not inner and whole not in HARMLESS else []
+            case _:
+                bad = []
+        found += [f"{getattr(node, 'lineno', 0)}: {name}" for name in bad]
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in ON_HOST if p.name not in LEFT], ids=lambda path: path.name)
+def test_one_module_touches_what_others_may_write(path: Path) -> None:
+    found = touches(path.read_text())
+    assert bool(found) == (path.name == "trust_on_host.py"), found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open('/etc/passwd')", "from os import unlink", "import os\nos.unlink('/x')", "f = os.path.exists('/x')",
+        "f = os.chown", "import subprocess", "from shutil import rmtree", "import socket", "__import__('os')",
+    ],
+)  # fmt: skip
+def test_a_wrong_line_of_each_kind_is_found(line: str) -> None:
+    assert touches(line)
+
+
+def test_each_name_of_the_joined_scripts_is_there_once() -> None:
+    """One would replace the other without a word."""
+    seen: dict[str, str] = {}
+    for part in configuration._PARTS:
+        tree = ast.parse((FOLDER / f"operations/{part}_on_host.py").read_text())
+        for node in tree.body:
+            names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+            names += [t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)]
+            for name in names:
+                assert name not in seen, f"{name} is in {seen[name]} and in {part}"
+                seen[name] = part
+
+
+def test_the_script_fits_into_one_argument() -> None:
+    """Linux takes 128 KiB, of which sudo's shell needs some for its own quotes."""
+    assert len(str(configuration.job({}).bits[-1])) < 120 << 10
