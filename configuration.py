@@ -84,6 +84,11 @@ class ConfigurationSet:
     # Emptied when the set is removed with its programs.
     sweep: tuple[str, ...] = ()
 
+    @property
+    def everything(self) -> tuple[Item, ...]:
+        """The items and what its programs make."""
+        return (*self.items, *self.of_programs)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -201,7 +206,7 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
     """Lines, with the mend, about what others put where a file of ours has to be."""
     owned = {path for paths in survey["manifest"].values() for path in paths}
     for one in wanted:
-        for item in (*one.items, *one.of_programs):
+        for item in one.everything:
             found = survey["files"].get(item.path)
             if not found or _is_ours(item, found, owned, survey):
                 continue
@@ -222,7 +227,7 @@ def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Differenc
     """How the host differs from a set, files that left it included."""
     files = survey["files"]
     found = [d for item in wanted.items if (d := _difference(item, files.get(item.path)))]
-    kept = {item.path for item in (*wanted.items, *wanted.of_programs)}
+    kept = {item.path for item in wanted.everything}
     for path in survey["manifest"].get(wanted.name, ()):
         if path not in kept and files.get(path):
             found.append(_removal(path, files[path]))

@@ -106,7 +106,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
         instances.append(asked)
-    items = [item for one in sets for item in (*one.items, *one.of_programs)]
+    items = [item for one in sets for item in one.everything]
     links = [path for one in sets for pair in one.stock_links.items() for path in pair]
     return {
         "instances": instances,

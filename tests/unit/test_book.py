@@ -363,7 +363,7 @@ def known_paths() -> set[str]:
         "instances": [{"name": "catmaid"}, {"name": "catmaid-fafb", "prefix": "/b"}],
     }
     deployment = schema.load(data)
-    found = {item.path for one in plan.wanted_sets(deployment) for item in one.items}
+    found = {item.path for one in plan.wanted_sets(deployment) for item in one.everything}
     for instance in deployment.instances:
         found |= {f"{instance.state_dir}/celery-beat-schedule", f"{instance.config_dir}/maintenance"}
         for short in program.PROGRAMS:
