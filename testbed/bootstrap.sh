@@ -20,6 +20,7 @@ if [ "${1:-check}" != check ]; then
     need debootstrap debootstrap
     need ssh-keygen openssh-client
     need unshare util-linux
+    need strace strace
     # crun refuses control groups of both versions side by side.
     [ -e /sys/fs/cgroup/cgroup.controllers ] || need runc runc
 fi

@@ -32,5 +32,6 @@ CLAIMED = {
     29: "Gunicorn with threads or gevent in place of uWSGI",
     30: "several instances and sites behind one nginx",
     31: "an application found in place: a missing part is named (first half)",
+    32: "no way from the application or an owner to root",
     33: "the last word of a run is asked for",
 }

@@ -1,0 +1,125 @@
+"""Root works in other people's folders as those people: every kind of run and job, followed by a tracer (row 32)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.hosts import Bed, BedHost
+from testbed.peers.script import ssh
+from tests.host.conftest import boot_packed
+from tests.host.tracer import Trace
+
+pytestmark = pytest.mark.xdist_group("trust")
+
+# Folders of the service user's, one a line, with what may be in them; and a link of root's that leads there.
+THEIRS = "/srv/theirs"
+PREPARE = f"""
+mkdir -p {THEIRS}; cd {THEIRS}
+for number in $(seq 0 99); do
+    mkdir -p $number/folder
+    echo 'raise SystemExit' > $number/thing.py; echo true > $number/script; chmod 755 $number/script
+    for name in file old linked; do echo text > $number/$name; done
+done
+chown -R www-data:www-data .; ln -s {THEIRS} /srv/link
+"""
+BY_FOLDER = """
+srv = os.open("/srv", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+theirs = os.open("theirs", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=srv)
+folder = os.open(number, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=theirs)
+"""
+# One line of each kind that root may not do; ``at`` is the folder of the line's number.
+WRONG = {
+    "read": "open(at + '/file')",
+    "read what isn't there": "open(at + '/nothing')",
+    "write": "open(at + '/file', 'w')",
+    "write a new file": "open(at + '/new', 'x')",
+    "list": "os.listdir(at + '/folder')",
+    "hold a file": "os.open(at + '/file', os.O_PATH | os.O_NOFOLLOW)",
+    "rename": "os.rename(at + '/old', at + '/new')",
+    "rename from": "os.rename(at + '/old', '/srv/new')",
+    "rename to": "os.rename('/srv/old', at + '/new')",
+    "link": "os.link(at + '/file', '/srv/file')",
+    "link symbolically": "os.symlink('file', at + '/link')",
+    "remove a file": "os.unlink(at + '/file')",
+    "make a folder": "os.mkdir(at + '/new')",
+    "remove a folder": "os.rmdir(at + '/folder')",
+    "give away": "os.chown(at + '/file', 33, 33)",
+    "give a link away": "os.lchown(at + '/file', 33, 33)",
+    "change the mode": "os.chmod(at + '/file', 0o644)",
+    "cut": "os.truncate(at + '/file', 0)",
+    "change the time": "os.utime(at + '/file')",
+    "change an attribute": "os.setxattr(at + '/file', 'user.x', b'')",
+    "make a FIFO": "os.mkfifo(at + '/new')",
+    "connect": "socket.socket(socket.AF_UNIX).connect(at + '/socket')",
+    "bind": "socket.socket(socket.AF_UNIX).bind(at + '/new')",
+    "execute": "subprocess.run([at + '/script'])",
+    "execute by a shell": "subprocess.run(['sh', at + '/script'])",
+    "import": "sys.path.insert(0, at); import thing",
+    "by a link of root's": "open(f'/srv/link/{number}/file')",
+    "by its working folder": "os.chdir(at); open('file')",
+    "in /tmp": "open('/tmp/' + number, 'w')",
+    "in a folder in /tmp": "open(f'/tmp/{number}/file')",
+    "able to be root again": "os.seteuid(33); open(at + '/file')",
+    "by another process's folder": "open(f'/proc/{os.getppid()}/root/srv/theirs/{number}/file')",
+    "a link by a folder's descriptor": BY_FOLDER + "os.open('file', os.O_RDONLY | os.O_NONBLOCK, dir_fd=folder)",
+    "a path by a folder's descriptor": BY_FOLDER
+    + "os.open(number + '/file', os.O_PATH | os.O_NOFOLLOW, dir_fd=theirs)",
+    "a FIFO by a folder's descriptor": BY_FOLDER + "os.open('file', os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)",
+    "give away by a folder's descriptor": BY_FOLDER + "os.chown('file', 33, 33, dir_fd=folder)",
+    "change the mode by a folder's descriptor": BY_FOLDER + "os.chmod('file', 0o644, dir_fd=folder)",
+    "connect by a folder's descriptor": BY_FOLDER
+    + "socket.socket(socket.AF_UNIX).connect(f'/proc/self/fd/{folder}/socket')",
+}
+DROPPED = "os.setgroups([]); os.setresgid(33, 33, 33); os.setresuid(33, 33, 33)\n"
+# And what it may.
+RIGHT = {
+    "as the other user": DROPPED + "open(at + '/file'); os.rename(at + '/old', at + '/new')",
+    "as the other user by a program": "subprocess.run(['setpriv', '--reuid=33', '--regid=33', '--clear-groups', 'cat', "
+    "at + '/file'], check=True)",
+    "by a folder's descriptor": BY_FOLDER
+    + "file = os.open('file', os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder); os.fchown(file, 33, 33)\n"
+    "os.mkdir('new', dir_fd=folder); os.rmdir('new', dir_fd=folder); os.unlink('file', dir_fd=folder)",
+    "look": "os.stat(at + '/file'); os.access(at + '/file', os.R_OK); os.readlink('/srv/link')",
+    "in a folder of its own in /tmp": "path = tempfile.mkdtemp() + '/file'; open(path, 'w').close(); os.unlink(path)\n"
+    "os.rmdir(os.path.dirname(path))",
+    "a file of its own in /tmp": "file, path = tempfile.mkstemp(); os.chmod(path, 0o600); os.unlink(path)",
+    "in folders of root's": "open('/srv/new', 'w').close(); os.rename('/srv/new', '/srv/old')",
+    "the folder itself": "os.chown('/srv/theirs', 33, 33)",
+}
+# Each line in a process of its own, which a fault ends.
+DO = """
+import json, os, socket, subprocess, sys, tempfile, time
+for number, line in enumerate(json.load(sys.stdin)):
+    child = os.fork()
+    if child == 0:
+        try:
+            exec(line, dict(globals(), number=str(number), at="/srv/theirs/%d" % number))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def host(bed: Bed) -> Iterator[BedHost]:
+    host = boot_packed(bed, "bookworm", "trust")
+    yield host
+    host.remove()
+
+
+@pytest.mark.row_32
+def test_the_tracer_finds_one_wrong_line_of_each_kind(host: BedHost, tmp_path: Path) -> None:
+    """And takes nothing that is right for wrong."""
+    host.run(PREPARE)
+    host.put("/srv/do.py", DO.encode())
+    with Trace(host, tmp_path / "trace") as trace:
+        ssh(host, "python3 -I /srv/do.py", json.dumps([*WRONG.values(), *RIGHT.values()]).encode())
+    found = trace.trespasses()
+    numbers = [re.findall(r"/(\d+)\b", line.partition(", in ")[0])[-1] for line in found]
+    reported = {[*WRONG, *RIGHT][int(number)] for number in numbers}
+    assert reported == set(WRONG), "\n".join(found)
