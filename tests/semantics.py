@@ -237,8 +237,8 @@ def _guards(tree: Block, deployment: Deployment) -> Iterator[str]:
             yield f"{_where(parents)}: auth_basic without a file of ours"
         if len(limits) != 1 or limits[0] not in zones:
             yield f"{_where(parents)}: auth_basic without a limit for wrong tries"
-        if one["args"] != ["$catmaid_realm"]:
-            yield f"{_where(parents)}: auth_basic asks OPTIONS too"
+        if one["args"] != ["CATMAID"]:
+            yield f"{_where(parents)}: auth_basic doesn't ask everybody"
     for site in deployment.sites:
         server = serving(tree, site)["block"]
         for place in site.places:
@@ -274,7 +274,7 @@ def _variables(tree: Block, _: Deployment) -> Iterator[str]:
             defined.add(one["args"][-1])
         elif one["directive"] == "set":
             defined.add(one["args"][0])
-        for word in one["args"]:
+        for word in (one["directive"], *one["args"]):
             defined |= {f"${name}" for name in re.findall(r"\(\?<(\w+)>", word)}
     for one, parents in walk(tree):
         for word in [one["directive"], *one["args"]]:

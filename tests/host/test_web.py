@@ -124,6 +124,7 @@ ANSWERS = [
     Answer("static file, unchanged", 304, "/catmaid/static/standin.js", headers={"If-Modified-Since": "now"}),
     Answer("tile, unchanged", 304, "/tiles/fafb/0/1/2.jpg", headers={"If-Modified-Since": "now"}, cors="all"),
     Answer("a null byte in the address", 400, "/catmaid/%00", cors="none"),
+    Answer("a line break in the address", 400, "/catmaid/static/%0aforged"),
     Answer("tile with a password", 401, SECTION),
     Answer("static folder", 403, "/catmaid/static/"),
     Answer("users' folder", 403, "/catmaid/files/", other=SANDBOX),
@@ -283,8 +284,10 @@ def test_a_preflight_is_answered_by_nginx(web: Web) -> None:
         assert {"POST", "PUT", "PATCH", "DELETE"} <= set(got.headers["access-control-allow-methods"].split(", "))
         allowed = got.headers["access-control-allow-headers"].lower().split(",")
         assert {"authorization", "x-authorization", "x-csrftoken", "content-type"} <= set(allowed)
-        # An OPTIONS request that is no preflight is the application's.
+        # An OPTIONS request that is no preflight is the application's, and needs the password where there is one.
         assert client.options("/catmaid/whoami").json()["method"] == "OPTIONS"
+        assert client.options(SECTION).status_code == 401
+        assert client.options(SECTION, headers={"Access-Control-Request-Method": ""}).status_code == 401
         real = client.get("/catmaid/whoami").headers
     assert not [name for name in real if name in ("access-control-max-age", "access-control-allow-methods")]
 
@@ -481,7 +484,55 @@ def test_wrong_tries_are_limited_and_right_ones_are_not(web: Web) -> None:
     with web.client() as client:
         assert "set-cookie" not in client.get(SECTION, auth=("alice", "wrong")).headers
         assert "set-cookie" not in client.options(SECTION, headers=FRIEND | PREFLIGHT, auth=ALICE).headers
-        assert "set-cookie" not in client.options(SECTION, auth=("alice", "wrong")).headers
+        assert client.options(SECTION, auth=("alice", "wrong")).status_code == 401
+
+
+@pytest.mark.row_12
+@pytest.mark.row_32
+def test_what_a_browser_shows_nginx_is_handed_on_to_nobody(web: Web) -> None:
+    known = "catmaid_known_tiles_sections=a; sessionid=b;catmaid_known_site_private_test=c; other=catmaid_known_d=e"
+    with web.client() as client:
+
+        def sent(authorization: str, cookies: str = known) -> dict[str, str]:
+            headers = {"Authorization": authorization, "X-Authorization": "Token 1", "Cookie": cookies}
+            seen: dict[str, str] = client.get("/catmaid/sent", headers=headers).json()
+            return seen
+
+        for basic in ("Basic YTpi", "basic YTpi", "BASIC   YTpi", "Basic"):
+            seen = sent(basic)
+            assert "HTTP_AUTHORIZATION" not in seen
+            assert seen["HTTP_X_AUTHORIZATION"] == "Token 1"
+            assert seen["HTTP_COOKIE"] == "sessionid=b; other=catmaid_known_d=e"
+        for other in ("Token abc", "Bearer basic", "Basically"):
+            assert sent(other)["HTTP_AUTHORIZATION"] == other
+        assert "HTTP_COOKIE" not in sent("Token abc", "catmaid_known_tiles_sections=a")
+        # More of them than a browser has.
+        assert "HTTP_COOKIE" not in sent("Token abc", "; ".join(["catmaid_known_tiles_sections=a"] * 20))
+        assert sent("Token abc", "a=b;  c=d; ")["HTTP_COOKIE"] == "a=b;  c=d;"
+    url = f"wss://localhost:{web.host.ports[443]}/catmaid/channels/echo/"
+    headers = {"Authorization": "Basic YTpi", "X-Authorization": "Token 1", "Cookie": known}
+    with connect(url, ssl=web.trust, proxy=None, additional_headers=headers) as channel:
+        channel.send("sent")
+        seen = json.loads(channel.recv(timeout=10))
+    assert "authorization" not in seen
+    assert (seen["x-authorization"], seen["cookie"]) == ("Token 1", "sessionid=b; other=catmaid_known_d=e")
+
+
+@pytest.mark.row_32
+def test_no_address_forges_a_line_or_moves_a_terminal(web: Web) -> None:
+    log = "/var/log/nginx/error.log"
+    lines = int(web.host.run(f"wc -l < {log}"))
+    with web.client() as client:
+        for text in ("%1b]0;title%07%1b[2J", "%0a2026/01/01 00:00:00 [emerg] forged", "%7f", "%c2%9b2J", "a%0d"):
+            for place in ("/catmaid/static/", "/catmaid/files/", "/tiles/fafb/", "/catmaid/", "/none/"):
+                assert client.get(place + text).status_code == 400, (place, text)
+        assert client.get("/catmaid/static/none", headers={"Referer": "a\x1b[2J"}).status_code == 400
+        # What isn't ASCII is no control character.
+        assert client.get("/catmaid/static/n%C3%A9").status_code == 404
+    text = web.host.run(f"tail -n +{lines + 1} {log}")
+    assert "static/n\u00e9" in text
+    assert not [c for c in text if (ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160]
+    assert "forged" not in text
 
 
 @pytest.mark.row_12

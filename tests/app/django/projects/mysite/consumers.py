@@ -5,11 +5,13 @@ from django.conf import settings
 
 
 class Echo(AsyncWebsocketConsumer):
-    """Sends back what it gets; asked ``whoami``, it tells what it sees of the connection."""
+    """Sends back what it gets; asked ``whoami``, it tells what it sees of the connection, and ``sent``, all headers."""
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if text_data == "whoami":
-            headers = {k.decode(): v.decode() for k, v in self.scope["headers"]}
+        headers = {k.decode(): v.decode() for k, v in self.scope["headers"]}
+        if text_data == "sent":
+            text_data = json.dumps(headers)
+        elif text_data == "whoami":
             client = self.scope.get("client") or [None]
             text_data = json.dumps(
                 {

@@ -7,6 +7,7 @@ broken.at_import()
 urlpatterns = [
     path("", views.index, name="index"),
     path("whoami", views.whoami, name="whoami"),
+    path("sent", views.sent, name="sent"),
     re_path(r"^path/(?P<rest>.*)$", views.show_path, name="path"),
     path("redirect", views.redirect_home, name="redirect"),
     path("needs-slash/", views.whoami, name="needs-slash"),

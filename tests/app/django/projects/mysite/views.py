@@ -73,6 +73,11 @@ def whoami(request: HttpRequest) -> JsonResponse:
     return JsonResponse(_seen(request))
 
 
+def sent(request: HttpRequest) -> JsonResponse:
+    """All that the servers in front passed on, headers and what came with them."""
+    return JsonResponse({name: value for name, value in request.META.items() if isinstance(value, str)})
+
+
 def show_path(request: HttpRequest, rest: str) -> JsonResponse:
     return JsonResponse({"path_info": request.path_info, "rest": rest, "query": request.META["QUERY_STRING"]})
 
