@@ -12,7 +12,7 @@ CLAIMED = {
     9: "nginx's way to static and users' files is open; the first folder that blocks is named",
     10: "CORS, simple form",
     11: "CORS, full form, in a real browser",
-    12: "passwords, except for OPTIONS",
+    12: "passwords for all but preflights",
     13: "tile sets with a fallback",
     14: "Supervisor: a file and a group an instance",
     15: "reread and update only when something changed",
@@ -32,6 +32,6 @@ CLAIMED = {
     29: "Gunicorn with threads or gevent in place of uWSGI",
     30: "several instances and sites behind one nginx",
     31: "an application found in place: a missing part is named (first half)",
-    32: "no way from the application or an owner to root",
+    32: "no way from the application or the web to root, or to what is root's",
     33: "the last word of a run is asked for",
 }
