@@ -10,7 +10,7 @@ from pathlib import Path
 # Of an installed deploy as well, which is run from another folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tasks import certificates, packages, preflight, record, releases, services, wsgi
+from tasks import certificates, nginx, packages, preflight, record, releases, services, wsgi
 
 # All hosts are validated, asked and compared before the first change on any of them.
 plan = preflight.check()
@@ -18,6 +18,7 @@ plan = preflight.check()
 if plan:
     record.begin(plan)
     packages.install(plan)
+    nginx.make_user(plan)
     wsgi.install(plan)
     releases.put_in_place(plan)
     certificates.make(plan)

@@ -17,7 +17,26 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-NGINX_USER = "www-data"
+# Who runs the programs, unless the inventory says otherwise, and the group by which nginx opens their sockets.
+SERVICE_USER = "www-data"
+SOCKET_GROUP = "www-data"
+# nginx's workers have a user of their own: whoever shares it reads the TLS keys in their memory.
+NGINX_USER = "catmaid-nginx"
+# Who is one of these, or in a group of this name, may do or read what is root's alone.
+PRIVILEGED = (
+    "root",
+    "sudo",
+    "wheel",
+    "admin",
+    "adm",
+    "shadow",
+    "disk",
+    "kmem",
+    "docker",
+    "lxd",
+    "incus-admin",
+    "libvirt",
+)
 # The server that tells a deploy which configuration nginx has in memory; nobody else may have its name.
 STATE_HOST = "configuration.catmaid-deploy.invalid"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -95,6 +114,19 @@ def _repository(value: str) -> str:
         raise ValueError("it has a password in it, which would show in a process list: let git on the host have it")
     if not re.fullmatch(r"(/|(https|http|ssh|git)://|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)[A-Za-z0-9@:/._~+-]+", value):
         raise ValueError(f"{value!r} is not a repository: write it as 'https://github.com/catmaid/CATMAID.git'")
+    return value
+
+
+def _user(value: str) -> str:
+    _text(r"[a-z_][a-z0-9_-]{0,31}", "give the name of a user of the host")(value)
+    if value == NGINX_USER:
+        raise ValueError(f"{value!r} is nginx's own, which reads the TLS keys: give another one")
+    return value
+
+
+def _plain_user(value: str) -> str:
+    if _user(value) in PRIVILEGED:
+        raise ValueError(f"{value!r} may do what is root's alone, and web pages must not: give another one")
     return value
 
 
@@ -287,7 +319,8 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 ServerName = Annotated[str, AfterValidator(_server_name)]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
 Prefix = Annotated[str, BeforeValidator(_prefix)]
-UserName = Annotated[str, AfterValidator(_text(r"[a-z_][a-z0-9_-]{0,31}", "give the name of a user of the host"))]
+UserName = Annotated[str, AfterValidator(_user)]
+PlainUserName = Annotated[str, AfterValidator(_plain_user)]
 QueueName = Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._-]+", "use letters, digits and . _ -"))]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(strict=True)]
 Origin = Annotated[str, AfterValidator(_origin)]
@@ -527,10 +560,12 @@ class Instance(_Model):
     )
     static_folder: AbsolutePath = Field("", description="Django's STATIC_ROOT; without it CHECKOUT/django/static.")
     files_folder: AbsolutePath = Field("", description="Django's MEDIA_ROOT; without it CHECKOUT/django/files.")
-    user: UserName = Field(NGINX_USER, description="The service user of all four programs (row 7).")
-    runtime_group: UserName = Field(NGINX_USER, description="The group of the socket folder: nginx's (row 6).")
+    user: PlainUserName = Field(SERVICE_USER, description="The service user of all four programs (row 7).")
+    runtime_group: PlainUserName = Field(
+        SOCKET_GROUP, description="The group of the socket folder, by which nginx opens the sockets (row 6)."
+    )
     runtime_mode: Annotated[str, AfterValidator(_text(r"[0-7]{3,4}", "write it as '0755' or '2750'"))] = Field(
-        "", description="Mode of the socket folder; without it 0755, or 2750 for another user than nginx's (row 7)."
+        "", description="Mode of the socket folder; without it 0755, or 2750 for another user than www-data (row 7)."
     )
     workers: Annotated[Count, Field(ge=1, le=512)] = Field(8, description="uWSGI worker processes (rows 3 and 24).")
     threads: Annotated[Count, Field(ge=1, le=512)] = Field(2, description="Threads in each worker.")
@@ -614,7 +649,7 @@ class Instance(_Model):
         data.setdefault("wsgi_file", f"{django}/projects/mysite/django.wsgi")
         data.setdefault("static_folder", f"{django}/static")
         data.setdefault("files_folder", f"{django}/files")
-        same_user = data.get("user", NGINX_USER) == NGINX_USER
+        same_user = data.get("user", SERVICE_USER) == SERVICE_USER
         data.setdefault("runtime_mode", "0755" if same_user else "2750")
         return data
 
@@ -626,13 +661,11 @@ class Instance(_Model):
             raise ValueError("static_folder: each release has its own, django/static: remove this one")
         if self.update == "chain" and self.wsgi_server != "uwsgi":
             raise ValueError("update: only uWSGI replaces its processes one by one: use 'hand over' or 'restart'")
-        if self.user == "root":
-            raise ValueError("user: root must not serve web pages: give another user")
         # nginx opens the sockets through the folder's group, and so the folder hands its group on (row 7).
         mode = int(self.runtime_mode, 8)
         if mode & 0o700 != 0o700:
             raise ValueError(f"runtime_mode: {self.runtime_mode} keeps {self.user} out of its own folder: add 0700")
-        if self.user != NGINX_USER and self.runtime_group == NGINX_USER and not mode & 0o2000:
+        if self.user != SERVICE_USER and self.runtime_group == SOCKET_GROUP and not mode & 0o2000:
             raise ValueError(
                 f"runtime_mode: {self.runtime_mode} has no setgid bit, and nginx could not open the sockets of "
                 f"{self.user}: use 2750"

@@ -63,8 +63,8 @@ NOTES = {
     "inventory, pages load and their links lead nowhere.",
     "it was made for another Python": "An upgrade of the distribution brings another Python; virtualenvs have to be "
     "made anew then.",
-    "can't <verb> <part>": "nginx's user `www-data` has to enter every folder above a file. `namei -l PATH` shows them "
-    "all; the message names the first that blocks, and the command.",
+    "can't <verb> <part>": "nginx's user, `catmaid-nginx`, has to enter every folder above a file. `namei -l PATH` "
+    "shows them all; the message names the first that blocks, and the command.",
     "lies in <folder>, which belongs to": "Two places of a site can't share an address; nginx would never ask one.",
     "somebody else's <kind> is in the way": "The deploy never overwrites a file that it didn't write. See "
     "[adopting a host](howto/adopt.md).",

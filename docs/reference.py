@@ -149,6 +149,7 @@ _NAMED: list[tuple[Any, str]] = [
     (schema.AbsolutePath, "absolute path"),
     (schema.Prefix, "path in the address"),
     (schema.UserName, "name of a user or group"),
+    (schema.PlainUserName, "name of a user or group"),
     (schema.QueueName, "queue's name"),
     (schema.Origin, "origin"),
     (schema.Passwords, "dictionary of user names and hashes"),

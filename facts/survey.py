@@ -12,7 +12,14 @@ from typing_extensions import override
 
 _FOLDER = Path(__file__).parent
 _LINES = re.DOTALL | re.MULTILINE
-_SCRIPT = (_FOLDER / "survey_on_host.py").read_text()
+
+
+def _part(name: str) -> str:
+    """A file of the script for the host, without what it imports from the others."""
+    return re.sub(r"^from facts\.\w+ import (\(.*?^\)|.*?)$", "", (_FOLDER / name).read_text(), flags=_LINES)
+
+
+_SCRIPT = "\n".join(map(_part, ("web_on_host.py", "survey_on_host.py")))
 
 
 class Survey(FactBase[dict[str, Any]]):
@@ -45,8 +52,7 @@ def _joined(*names: str) -> str:
     """The survey's script and others that build on it, each without the last line of the one before."""
     script = _SCRIPT
     for name in names:
-        further = re.sub(r"^from facts\.\w+ import (\(.*?^\)|.*?)$", "", (_FOLDER / name).read_text(), flags=_LINES)
-        script = re.sub(r"\nanswer\(\w+\)\n\Z", "", script) + "\n" + further
+        script = re.sub(r"\nanswer\(\w+\)\n\Z", "", script) + "\n" + _part(name)
     return script
 
 

@@ -22,6 +22,8 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
+from facts.web_on_host import accounts, neighbours, rights
+
 STATE = "/var/lib/catmaid-deploy"
 RUN = "/run/catmaid-deploy"
 LARGEST = 1 << 18
@@ -177,7 +179,7 @@ def literal(settings, name):
     return found[-1][1] if found else None
 
 
-def blocked(questions):
+def blocked(questions, nginx):
     """For each [user, path] the first part of the path that the user can't enter or read, and by which letter of
     chmod it would be opened; None when all is open.
 
@@ -185,21 +187,18 @@ def blocked(questions):
     """
     answers = [None] * len(questions)
     for user in sorted({user for user, _ in questions}):
-        try:
-            account = pwd.getpwnam(user)
-        except KeyError:
+        account = rights(user, nginx)
+        if not account:
             continue
+        uid, gid, groups = account
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                groups = os.getgrouplist(user, account.pw_gid)
                 os.setgroups(groups)
-                os.setgid(account.pw_gid)
-                os.setuid(account.pw_uid)
-                found = [
-                    first_blocked(path, account.pw_uid, groups) if one == user else None for one, path in questions
-                ]
+                os.setgid(gid)
+                os.setuid(uid)
+                found = [first_blocked(path, uid, groups) if one == user else None for one, path in questions]
                 os.write(writer, json.dumps(found).encode())
             finally:
                 os._exit(0)
@@ -218,8 +217,12 @@ def first_blocked(path, uid, groups):
         part = "/" + "/".join(parts[:n])
         if not os.path.lexists(part) and os.access(os.path.dirname(part), os.X_OK):
             return None  # what isn't there has a line of its own
-        if not os.access(part, os.X_OK if n < len(parts) or os.path.isdir(part) else os.R_OK):
+        try:
             status = os.stat(part)
+        except OSError:  # a link that leads nowhere
+            return None
+        kind = status.st_mode
+        if not os.access(part, os.X_OK if stat.S_ISDIR(kind) else os.W_OK if stat.S_ISSOCK(kind) else os.R_OK):
             return part, "u" if status.st_uid == uid else "g" if status.st_gid in groups else "o"
     return None
 
@@ -695,7 +698,9 @@ def survey(question, answered=None):
         "last_run": read_json(STATE + "/last-run.json"),
         "nginx": nginx(question["state_host"]),
         "supervisor": supervisor(),
-        "blocked": blocked(question["access"]),
+        "blocked": blocked(question["access"], question["nginx"]),
+        "accounts": accounts(question["accounts"]),
+        "neighbours": neighbours(question["nginx"]),
     }
     pythons = {one: end_python(one, process, answered.get(one)) for one, process in pythons.items()}
     found["instances"] = {

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pyinfra.operations import server
 
 from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, compare
 from render import digest, regex, render
-from schema import NGINX_USER, STATE_HOST, Deployment, Instance, Site, TileSet
+from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, Site, TileSet
 from tasks import certificates, notices, packages, passwords
+
+if TYPE_CHECKING:
+    from tasks.plan import Plan
 
 DEFAULT_SITE = {"/etc/nginx/sites-enabled/default": "/etc/nginx/sites-available/default"}
 # A worker that started within so many seconds of its files' time may be as new as they are.
@@ -100,6 +105,56 @@ def site_path(site: Site) -> str:
     return f"/etc/nginx/sites-available/catmaid-{site.server_name}.conf"
 
 
+def groups(deployment: Deployment) -> list[str]:
+    """The groups that nginx's workers need beside their own: by these they open the programs' sockets."""
+    return sorted({SOCKET_GROUP, *(instance.runtime_group for instance in deployment.instances)})
+
+
+def missing_groups(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+    """The groups that nginx's user isn't in; none of them where there is no such user."""
+    account = survey["accounts"][NGINX_USER]
+    if account:
+        return [group for group in groups(deployment) if group not in account["groups"]]
+    # It goes on with all that its workers could read before by a group.
+    before = survey["accounts"][SERVICE_USER]
+    return sorted({*groups(deployment), *(before["groups"] if before else ())})
+
+
+def make_user(plan: Plan) -> None:
+    """Make the user of nginx's workers, before nginx's files name it, or put it into a group that it needs."""
+    if not plan.nginx_groups:
+        return
+    if not plan.survey["accounts"][NGINX_USER]:
+        server.group(name=f"Group {NGINX_USER}", group=NGINX_USER, system=True)
+    operation = server.user(  # noqa: S604
+        name=f"User {NGINX_USER}",
+        user=NGINX_USER,
+        group=NGINX_USER,
+        groups=plan.nginx_groups,
+        append=True,
+        system=True,
+        home="/nonexistent",
+        ensure_home=False,
+        shell="/usr/sbin/nologin",
+        comment="nginx's workers",
+    )
+    words = [f"nginx's workers, in the groups {', '.join(plan.nginx_groups)}"]
+    plan.report.planned.append((f"user {NGINX_USER}", words, operation))
+
+
+def neighbours(survey: dict[str, Any]) -> list[str]:
+    """What others' sites lose as nginx's workers have a user of their own: a line each, with the command that helps."""
+    lines = []
+    for one in survey["neighbours"]:
+        path = one["path"]
+        opened = f"chmod g+{one['right']} {path}"
+        if not one["in_group"]:
+            opened = f"chgrp {SOCKET_GROUP} {path} && {opened}"
+        user = f"nginx's own user, {NGINX_USER},"
+        lines.append(f"nginx: {one['file']} needs {path}, which {SERVICE_USER} reaches and {user} doesn't: {opened}")
+    return lines
+
+
 def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
     """The nginx files, and the digest that an nginx which loaded them answers with."""
     places = [Place(site.server_name, one.location, policy(one)) for site in deployment.sites for one in site.places]
@@ -173,6 +228,8 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
             reasons.append("start nginx: it doesn't run")
     elif differences:
         reasons.append("reload nginx: its files change")
+    elif missing_groups(deployment, survey):
+        reasons.append(f"reload nginx: {NGINX_USER} gets other groups")
     elif running["digest"] != name:
         reasons.append("reload nginx: it runs with another configuration")
     elif running["since"] + CLOCK_SECONDS < max(times):

@@ -17,6 +17,7 @@ class Plan:
     survey: dict[str, Any]
     report: run.Report
     packages: list[str]
+    nginx_groups: list[str]
     servers: dict[str, tuple[Instance, dict[str, str]]]
     releases: list[Instance]
     self_signed: list[Site]
@@ -27,7 +28,13 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(
-            self.packages or self.servers or self.releases or self.self_signed or self.changes or self.from_acme
+            self.packages
+            or self.nginx_groups
+            or self.servers
+            or self.releases
+            or self.self_signed
+            or self.changes
+            or self.from_acme
         )
 
 
@@ -67,6 +74,7 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         survey,
         report,
         packages.missing(deployment, survey),
+        nginx.missing_groups(deployment, survey),
         outdated,
         releases.missing(deployment, survey),
         certificates.self_signed(deployment, survey),

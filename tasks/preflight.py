@@ -18,7 +18,7 @@ from pyinfra.context import ctx_config, ctx_host
 import configuration
 import schema
 from facts.survey import Survey
-from schema import NGINX_USER, STATE_HOST, Deployment, Instance, TileSet
+from schema import NGINX_USER, SERVICE_USER, STATE_HOST, Deployment, Instance, TileSet
 from tasks import certificates, connection, nginx, packages, passwords, plan, program, releases, run, system
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ LATER_BYTES = 50 << 20
 # How long another run of the package manager is waited for.
 PACKAGE_MANAGER_SECONDS = 600
 CLOCK_SECONDS = 30
+# Groups whose members are root whenever they like.
+LIKE_ROOT = ("root", "disk", "kmem", "shadow", "docker", "lxd", "incus-admin", "libvirt")
 
 
 # What a host's description has, and what pyinfra takes beside that.
@@ -138,6 +140,8 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             *(passwords.FOLDER, passwords.LIMITS),
         ],
         "access": [(user, path) for _, user, path, _ in accesses(deployment)],
+        "nginx": {"user": NGINX_USER, "like": SERVICE_USER, "groups": nginx.groups(deployment)},
+        "accounts": sorted({NGINX_USER, SERVICE_USER, *(instance.user for instance in deployment.instances)}),
         "state_host": STATE_HOST,
     }
 
@@ -185,6 +189,17 @@ def _judge_python(python: dict[str, Any], instance: Instance) -> str | None:
     if not python["have"]["uwsgi"] and not python["header"] and not python["base"].startswith("/usr/bin/python3"):
         return f"{python['base']} has no C headers, which uWSGI needs: install them"
     return None
+
+
+def judge_user(instance: Instance, account: dict[str, Any] | None) -> list[str]:
+    """What a service user may do that web pages must not: key and mend, a line."""
+    if not account:
+        return []  # one that isn't there has a line of its own
+    rights = ["root"] if account["uid"] == 0 else [group for group in account["groups"] if group in LIKE_ROOT]
+    return [
+        f"user: {instance.user!r} has the rights of {one!r}, and so root's, which web pages must not have: give another"
+        for one in rights[:1]
+    ]
 
 
 def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
@@ -272,7 +287,8 @@ def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         if blocked:
             part, who = blocked
             right, verb = ("x", "enter") if part != path or is_folder else ("r", "read")
-            lines.setdefault((user, part), f"{key}: {user} can't {verb} {part}: chmod {who}+{right} {part}")
+            # One command may open it to several.
+            lines.setdefault((who + right, part), f"{key}: {user} can't {verb} {part}: chmod {who}+{right} {part}")
     return list(lines.values())
 
 
@@ -287,6 +303,7 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
                 f"site.tiles[{tiles.name}].mount: {tiles.mount} isn't mounted: its tiles answer 503 until it is"
             )
     lines += [f"maintenance: closed, users see the notice: rm {path} when it is over" for path in survey["closed"]]
+    lines += nginx.neighbours(survey)
     other = nginx.Server.of(survey).other_default
     if other:
         lines.append(f"nginx: {other} answers host names that no site has; without its default_server nobody would")
@@ -391,7 +408,8 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
         lines += [f"site.tiles[{tiles.name}].{line}" for line in judge_tiles(tiles, found)]
     for instance in deployment.instances:
         found = survey["instances"][instance.name]
-        lines += [f"site.instances[{instance.name}].{line}" for line in judge_instance(instance, found)]
+        wrong = judge_user(instance, survey["accounts"][instance.user]) + judge_instance(instance, found)
+        lines += [f"site.instances[{instance.name}].{line}" for line in wrong]
     lines = lines or judge_access(deployment, survey)
     return [*lines, *configuration.in_the_way(sets, survey)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from operations import configuration
-from schema import NGINX_USER, Deployment, Instance
+from schema import SOCKET_GROUP, Deployment, Instance
 from tasks import run
 from tasks.program import Program, program
 
@@ -60,4 +60,4 @@ def install(plan: Plan) -> None:
 def programs(instance: Instance) -> list[Program]:
     """INT stops all of them at once; TERM would reload uWSGI (row 16)."""
     files = FILES[instance.wsgi_server]
-    return [program(instance, "wsgi", "INT", STOP_SECONDS, *files, nginx_user=NGINX_USER, backlog=BACKLOG)]
+    return [program(instance, "wsgi", "INT", STOP_SECONDS, *files, socket_group=SOCKET_GROUP, backlog=BACKLOG)]

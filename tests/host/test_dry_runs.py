@@ -185,7 +185,7 @@ def test_the_patch_is_what_the_run_does(host: BedHost, runs: Runs, secrets: list
         "create /etc/logrotate.d/catmaid (root:root 644)\n",
         "owner or mode of /etc/nginx/snippets/catmaid-proxy.conf (root:root 640 -> root:root 644)\n",
         "link /etc/nginx/sites-enabled/catmaid-other.test.conf -> /etc/nginx/sites-available/catmaid-other.test.conf\n",
-        "create /etc/nginx/catmaid-passwords/tiles_fafb (root:www-data 640; secret, not shown)\n",
+        "create /etc/nginx/catmaid-passwords/tiles_fafb (root:catmaid-nginx 640; secret, not shown)\n",
         "remove /etc/supervisor/conf.d/catmaid-root.conf\n",
         "\\ No newline at end of file\n",
         "hand over wsgi: ",

@@ -118,7 +118,9 @@ FAULTS = {
         f"cp -a /tmp/tls/* {SELF_SIGNED}/; rm -r /tmp/tls; systemctl reload nginx",
         "the certificate ended 3 days ago",
     ),
-    "a parent folder that nginx can't enter": Fault("chmod 700 /data", "chmod 755 /data", "www-data can't enter /data"),
+    "a parent folder that nginx can't enter": Fault(
+        "chmod 700 /data", "chmod 755 /data", "catmaid-nginx can't enter /data"
+    ),
     "a tile disk that isn't mounted": Fault(
         # nginx keeps tiles open for a minute.
         "umount -l /data/disk",

@@ -80,7 +80,7 @@ CASES = {
     "a variable of the deploy's own": Case(
         "site.instances[0].environment", "PATH is for the deploy", {"environment": {"PATH": "/bin"}}
     ),
-    "root as the service user": Case("site.instances[0].user", "root must not serve web pages", {"user": "root"}),
+    "root as the service user": Case("site.instances[0].user", "may do what is root's alone", {"user": "root"}),
     "a socket folder that nginx can't enter": Case(
         "site.instances[0].runtime_mode", "no setgid bit", {"user": "catmaid", "runtime_mode": "0750"}
     ),
@@ -112,7 +112,7 @@ CASES = {
     ),
     "static files that nginx can't reach": Case(
         "site.instances[catmaid].static_folder",
-        f"www-data can't enter {CHECKOUT}/django/static: chmod o+x {CHECKOUT}/django/static",
+        f"catmaid-nginx can't enter {CHECKOUT}/django/static: chmod o+x {CHECKOUT}/django/static",
         before=f"chmod 700 {CHECKOUT}/django/static",
         after=f"chmod 755 {CHECKOUT}/django/static",
     ),
@@ -233,7 +233,7 @@ CASES = {
     ),
     "tiles that nginx can't enter": Case(
         "site.tiles[fafb].folder",
-        "www-data can't enter /data: chmod o+x /data",
+        "catmaid-nginx can't enter /data: chmod o+x /data",
         site={"tiles": [TILES]},
         before="mkdir -p /data/fafb; chmod 700 /data",
         after="rm -r /data",
@@ -443,7 +443,7 @@ def test_nginx_can_not_enter_a_folder(unfit: BedHost, key: str) -> None:
         assert not any(f"can't enter {folder}" in line for line in first)
         unfit.run(f"chmod o+x {CHECKOUT}/django")
         (line,) = pyinfra(unfit, {"site": site}, "--dry").refusals
-        assert line.startswith(f"host: site.instances[catmaid].{key}: www-data can't enter {folder}: ")
+        assert line.startswith(f"host: site.instances[catmaid].{key}: catmaid-nginx can't enter {folder}: ")
         unfit.run(line.rpartition(": ")[2])
         assert pyinfra(unfit, {"site": site}, "--dry").code == 0
     finally:

@@ -444,8 +444,8 @@ def test_passwords(web: Web) -> None:
         "stat -c '%n %U:%G %a' /etc/nginx/catmaid-passwords/* /etc/nginx/conf.d/catmaid-passwords.conf"
     )
     assert files.splitlines() == [
-        "/etc/nginx/catmaid-passwords/site_private_test root:www-data 640",
-        "/etc/nginx/catmaid-passwords/tiles_sections root:www-data 640",
+        "/etc/nginx/catmaid-passwords/site_private_test root:catmaid-nginx 640",
+        "/etc/nginx/catmaid-passwords/tiles_sections root:catmaid-nginx 640",
         "/etc/nginx/conf.d/catmaid-passwords.conf root:root 600",
     ]
 
@@ -490,7 +490,7 @@ def test_wrong_tries_are_limited_and_right_ones_are_not(web: Web) -> None:
 @pytest.mark.row_12
 @pytest.mark.row_32
 def test_what_a_browser_shows_nginx_is_handed_on_to_nobody(web: Web) -> None:
-    known = "catmaid_known_tiles_sections=a; sessionid=b;catmaid_known_site_private_test=c; other=catmaid_known_d=e"
+    known = "catmaid_known_tiles_sections=a; sessionid=b; catmaid_known_site_private_test=c; other=catmaid_known_d=e"
     with web.client() as client:
 
         def sent(authorization: str, cookies: str = known) -> dict[str, str]:

@@ -16,7 +16,7 @@ SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers"
 def survey(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
-    found |= {"closed": {}, "default_servers": [], "descriptors": 65536}
+    found |= {"closed": {}, "default_servers": [], "neighbours": [], "descriptors": 65536}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}}}} | more
 
@@ -50,6 +50,21 @@ def test_a_run_that_broke_off() -> None:
 @pytest.mark.row_9
 def test_the_first_folder_that_blocks_is_named_once() -> None:
     asked = preflight.accesses(SITE)
-    blocked = [("/home/catmaid", "o") if user == "www-data" else None for _, user, _, _ in asked]
+    blocked = [("/home/catmaid", "o") if user == schema.NGINX_USER else None for _, user, _, _ in asked]
     (line,) = preflight.judge_access(SITE, {"blocked": blocked})
     assert line.endswith("can't enter /home/catmaid: chmod o+x /home/catmaid")
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [
+        (None, ""),
+        ({"uid": 33, "groups": ["www-data", "sudo"]}, ""),
+        ({"uid": 0, "groups": ["web"]}, "has the rights of 'root'"),
+        ({"uid": 33, "groups": ["www-data", "docker"]}, "has the rights of 'docker'"),
+    ],
+)
+def test_a_service_user_who_is_root_by_another_name(account: dict[str, Any] | None, said: str) -> None:
+    lines = preflight.judge_user(SITE.instances[0], account)
+    assert bool(lines) == bool(said)
+    assert all(said in line for line in lines)

@@ -98,7 +98,10 @@ def test_prefixes_without_one_meaning_are_refused(given: str, part: str) -> None
         (site(prefix=5), "site.instances[0].prefix: text is needed, not 5"),
         (site(environment=["A=1"]), "site.instances[0].environment: a dictionary is needed, not a list"),
         ({"server_name": "a.org", "instances": "catmaid"}, "site.instances: a list is needed, not 'catmaid'"),
-        (site(user="root"), "site.instances[0].user: root must not serve web pages: give another user"),
+        (
+            site(user="root"),
+            "site.instances[0].user: 'root' may do what is root's alone, and web pages must not: give another one",
+        ),
         (
             {"server_name": "https://a.org/", "instances": [{}]},
             "site.server_name: 'https://a.org/' is an address: give the host name alone, 'a.org'",
