@@ -48,6 +48,8 @@ _SECRET_NAME = re.compile(r"PASS(WORD|WD)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE_
 _SIZE = r"[1-9][0-9]{0,17}|[1-9][0-9]{0,8}[kmg]"
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._+@~-]+)+/?")
+# /run and /var/lib have folders of these names, which are the deploy's and nginx's.
+_RESERVED_INSTANCES = {"catmaid-deploy", "catmaid-nginx"}
 # What every managed program needs for itself; the last four are the shell's own, and dash dies of a text in OPTIND.
 _RESERVED_ENVIRONMENT = {"PATH", "HOME", "VIRTUAL_ENV", "IFS", "ENV", "LD_PRELOAD", "LD_LIBRARY_PATH"}
 _RESERVED_ENVIRONMENT |= {
@@ -191,6 +193,12 @@ def _uwsgi_version(value: str) -> str:
     _version(value)
     if tuple(int(n) for n in value.split(".")) < UWSGI_OLDEST:
         raise ValueError(f"{value!r} has a reload defect: give 2.0.31 or later")
+    return value
+
+
+def _instance_name(value: str) -> str:
+    if value in _RESERVED_INSTANCES:
+        raise ValueError(f"{value!r} would give the deploy's own folders to its service user: give another name")
     return value
 
 
@@ -547,7 +555,9 @@ class Instance(_Model):
     """One CATMAID: a prefix, a checkout, a virtualenv and the four programs that serve it."""
 
     name: Annotated[
-        str, AfterValidator(_text(r"catmaid(-[a-z0-9]+)*", "call it 'catmaid' or 'catmaid-' and a lower-case word"))
+        str,
+        AfterValidator(_text(r"catmaid(-[a-z0-9]+)*", "call it 'catmaid' or 'catmaid-' and a lower-case word")),
+        AfterValidator(_instance_name),
     ] = Field("catmaid", max_length=40, description="Names the folders, the Supervisor group and the nginx upstreams.")
     prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root (row 4).")
     checkout: AbsolutePath = Field("/home/catmaid/catmaid-server", description="Where CATMAID's code is on the host.")

@@ -120,6 +120,7 @@ def test_one_line_with_key_and_mend(data: object, line: str) -> None:
         ({"name": "nginx"}, "name"),
         ({"name": "catmaid-Fafb"}, "name"),
         ({"name": "catmaid/x"}, "name"),
+        ({"name": "catmaid-deploy"}, "name"),
         ({"checkout": "catmaid-server"}, "checkout"),
         ({"checkout": "/opt/../etc"}, "checkout"),
         ({"checkout": "/opt/cat maid"}, "checkout"),
