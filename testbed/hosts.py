@@ -116,6 +116,11 @@ class BedHost:
 
     def reboot(self) -> None:
         """A real reboot by systemd: every process ends, /run is emptied, systemd starts anew."""
+        self.shut_down()
+        podman("start", self.name)
+        self.wait_until_up()
+
+    def shut_down(self) -> None:
         # What 'systemctl reboot' does by way of logind, which the images have masked.
         self.run("systemctl start reboot.target --job-mode=replace-irreversibly --no-block")
         wait_for(
@@ -123,8 +128,6 @@ class BedHost:
             lambda: podman("inspect", "--format", "{{.State.Status}}", self.name) == "exited",
             120,
         )
-        podman("start", self.name)
-        self.wait_until_up()
 
     def remove(self) -> None:
         podman("rm", "--force", "--time", "0", "--volumes", self.name, check=False)

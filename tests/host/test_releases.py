@@ -57,10 +57,8 @@ def tag(host: BedHost, name: str, files: dict[str, str] | None = None) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def host(bed: Bed) -> Iterator[BedHost]:
-    """A host whose code came into place by hand, with a repository of it, and a database."""
-    host = boot_ready(bed, "bookworm", "releases")
+def prepare(host: BedHost) -> None:
+    """A repository of the code that came into place by hand, a database, and the folder for releases."""
     host.run(
         f"""
         apt-get -qq update; apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1
@@ -89,6 +87,13 @@ def host(bed: Bed) -> Iterator[BedHost]:
         """,
         timeout=300,
     )
+
+
+@pytest.fixture(scope="module")
+def host(bed: Bed) -> Iterator[BedHost]:
+    """A host whose code came into place by hand, with a repository of it, and a database."""
+    host = boot_ready(bed, "bookworm", "releases")
+    prepare(host)
     deploy(host)
     tag(host, "1.0")
     tag(host, "1.1")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from testbed.hosts import Bed, BedHost
+from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers.script import ssh
-from tests.host.conftest import boot_packed
-from tests.host.tracer import Trace
+from testbed.run import Run, pyinfra
+from testbed.updates import SITE as ONE
+from testbed.updates import changed, release
+from tests.host.conftest import SITE, boot, boot_packed, place_instances
+from tests.host.test_releases import prepare, released, tag
+from tests.host.tracer import Debian, Trace
 
 pytestmark = pytest.mark.xdist_group("trust")
 
@@ -105,6 +111,101 @@ for number, line in enumerate(json.load(sys.stdin)):
 """
 
 
+# ---- what root may do beside the deploy's own way ----
+
+DEBIAN: tuple[Debian, ...] = ()
+
+# ---- the kinds of runs and jobs ----
+
+# Two instances: one as the service user, one as the owner of its code.
+TWO = copy.deepcopy(ONE)
+TWO["instances"].append(SITE["instances"][1] | {"workers": 1, "threads": 1})
+for instance in TWO["instances"]:
+    instance["start_seconds"] = 300  # under a tracer all is slow
+
+
+def one(**changes: Any) -> dict[str, Any]:
+    """A site with the first instance alone."""
+    return changed(start_seconds=300, **changes)
+
+
+def run(
+    host: BedHost, site: dict[str, Any] = TWO, *options: str, refused: bool = False, deploy: str = "deploy.py"
+) -> Run:
+    run = pyinfra(host, {"site": site}, *(options or ("-y",)), deploy=deploy)
+    assert (run.code != 0) == refused, run.text
+    return run
+
+
+def look(job: str) -> Callable[[BedHost], object]:
+    """A runbook that looks. What it finds isn't the matter here: under a tracer programs may be late."""
+    return lambda host: pyinfra(host, {"site": TWO}, "-y", deploy=f"runbooks/{job}.py")
+
+
+def update(host: BedHost) -> None:
+    release(host, "another", seconds=0)
+    run(host)
+
+
+def refused_update(host: BedHost) -> None:
+    release(host, "broken", broken="import", seconds=0)
+    run(host, refused=True)
+    release(host, "another", seconds=0)
+
+
+def maintain(host: BedHost) -> None:
+    run(host, TWO, "-y", "--data", "maintenance=on", "--data", "text=Back soon", deploy="runbooks/maintenance.py")
+    run(host, TWO, "-y", "--data", "maintenance=off", deploy="runbooks/maintenance.py")
+
+
+def half_deployed(host: BedHost) -> None:
+    """What an interrupted run or an admin may have left: files gone, owners changed, programs dead."""
+    run(host)
+    host.run(
+        """
+        rm -r /etc/catmaid/catmaid/wsgi* /etc/supervisor/conf.d/catmaid-fafb.conf /run/catmaid/*.sock*
+        supervisorctl update >/dev/null; chown root /run/catmaid-fafb; touch /run/catmaid/.uwsgi.pid.catmaid-deploy
+        """
+    )
+    run(host)
+
+
+def releases(host: BedHost) -> None:
+    """Put in place, replaced, and the oldest removed."""
+    prepare(host)
+    for name in ("1.0", "1.1", "1.2"):
+        tag(host, name)
+        site = released(name, migrate="before", keep=1)
+        site["instances"][0]["start_seconds"] = 300
+        run(host, site)
+    pyinfra(host, {"site": site}, "-y", deploy="runbooks/verify.py")
+
+
+RUNS: dict[str, Callable[[BedHost], object]] = {
+    "dry run of a host without a deploy": lambda host: run(host, TWO, "--dry", "--diff"),
+    "deploy": run,
+    "nothing to do": run,
+    "dry run": lambda host: run(host, one(workers=3), "--dry", "--diff"),
+    "status": look("status"),
+    "verify": look("verify"),
+    "logs": look("logs"),
+    "maintenance": maintain,
+    "update": update,
+    "refused update": refused_update,
+    "rollback": lambda host: run(host, deploy="runbooks/rollback.py"),
+    "changed settings": lambda host: run(host, one(post_buffering=16384, wsgi_server="gunicorn")),
+    "half deployed": half_deployed,
+    "another user": lambda host: run(host, one(user="catmaid")),
+    "logrotate": lambda host: ssh(host, "logrotate --force /etc/logrotate.d/catmaid; systemctl start logrotate"),
+    "systemd-tmpfiles": lambda host: ssh(host, "systemd-tmpfiles --create --clean"),
+    "removal of an instance": lambda host: run(host, one()),
+    "releases": releases,
+}
+SAMPLE = ("deploy", "status", "verify", "update")
+# A program that loads is much slower under a tracer: of Supervisor these have seen all that it does.
+WITH_SUPERVISOR = ("deploy", "half deployed", "removal of an instance", "logrotate")
+
+
 @pytest.fixture(scope="module")
 def host(bed: Bed) -> Iterator[BedHost]:
     host = boot_packed(bed, "bookworm", "trust")
@@ -123,3 +224,38 @@ def test_the_tracer_finds_one_wrong_line_of_each_kind(host: BedHost, tmp_path: P
     numbers = [re.findall(r"/(\d+)\b", line.partition(", in ")[0])[-1] for line in found]
     reported = {[*WRONG, *RIGHT][int(number)] for number in numbers}
     assert reported == set(WRONG), "\n".join(found)
+
+
+@pytest.mark.row_32
+@pytest.mark.parametrize("what", [pytest.param(w, marks=[] if w in SAMPLE else [pytest.mark.long]) for w in RUNS])
+def test_root_works_as_other_people_in_their_folders(host: BedHost, tmp_path: Path, what: str) -> None:
+    leave = "" if what in WITH_SUPERVISOR else "/usr/bin/supervisord"
+    with Trace(host, tmp_path / "trace", leave) as trace:
+        RUNS[what](host)
+    assert any(call.is_root for call in trace.calls)
+    assert trace.trespasses(DEBIAN) == []
+
+
+@pytest.mark.row_32
+@pytest.mark.long
+def test_a_bare_host(bed: Bed, tmp_path: Path) -> None:
+    """apt installs all packages, pip uWSGI."""
+    host = boot(bed, "bookworm", "trust-bare")
+    place_instances(host)
+    with Trace(host, tmp_path / "trace") as trace:
+        run(host)
+    host.remove()
+    assert trace.trespasses(DEBIAN) == []
+
+
+@pytest.mark.row_32
+@pytest.mark.long
+def test_a_boot(host: BedHost, tmp_path: Path) -> None:
+    """systemd, its tmpfiles, nginx's and Supervisor's start."""
+    host.run("systemctl disable rabbitmq-server 2>/dev/null")  # Erlang under a tracer takes minutes
+    run(host)
+    with Trace(host, tmp_path / "trace") as trace:
+        trace.reboot()
+        wait_for("the programs", lambda: host.run("supervisorctl status || true").count(" RUNNING ") >= 4, 300, every=2)
+    assert "/usr/bin/systemd-tmpfiles" in {call.program for call in trace.calls}
+    assert trace.trespasses(DEBIAN) == []

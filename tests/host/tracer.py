@@ -14,6 +14,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -233,10 +234,13 @@ class Debian:
 
 
 class Trace:
-    """A context manager: what root's processes on a host, and all that they start, do meanwhile."""
+    """A context manager: what root's processes on a host, and all that they start, do meanwhile.
 
-    def __init__(self, host: BedHost, folder: Path) -> None:
-        self.host, self.folder = host, folder
+    ``leave`` is a program of Debian's that isn't followed, with all that it starts.
+    """
+
+    def __init__(self, host: BedHost, folder: Path, leave: str = "") -> None:
+        self.host, self.folder, self.leave = host, folder, leave
         self.places = Places()
         self.roots: dict[int, Process] = {}
 
@@ -244,7 +248,7 @@ class Trace:
         self.folder.mkdir(parents=True)
         self.places.look(self.host)
         self.set_user_id = set(self.host.run(SET_USER_ID).splitlines())
-        self.attach(roots(self.host))
+        self.attach({n: process for n, process in roots(self.host).items() if process.program != self.leave})
         return self
 
     def attach(self, processes: dict[int, Process]) -> None:
@@ -255,11 +259,26 @@ class Trace:
         self.strace = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for("strace", lambda: all(tracer(number) for number in processes), 20)
 
+    def reboot(self) -> None:
+        """Reboot the host, followed from its first process on."""
+        self.detach()
+        self.host.shut_down()
+        # With its namespaces and files, and a process that waits to become systemd.
+        podman("init", self.host.name)
+        first = int(podman("inspect", "--format", "{{.State.Pid}}", self.host.name))
+        self.attach({first: Process(program="/sbin/init")})
+        podman("start", self.host.name)
+        self.host.wait_until_up(600)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.strace.terminate()
-        self.strace.wait(timeout=60)
+        self.detach()
         self.places.look(self.host)
 
+    def detach(self) -> None:
+        self.strace.terminate()
+        self.strace.wait(timeout=60)
+
+    @cached_property
     def calls(self) -> list[Call]:
         """All calls that were seen, in the order of their time."""
         lives: dict[int, list[list[re.Match[str]]]] = {}
@@ -322,12 +341,12 @@ class Trace:
 
     def trespasses(self, debian: Iterable[Debian] = ()) -> list[str]:
         """A line for each kind of call by which root relied on what another user may change."""
-        calls, debian = self.calls(), list(debian)
-        for call in calls:
+        debian = list(debian)
+        for call in self.calls:
             self.places.learn(call)
         made: set[tuple[str, str]] = set()
         found: dict[str, int] = {}
-        for call in calls:
+        for call in self.calls:
             for folder, path in self._trespasses(call, made) if call.is_root else ():
                 if not any(one(call, folder) for one in debian):
                     words = " ".join(word.splitlines()[0][:60] if word else "''" for word in call.words[:6])
