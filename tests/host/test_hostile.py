@@ -1,0 +1,425 @@
+"""A hostile service user and a hostile owner of the code: no way to root, and no run that hangs (row 32)."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.hosts import Bed, BedHost
+from testbed.podman import command
+from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
+from testbed.updates import SITE, changed, release
+from tests.host.conftest import boot_packed
+
+pytestmark = pytest.mark.xdist_group("hostile")
+
+PROGRAM = Path(__file__).with_name("hostile_on_host.py")
+USERS = ("www-data", "catmaid")
+RUN_DIR, RELEASES, NOTES = "/run/catmaid", "/home/catmaid/releases", "/srv/notes"
+# A run ends within its own limits, on a machine that does other things beside it.
+SECONDS = 400
+# What nobody but root and Debian's programs change: contents, owners and modes.
+CANARIES = r"""
+sha256sum /root/canary /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sudoers
+ls -la /root /etc/cron.d /etc/sudoers.d
+stat -c '%n %U %G %a' / /etc /root /root/canary /run /run/catmaid-deploy /var/lib/catmaid-deploy /etc/passwd \
+    /etc/shadow /etc/catmaid /dev/zero /etc/systemd/system
+"""
+# The application as it came, and a deploy of it: what a test changes is gone with the next one.
+KEEP = f"tar -C / -cpf /srv/before.tar {CHECKOUT[1:]}"
+PUT_BACK = f"""
+for user in {" ".join(USERS)}; do pkill -KILL -u $user -f hostile_on_host || true; done
+rm -rf {CHECKOUT} /home/catmaid/releases /home/catmaid/.[a-z]* {RUN_DIR}/* /tmp/bin; tar -C / -xpf /srv/before.tar
+rm -rf {NOTES}; mkdir -m 1777 {NOTES}
+"""
+
+
+@dataclass
+class Canary:
+    """What root has on a host, before somebody tries to change it."""
+
+    host: BedHost
+
+    def __post_init__(self) -> None:
+        self.before = self.host.run(CANARIES)
+
+    def check(self) -> None:
+        assert self.host.run(CANARIES) == self.before
+        # Three numbers of the user and of the group, and no capability.
+        notes = self.host.run(f"cd {NOTES}; cat -- * 2>/dev/null || true").splitlines()
+        assert not [line for line in notes if line.startswith(("Uid", "Gid")) and "0" in line.split()[1:]]
+        assert not [line for line in notes if line.startswith("CapEff") and int(line.split()[1], 16)]
+
+
+def give(host: BedHost) -> None:
+    """What the tests need on a host: root's canary, the hostile programs, and the application to put back."""
+    host.run(f"echo root > /root/canary; chmod 600 /root/canary; mkdir -m 1777 {NOTES}; {KEEP}")
+    host.put("/srv/hostile_on_host.py", PROGRAM.read_bytes())
+    host.run(
+        """
+        cd /srv; echo 'import sys; sys.argv = ["", "none"]; from hostile_on_host import *' > make.py
+        echo 'trap("/srv/trap"); text("/srv/trap.py", PYTHON_TRAP, 0o755)' >> make.py; python3 make.py
+        """
+    )
+
+
+@pytest.fixture(scope="module")
+def attacked(bed: Bed) -> Iterator[BedHost]:
+    host = boot_packed(bed, "bookworm", "hostile")
+    give(host)
+    deploy(host)
+    yield host
+    host.remove()
+
+
+@pytest.fixture
+def host(attacked: BedHost) -> Iterator[BedHost]:
+    yield attacked
+    attacked.run(PUT_BACK)
+    attacked.run("systemctl restart supervisor")
+    deploy(attacked)
+
+
+def deploy(host: BedHost, site: dict[str, Any] = SITE) -> None:
+    run = pyinfra(host, {"site": site}, "-y")
+    assert run.code == 0, run.text
+
+
+@contextmanager
+def hostile(host: BedHost, how: str, users: tuple[str, ...] = USERS) -> Iterator[None]:
+    """With the users at work: ``once`` for all at once, which stays, ``loop`` for changes all the time."""
+    words = ("python3", "-I", "/srv/hostile_on_host.py", how, "900")
+    started = [
+        subprocess.Popen(
+            [*command(), "exec", "--user", user, host.name, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        for user in users
+    ]
+    try:
+        for process in started:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        host.run(" ".join(f"pkill -KILL -u {user} -f hostile_on_host || true;" for user in users))
+        for process in started:
+            process.wait()
+
+
+def job(name: str, *options: str) -> Callable[[BedHost], Run]:
+    """A runbook, with what an admin sees of it."""
+    return lambda host: pyinfra(host, {"site": SITE}, "-y", *options, deploy=f"runbooks/{name}.py", json_output=False)
+
+
+def update(host: BedHost) -> Run:
+    return pyinfra(host, {"site": changed(post_buffering=8192 + int(time.time()) % 1000)}, "-y")
+
+
+JOBS: dict[str, Callable[[BedHost], Run]] = {
+    "dry run": lambda host: pyinfra(host, {"site": changed(workers=3)}, "--dry", "--diff"),
+    "status": job("status"),
+    "deploy": lambda host: pyinfra(host, {"site": SITE}, "-y"),
+    "verify": job("verify"),
+    "update": update,
+    "rollback": job("rollback"),
+    "logs": job("logs"),
+    "maintenance": job("maintenance", "--data", "maintenance=on"),
+    "opening": job("maintenance", "--data", "maintenance=off"),
+}
+ON_HOST = {
+    "systemd-tmpfiles": "systemd-tmpfiles --create --clean || true",
+    "logrotate": "logrotate --force /etc/logrotate.d/catmaid || true",
+    "boot of Supervisor": "systemctl restart supervisor",
+}
+
+
+def in_time(host: BedHost, name: str) -> Run | None:
+    """Do one job: it ends in time, and nothing of theirs steers a terminal or makes a line of its own."""
+    begin = time.monotonic()
+    if name in ON_HOST:
+        host.run(ON_HOST[name], timeout=SECONDS)
+        return None
+    run = JOBS[name](host)
+    assert time.monotonic() - begin < SECONDS, name
+    assert "\x1b]0;" not in run.text, run.text
+    assert "\nhost: all is well" not in run.text, run.text
+    assert run.code in (0, 1, 2), run.text
+    return run
+
+
+def names_theirs(run: Run | None) -> bool:
+    """Whether a run that didn't end well names what is in its way: a place of theirs, a program, or its log."""
+    theirs = (RUN_DIR, CHECKOUT, RELEASES, "/var/lib/catmaid/", "/var/log/catmaid/", "uwsgi", "FAULT    programs of")
+    return run is None or run.code == 0 or any(path in run.text for path in theirs)
+
+
+# ---- one attack after the other ----
+
+# Goes on for as long as the test lasts: by this name it is ended.
+AGAIN = "nohup sh -c 'while :; do {}; done' hostile_on_host >/dev/null 2>&1 &"
+INSTALL_GIT = "apt-get -qq update; apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1"
+REPOSITORY = f"""
+mkdir -p {RELEASES}; cd {RELEASES}; git init -q --bare repository.git; cd repository.git
+"""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What one user prepares, and the jobs after it. ``ends`` is how they end, where that is known; ``needs`` is what
+    root does before.
+    """
+
+    user: str
+    script: str
+    jobs: tuple[Callable[[BedHost], Run], ...]
+    ends: int | None = None
+    needs: str = "true"
+
+
+def refused(host: BedHost) -> Run:
+    """A run whose files are put back."""
+    release(host, "broken", broken="import", seconds=0)
+    return update(host)
+
+
+def gunicorn(host: BedHost) -> Run:
+    return pyinfra(host, {"site": changed(wsgi_server="gunicorn")}, "-y")
+
+
+def other_owner(host: BedHost) -> Run:
+    """What the user of before has left is handed on."""
+    return pyinfra(host, {"site": changed(user="catmaid")}, "-y")
+
+
+def new_release(host: BedHost) -> Run:
+    releases = {"repository": "/srv/catmaid.git", "revision": "v1", "keep": 1}
+    return pyinfra(host, {"site": changed(virtualenv=VIRTUALENV, releases=releases)}, "-y")
+
+
+def each(*names: str) -> tuple[Callable[[BedHost], Run], ...]:
+    return tuple(JOBS[name] for name in names)
+
+
+STARTED = f"cd {RUN_DIR}; for slot in wsgi daphne celery; do cd {RUN_DIR}/$slot-a; rm -f started; {{}}; done"
+ATTACKS = {
+    # A name that root writes.
+    "1 a link where a file is made ready": Attack(
+        "www-data",
+        f"cd {RUN_DIR}; rm uwsgi.socket; echo hostile > uwsgi.socket\n"
+        + AGAIN.format(
+            "for name in uwsgi.socket uwsgi.pid daphne.sock catmaid.ready uwsgi-stats.socket; do "
+            "ln -sf /etc/cron.d/hostile .$name.catmaid-deploy; done"
+        ),
+        (refused,),
+    ),
+    "1 a slot that is a link": Attack(
+        "www-data",
+        f"cd {RUN_DIR}; rm -rf wsgi-b; ln -s /etc/cron.d wsgi-b; rm -rf daphne-b; ln -s /root daphne-b",
+        (update,),
+    ),
+    "1 a memory of beat's that is a link": Attack(
+        "www-data",
+        "cd /var/lib/catmaid; rm -f *; ln -s /etc/shadow celery-beat-schedule.db; ln -s /root/canary celery-beat",
+        (other_owner,),
+    ),
+    # A program that root runs.
+    "2 uWSGI replaced": Attack("catmaid", f"cd {VIRTUALENV}/bin; rm uwsgi; cp /srv/trap uwsgi", (update,)),
+    "2 a package beside the code": Attack(
+        "catmaid",
+        f"cd {CHECKOUT}/django/projects; mkdir gunicorn; cp /srv/trap.py gunicorn/__init__.py; cp /srv/trap.py os.py",
+        (gunicorn,),
+    ),
+    "2 pip and manage.py replaced": Attack(
+        "catmaid",
+        f"cd {VIRTUALENV}; rm bin/pip; cp /srv/trap bin/pip; cp /srv/trap.py ../projects/manage.py; rm bin/uwsgi; "
+        "rm -r lib/python*/site-packages/*uwsgi*; cp /srv/trap.py lib/python3*/site-packages/sitecustomize.py",
+        each("deploy"),
+    ),
+    # A program whose user is told by a link.
+    "3 the virtualenv is a link": Attack(
+        "catmaid",
+        f"mkdir -p /tmp/bin; cp /srv/trap /tmp/bin/python; cd {CHECKOUT}/django; mv env env.before; ln -s /tmp env",
+        each("dry run", "status"),
+        ends=1,
+    ),
+    "3 its Python is a link": Attack(
+        "catmaid",
+        f"ln -sf /srv/trap {VIRTUALENV}/bin/python; ln -sf /srv/trap {VIRTUALENV}/bin/python3",
+        each("dry run"),
+    ),
+    "3 the checkout is a link": Attack(
+        "catmaid", f"mv {CHECKOUT} {CHECKOUT}.before; ln -s /root {CHECKOUT}", each("dry run", "verify"), ends=1
+    ),
+    # A program that a program runs.
+    "4 a mirror that asks its own program": Attack(
+        "catmaid",
+        REPOSITORY
+        + "git config core.repositoryformatversion 1; git config extensions.partialClone origin\n"
+        + "git config remote.origin.url /srv/x; git config remote.origin.promisor true\n"
+        + "git config remote.origin.uploadpack /srv/trap; echo 1111111111111111111111111111111111111111 > refs/tags/v1",
+        (new_release,),
+        ends=1,
+        needs=INSTALL_GIT,
+    ),
+    "4 a mirror with hooks": Attack(
+        "catmaid",
+        REPOSITORY + "cp /srv/trap hooks/reference-transaction; cp /srv/trap hooks/post-checkout\n"
+        "git config core.hooksPath hooks; git config core.fsmonitor /srv/trap",
+        (new_release,),
+        ends=1,
+        needs=INSTALL_GIT,
+    ),
+    "4 settings of Git's own": Attack(
+        "catmaid",
+        "git config --global core.sshCommand /srv/trap; git config --global alias.rev-parse '!/srv/trap'\n"
+        "git config --global core.fsmonitor /srv/trap; git config --global uploadpack.packObjectsHook /srv/trap",
+        (new_release,),
+        ends=1,
+        needs=INSTALL_GIT,
+    ),
+    # What never ends.
+    "5 a FIFO": Attack("www-data", STARTED.format("mkfifo started"), each("status", "verify", "deploy")),
+    "5 a device": Attack("www-data", STARTED.format("ln -s /dev/zero started"), each("status", "deploy")),
+    "5 a socket": Attack(
+        "www-data",
+        f"cd {RUN_DIR}/wsgi-a/private; rm -f stats.socket\n"
+        "nohup python3 -c '\n"
+        "import socket, time\n"
+        'server = socket.socket(socket.AF_UNIX); server.bind("stats.socket"); server.listen(9)\n'
+        "while True:\n"
+        "    connection = server.accept()[0]\n"
+        "    try:\n"
+        '        while not time.sleep(1): connection.sendall(b"[")\n'
+        "    except OSError: pass\n"
+        "' hostile_on_host >/dev/null 2>&1 &",
+        each("status", "verify"),
+    ),
+}
+SHORT = ("1 a link where", "2 uWSGI", "3 the virtualenv", "5 a FIFO")
+
+
+@pytest.mark.row_32
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n.startswith(SHORT) else [pytest.mark.long]) for n in ATTACKS]
+)
+def test_an_attack_fails(host: BedHost, name: str) -> None:
+    attack = ATTACKS[name]
+    canary = Canary(host)
+    host.run(attack.needs, timeout=300)
+    host.run(attack.script, user=attack.user)
+    for do in attack.jobs:
+        begin = time.monotonic()
+        run = do(host)
+        assert time.monotonic() - begin < SECONDS
+        assert attack.ends is None or run.code == attack.ends, run.text
+        assert names_theirs(run), run.text
+    canary.check()
+
+
+@pytest.mark.row_32
+@pytest.mark.parametrize("name", ["catmaid-deploy", "catmaid-nginx", "web"])
+def test_an_instance_may_not_take_folders_of_the_deploy(attacked: BedHost, name: str) -> None:
+    """Attack 7: by its name its user would get them."""
+    canary = Canary(attacked)
+    run = pyinfra(attacked, {"site": changed(name=name)}, "-y")
+    assert run.code == 1
+    assert any(name in line for line in run.refusals), run.text
+    canary.check()
+
+
+# Looks for a number, as RSA's prime or an elliptic curve's secret is in memory, wherever this user may read.
+SEARCH = """
+import os, re, sys
+wanted = [bytes.fromhex(sys.argv[1]), bytes.fromhex(sys.argv[1])[::-1]]
+found = set()
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if int(pid) in (os.getpid(), os.getppid()):
+        continue
+    try:
+        maps = open("/proc/%s/maps" % pid).read()
+        name = open("/proc/%s/comm" % pid).read().strip()
+        memory = open("/proc/%s/mem" % pid, "rb", 0)
+    except OSError:
+        continue
+    for begin, end in re.findall("^([0-9a-f]+)-([0-9a-f]+) rw", maps, re.M):
+        try:
+            memory.seek(int(begin, 16))
+            data = memory.read(int(end, 16) - int(begin, 16))
+        except (OSError, ValueError, OverflowError):
+            continue
+        if any(one in data for one in wanted):
+            found.add(name)
+for top in ("/etc", "/run", "/var", "/home", "/tmp", "/srv", "/dev/shm"):
+    for folder, _, names in os.walk(top):
+        for path in (os.path.join(folder, name) for name in names):
+            try:
+                if os.path.isfile(path) and os.path.getsize(path) < 1 << 24:
+                    data = open(path, "rb").read()
+                    if any(one in data for one in wanted):
+                        found.add(path)
+            except OSError:
+                pass
+print(*sorted(found), sep="\\n")
+"""
+NUMBER = """
+openssl pkey -in /etc/catmaid/tls/self-signed/localhost/privkey.pem -noout -text \
+    | sed -n '/^pri\\|^prime1/,/^[a-z]*[0-9]*:$/p' | grep '^ ' | tr -d ' :\\n' | cut -c1-64
+"""
+
+
+@pytest.mark.row_32
+def test_the_key_is_nowhere_for_the_service_user(attacked: BedHost) -> None:
+    """Attack 6: its number, not its PEM. Root finds it in nginx."""
+    number = attacked.run(NUMBER).lstrip("0")
+    number = number[len(number) % 2 :]
+    assert len(number) >= 50, number
+    attacked.put("/srv/search.py", SEARCH.encode())
+    for user in USERS:
+        assert attacked.run(f"python3 -I /srv/search.py {number}", user=user, timeout=300) == ""
+    assert "nginx" in attacked.run(f"python3 -I /srv/search.py {number}", timeout=300).split()
+
+
+# ---- everything at once ----
+
+
+@pytest.mark.row_32
+def test_everything_at_once(host: BedHost) -> None:
+    canary = Canary(host)
+    with hostile(host, "once"):
+        runs = [in_time(host, name) for name in ("dry run", "status", "deploy")]
+    canary.check()
+    assert all(names_theirs(run) for run in runs), [run.text for run in runs if run]
+
+
+@pytest.mark.row_32
+@pytest.mark.long
+@pytest.mark.parametrize("name", [*JOBS, *ON_HOST])
+@pytest.mark.parametrize("users", [USERS[:1], USERS[1:], USERS], ids="-".join)
+def test_changes_in_a_loop(host: BedHost, name: str, users: tuple[str, ...]) -> None:
+    """Twenty of each job, while what it looks at changes."""
+    canary = Canary(host)
+    with hostile(host, "loop", users):
+        runs = [in_time(host, name) for _ in range(7)]
+    canary.check()
+    assert all(names_theirs(run) for run in runs), [run.text for run in runs if run]
+
+
+@pytest.mark.row_32
+@pytest.mark.long
+def test_before_the_first_deploy(bed: Bed) -> None:
+    host = boot_packed(bed, "bookworm", "hostile-first")
+    give(host)
+    host.run(f"install -d -o www-data {RUN_DIR}")
+    canary = Canary(host)
+    with hostile(host, "once"):
+        runs = [in_time(host, name) for name in ("dry run", "deploy", "status", "verify")]
+    canary.check()
+    assert all(names_theirs(run) for run in runs)
+    host.remove()
