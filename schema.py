@@ -39,6 +39,8 @@ PRIVILEGED = (
 )
 # The server that tells a deploy which configuration nginx has in memory; nobody else may have its name.
 STATE_HOST = "configuration.catmaid-deploy.invalid"
+# The server by which nginx asks itself about passwords.
+PASSWORD_HOST = "passwords.catmaid-deploy.invalid"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 UWSGI_OLDEST = (2, 0, 31)
 GUNICORN_OLDEST = (27, 0, 0)
@@ -154,8 +156,8 @@ def _host_name(value: str) -> str:
         raise ValueError(f"{value!r} is not a host name: use lower-case letters, digits, dots and hyphens")
     if len(value) > 253 or max(map(len, value.split("."))) > 63:
         raise ValueError(f"{value!r} is too long: a host name has up to 253 characters, and 63 between two dots")
-    # The second would lie where the self-signed certificates do.
-    if value in (STATE_HOST, "self-signed"):
+    # The last would lie where the self-signed certificates do.
+    if value in (STATE_HOST, PASSWORD_HOST, "self-signed"):
         raise ValueError(f"{value!r} is the deploy's own: give another name")
     return value
 
@@ -247,6 +249,23 @@ _HASH = re.compile(
 )
 
 
+# Nobody's program makes these: more than a minute for each try.
+_IMPOSSIBLE = re.compile(r"\$2[aby]\$(0[0-3]|1[89]|[2-9][0-9])\$|\$6\$rounds=([0-9]{1,3}|[0-9]{8,})\$")
+# What nginx may spend on one try, in ms: nobody else is served by that worker meanwhile. Measured with crypt() on a
+# machine of 2026: bcrypt of cost 7 takes 8 ms, each step twice as much; SHA-512 takes 3 ms for its 5,000 rounds.
+HASH_MS = 10
+_BCRYPT_MOST, _ROUNDS_MOST = 7, 16000
+CHEAP_HASH = "make one by 'htpasswd -nBC 5 {user}' or 'openssl passwd -6'"
+
+
+def is_costly(hashed: str) -> bool:
+    """Whether a hash takes nginx more than HASH_MS for each try."""
+    _, kind, cost, *_ = hashed.split("$")
+    if kind == "6":
+        return cost.startswith("rounds=") and int(cost.removeprefix("rounds=")) > _ROUNDS_MOST
+    return int(cost) > _BCRYPT_MOST
+
+
 def _passwords(value: object) -> object:
     """Users and hashes. No message repeats a value: it may be the password itself."""
     if not isinstance(value, dict):
@@ -256,10 +275,12 @@ def _passwords(value: object) -> object:
     for number, (user, hashed) in enumerate(value.items(), 1):
         if not isinstance(user, str) or not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", user):
             raise ValueError(f"number {number} is not a user's name: use letters, digits and . _ @ + -")
+        if isinstance(hashed, str) and _IMPOSSIBLE.match(hashed):
+            raise ValueError(f"the hash of {user} would take nginx hours or is no hash: {CHEAP_HASH.format(user=user)}")
         if not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
             raise ValueError(
-                f"the hash of {user} is neither bcrypt nor SHA-512: make one by 'htpasswd -nB {user}' or "
-                "'openssl passwd -6', and give what begins with $"
+                f"the hash of {user} is neither bcrypt nor SHA-512: {CHEAP_HASH.format(user=user)}, and give what "
+                "begins with $"
             )
     return value
 
@@ -478,7 +499,9 @@ class TileSet(_Model):
     missing_cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
         60, description="How long browsers keep the fallback, in seconds."
     )
-    passwords: Passwords = Field({}, description="Users and password hashes; without any, those of the site.")
+    passwords: Passwords = Field(
+        {}, description="Users and password hashes of up to 10 ms; without any, those of the site."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TileSet:
@@ -588,6 +611,11 @@ class Instance(_Model):
     read_timeout: Annotated[Count, Field(ge=1, le=10**9)] = Field(
         600, description="Seconds that nginx waits for the application's answer."
     )
+    requests_per_address: Annotated[Count, Field(ge=8, le=100000)] = Field(
+        128,
+        description="How many requests of one address (of IPv6, one /64) may wait for the application; more get 429. "
+        "One session may have three eighths of them, all without a session three quarters; WebSockets twice as many.",
+    )
     wsgi_server: Literal["uwsgi", "gunicorn", "gevent"] = Field(
         "uwsgi", description="What runs the application: uWSGI, Gunicorn with threads, or with gevent (row 29)."
     )
@@ -604,7 +632,9 @@ class Instance(_Model):
         {}, description="Environment variables of the four programs. Not for secrets."
     )
     cors: Cors | None = Field(None, description="Who may use its API from elsewhere (row 11); nobody by default.")
-    passwords: Passwords = Field({}, description="Users and password hashes (row 12); without any, those of the site.")
+    passwords: Passwords = Field(
+        {}, description="Users and password hashes of up to 10 ms (row 12); without any, those of the site."
+    )
     database: Address | None = Field(
         None, description="PostgreSQL's address; given, a deploy warns when nothing answers there."
     )
@@ -681,6 +711,11 @@ class Instance(_Model):
                 f"{self.user}: use 2750"
             )
         return self
+
+    def requests_of(self, whose: Literal["address", "session", "anonymous", "channels"]) -> int:
+        """How many requests may wait for the application, or be open to its channels, at once."""
+        eighths = {"address": 8, "session": 3, "anonymous": 6, "channels": 16}
+        return self.requests_per_address * eighths[whose] // 8
 
     # What follows from the name.
     @property
@@ -759,7 +794,9 @@ class Site(_Model):
     headers: Headers = Field(
         default_factory=lambda: Headers.model_validate({}), description="Security headers of every answer."
     )
-    passwords: Passwords = Field({}, description="Users and password hashes for all of the site (row 12).")
+    passwords: Passwords = Field(
+        {}, description="Users and password hashes for all of the site, each of up to 10 ms for a try (row 12)."
+    )
     maintenance: Maintenance = Field(
         default_factory=lambda: Maintenance.model_validate({}), description="The maintenance page (row 18)."
     )

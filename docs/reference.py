@@ -62,6 +62,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "body_limit": "1g",
         "post_buffering": 65536,
         "read_timeout": 1800,
+        "requests_per_address": 256,
         "wsgi_server": "gunicorn",
         "gunicorn_version": "27.0.1",
         "gevent_version": "26.9.0",
@@ -139,6 +140,7 @@ UNITS = {
     "threads": "threads a process",
     "post_buffering": "bytes",
     "read_timeout": "seconds",
+    "requests_per_address": "requests",
     "body_limit": "bytes, or with k, m, g",
     "text": "characters",
 }

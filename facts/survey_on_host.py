@@ -22,7 +22,7 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from facts.web_on_host import accounts, neighbours, rights
+from facts.web_on_host import accounts, neighbours, password_lines, rights
 
 STATE = "/var/lib/catmaid-deploy"
 RUN = "/run/catmaid-deploy"
@@ -700,6 +700,7 @@ def survey(question, answered=None):
         "supervisor": supervisor(),
         "blocked": blocked(question["access"], question["nginx"]),
         "accounts": accounts(question["accounts"]),
+        "password_lines": password_lines(question["passwords"]),
         "neighbours": neighbours(question["nginx"]),
     }
     pythons = {one: end_python(one, process, answered.get(one)) for one, process in pythons.items()}

@@ -1,6 +1,7 @@
 """What the survey tells of nginx's user, and of the sites of others that it serves. Joined with survey_on_host.py."""
 
 import grp
+import hashlib
 import os
 import pwd
 import re
@@ -28,6 +29,12 @@ def accounts(names):
             groups = os.getgrouplist(name, account.pw_gid)
             found[name] = {"uid": account.pw_uid, "groups": [group_name(number) for number in groups]}
     return found
+
+
+def password_lines(folder):
+    """The digest of each line of the password files, which tells whether a line is new; the lines stay on the host."""
+    texts = [read(os.path.join(folder, name)) for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    return [hashlib.sha256(line.encode()).hexdigest() for text in texts for line in text.splitlines()]
 
 
 def number_of(group):

@@ -9,7 +9,17 @@ from pyinfra.operations import server
 
 from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, compare
 from render import digest, regex, render
-from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, Site, TileSet
+from schema import (
+    NGINX_USER,
+    PASSWORD_HOST,
+    SERVICE_USER,
+    SOCKET_GROUP,
+    STATE_HOST,
+    Deployment,
+    Instance,
+    Site,
+    TileSet,
+)
 from tasks import certificates, notices, packages, passwords
 
 if TYPE_CHECKING:
@@ -164,6 +174,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "server": server,
         "nginx_user": NGINX_USER,
         "state_host": STATE_HOST,
+        "password_host": PASSWORD_HOST,
         "compressed": COMPRESSED,
         "own_headers": OWN_HEADERS,
         "sandbox": SANDBOX,
@@ -177,6 +188,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "webroot": certificates.WEBROOT,
     }
     snippets = ["cors", "catmaid-uwsgi", "catmaid-proxy"] + ["catmaid-tls"] * bool(https)
+    snippets += ["catmaid-passwords"] * bool(common["guards"])
 
     def shared(name: str) -> File:
         path = "etc/nginx/conf.d/catmaid.conf"
@@ -228,6 +240,8 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
             reasons.append("start nginx: it doesn't run")
     elif differences:
         reasons.append("reload nginx: its files change")
+    elif passwords.key_missing(deployment, survey):
+        reasons.append("reload nginx: the key of password cookies is new")
     elif missing_groups(deployment, survey):
         reasons.append(f"reload nginx: {NGINX_USER} gets other groups")
     elif running["digest"] != name:

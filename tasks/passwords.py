@@ -5,13 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from configuration import File, Folder
+from operations import nginx
+from operations.nginx import PLACEHOLDER
 from render import render
-from schema import NGINX_USER, Deployment, Instance, Site, TileSet
+from schema import CHEAP_HASH, HASH_MS, NGINX_USER, PASSWORD_HOST, Deployment, Instance, Site, TileSet, is_costly
+
+if TYPE_CHECKING:
+    from tasks.plan import Plan
 
 FOLDER = "/etc/nginx/catmaid-passwords"
 LIMITS = "/etc/nginx/conf.d/catmaid-passwords.conf"
+KEY = "/etc/nginx/conf.d/catmaid-key.conf"
+# Made by nginx, for its workers alone, and empty after a boot.
+CACHE = "/run/catmaid-nginx"
+
+
+@dataclass(frozen=True)
+class Tries:
+    """How many passwords a second nginx looks at: of one visitor, and of all together."""
+
+    visitor: int = 20
+    all: int = 100
+
+
+TRIES = Tries()
 
 
 @dataclass(frozen=True)
@@ -32,8 +52,13 @@ class Guard:
 
     @property
     def token(self) -> str:
-        """Worth nothing but a place beyond the limit for wrong tries; made of the hashes, which nobody else knows."""
+        """Half of what a cookie has, made of the hashes; the host's key is the other, and so neither alone opens."""
         return hashlib.sha256(repr((self.name, sorted(self.users.items()))).encode()).hexdigest()[:40]
+
+    @property
+    def version(self) -> str:
+        """Another one for other users or passwords: what is remembered of those of before doesn't count."""
+        return hashlib.sha256(self.token.encode()).hexdigest()[:16]
 
 
 def guard(site: Site, one: Instance | TileSet) -> Guard | None:
@@ -63,5 +88,33 @@ def files(deployment: Deployment) -> Iterator[File | Folder]:
     for one in found.values():
         text = render("etc/nginx/catmaid-passwords/place", guard=one)
         yield File(one.file, text, mode="640", group=NGINX_USER, secret=True)
-    limits = render(LIMITS[1:], guards=found.values())
+    limits = render(LIMITS[1:], guards=found.values(), password_host=PASSWORD_HOST, tries=TRIES, cache=CACHE)
     yield File(LIMITS, limits, mode="600", secret=True)
+
+
+def costly(deployment: Deployment, survey: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Faults about new hashes that cost nginx much, and warnings about those that the host has already."""
+    faults: list[str] = []
+    warnings: list[str] = []
+    for one in guards(deployment).values():
+        for user, hashed in one.users.items():
+            if not is_costly(hashed):
+                continue
+            line = f"passwords: the hash of {user} takes nginx over {HASH_MS} ms for each try"
+            known = hashlib.sha256(f"{user}:{hashed}".encode()).hexdigest() in survey["password_lines"]
+            (warnings if known else faults).append(f"{line}: {CHEAP_HASH.format(user=user)}")
+    return faults, warnings
+
+
+def key_missing(deployment: Deployment, survey: dict[str, Any]) -> bool:
+    """Whether the host has no key for cookies, or one that others could read."""
+    found = survey["files"].get(KEY)
+    alone = found and (found["kind"], found["user"], found["mode"]) == ("file", "root", "600")
+    return bool(guards(deployment)) and not alone
+
+
+def make_key(plan: Plan) -> None:
+    """Make the key that cookies have in them, before nginx's files name it. It stays on the host."""
+    if plan.new_key:
+        operation = nginx.key(name="Key of password cookies", path=KEY, text=render(KEY[1:], placeholder=PLACEHOLDER))
+        plan.report.planned.append(("key of password cookies", [f"create {KEY}"], operation))

@@ -7,7 +7,7 @@ from typing import Any
 
 from configuration import Change, ConfigurationSet, foreign_links
 from schema import Deployment, Instance, Site
-from tasks import certificates, nginx, packages, releases, run, supervisor, system, wsgi
+from tasks import certificates, nginx, packages, passwords, releases, run, supervisor, system, wsgi
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Plan:
     report: run.Report
     packages: list[str]
     nginx_groups: list[str]
+    new_key: bool
     servers: dict[str, tuple[Instance, dict[str, str]]]
     releases: list[Instance]
     self_signed: list[Site]
@@ -30,6 +31,7 @@ class Plan:
         return bool(
             self.packages
             or self.nginx_groups
+            or self.new_key
             or self.servers
             or self.releases
             or self.self_signed
@@ -75,6 +77,7 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         report,
         packages.missing(deployment, survey),
         nginx.missing_groups(deployment, survey),
+        passwords.key_missing(deployment, survey),
         outdated,
         releases.missing(deployment, survey),
         certificates.self_signed(deployment, survey),

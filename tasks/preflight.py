@@ -133,14 +133,16 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             *links,
             *(site.tls_dir for site in deployment.acme_sites),
             *(path for instance in deployment.instances for path in program.pointers(instance)),
+            passwords.KEY,
         ],
         # Files, and the folder and file of passwords that left the inventory, whatever mode somebody gave them.
         "secret": [
             *(item.path for item in items if isinstance(item, configuration.File) and item.secret),
-            *(passwords.FOLDER, passwords.LIMITS),
+            *(passwords.FOLDER, passwords.LIMITS, passwords.KEY),
         ],
         "access": [(user, path) for _, user, path, _ in accesses(deployment)],
         "nginx": {"user": NGINX_USER, "like": SERVICE_USER, "groups": nginx.groups(deployment)},
+        "passwords": passwords.FOLDER,
         "accounts": sorted({NGINX_USER, SERVICE_USER, *(instance.user for instance in deployment.instances)}),
         "state_host": STATE_HOST,
     }
@@ -303,7 +305,7 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
                 f"site.tiles[{tiles.name}].mount: {tiles.mount} isn't mounted: its tiles answer 503 until it is"
             )
     lines += [f"maintenance: closed, users see the notice: rm {path} when it is over" for path in survey["closed"]]
-    lines += nginx.neighbours(survey)
+    lines += passwords.costly(deployment, survey)[1] + nginx.neighbours(survey)
     other = nginx.Server.of(survey).other_default
     if other:
         lines.append(f"nginx: {other} answers host names that no site has; without its default_server nobody would")
@@ -403,6 +405,7 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
     lines = judge_system(deployment, survey)
     for site in deployment.sites:
         lines += [f"site[{site.server_name}].{line}" for line in certificates.judge(site, survey)]
+    lines += passwords.costly(deployment, survey)[0]
     for tiles in deployment.tiles:
         found = survey["tiles"][tiles.name]
         lines += [f"site.tiles[{tiles.name}].{line}" for line in judge_tiles(tiles, found)]

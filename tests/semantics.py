@@ -15,14 +15,14 @@ import crossplane
 from crossplane import analyzer
 
 from configuration import File, Item, Link
-from schema import STATE_HOST, Deployment, Instance, Site
+from schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
 from tasks import passwords
 
 Directive = dict[str, Any]
 Block = list[Directive]
 
 # What nginx 1.22 to 1.26 has, or a module of Debian's, and crossplane doesn't know.
-NEWER = {"http2", "ssl_reject_handshake", "auth_delay", "brotli", "brotli_comp_level", "brotli_min_length"}
+NEWER = {"http2", "ssl_reject_handshake", "brotli", "brotli_comp_level", "brotli_min_length"}
 NEWER |= {"brotli_types", "brotli_static"}
 # In these a line is a value and no directive.
 TABLES = ("map", "geo", "types")
@@ -148,8 +148,8 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
             continue
         found = arguments(one["block"], "add_header")
         server = (*parents, one)[1]
-        site = one["directive"] == "server" and STATE_HOST not in names(one) and "_" not in names(one)
-        if not found and not site:
+        site = one["directive"] == "server" and not {STATE_HOST, PASSWORD_HOST, "_"} & {*names(one)}
+        if (not found and not site) or PASSWORD_HOST in names(server):
             continue
         wanted = [*SECURITY, *([HSTS] if is_tls(server) and names(server)[0] not in off else [])]
         have = {args[0] for args in found if args[-1] == "always"}
@@ -225,29 +225,53 @@ def _aliases(tree: Block, _: Deployment) -> Iterator[str]:
 
 
 def _guards(tree: Block, deployment: Deployment) -> Iterator[str]:
-    files = {one.file for one in passwords.guards(deployment).values()}
-    zones = {re.sub(r":.*", "", args[1]) for args in _all(tree, "limit_req_zone")}
-    for one, parents in walk(tree):
-        if one["directive"] != "auth_basic":
-            continue
-        around = parents[-1]["block"]
-        used = [args[0] for args in arguments(around, "auth_basic_user_file")]
-        limits = [args[0] for args in arguments(around, "limit_req")]
-        if len(used) != 1 or used[0] not in files:
-            yield f"{_where(parents)}: auth_basic without a file of ours"
-        if len(limits) != 1 or limits[0] not in zones:
-            yield f"{_where(parents)}: auth_basic without a limit for wrong tries"
-        if one["args"] != ["CATMAID"]:
-            yield f"{_where(parents)}: auth_basic doesn't ask everybody"
+    """A place asks a location of its server, and this asks the one server that knows passwords."""
     for site in deployment.sites:
         server = serving(tree, site)["block"]
         for place in site.places:
             guard = passwords.guard(site, place)
-            expected = [[guard.file]] if guard else []
+            expected = [[f"/_catmaid/passwords/{guard.name}"]] if guard else []
             for uri in _uris(place):
                 location = answering(server, uri)
-                if location and arguments(location["block"], "auth_basic_user_file") != expected:
+                if location and arguments(location["block"], "auth_request") != expected:
                     yield f"{site.server_name}, {uri}: isn't guarded by {expected}"
+            if guard and not _asks(server, guard):
+                yield f"{site.server_name}: doesn't ask about {guard.name}"
+    yield from _password_server(tree, deployment)
+
+
+def _asks(server: Block, guard: passwords.Guard) -> bool:
+    """Whether a site's server has the location that asks about a password, which nobody else reaches."""
+    location = answering(server, f"/_catmaid/passwords/{guard.name}")
+    block = location["block"] if location else []
+    remembered = [args[0].startswith(f"{guard.name} {guard.version} ") for args in arguments(block, "proxy_cache_key")]
+    known = [one["args"] for one in block if one["directive"] == "if"]
+    return (
+        remembered == [True]
+        and known == [[f"$catmaid_known_{guard.name}"]]
+        and arguments(block, "proxy_pass") == [[f"http://catmaid-passwords/{guard.name}"]]
+        and arguments(block, "internal") == [[]]
+    )
+
+
+def _password_server(tree: Block, deployment: Deployment) -> Iterator[str]:
+    """The server that looks at passwords, for nginx alone, each try counted."""
+    guards = passwords.guards(deployment).values()
+    found = [one["block"] for one in servers(tree) if names(one) == [PASSWORD_HOST]]
+    if len(found) != bool(guards):
+        yield f"{PASSWORD_HOST}: is missing, or without use"
+    for block in found:
+        zones = {re.sub(r":.*", "", args[1]) for args in _all(tree, "limit_req_zone")}
+        limits = {args[0] for args in arguments(block, "limit_req")}
+        if len(limits) != 2 or not limits <= zones:
+            yield f"{PASSWORD_HOST}: tries aren't limited by address and in all"
+        if arguments(block, "auth_basic") != [["CATMAID"]]:
+            yield f"{PASSWORD_HOST}: doesn't ask everybody"
+        if ["444"] not in _all(block, "return"):
+            yield f"{PASSWORD_HOST}: answers strangers"
+        have = {one["args"][-1]: arguments(one["block"], "auth_basic_user_file") for one in _locations(block)}
+        if have != {f"/{guard.name}": [[guard.file]] for guard in guards}:
+            yield f"{PASSWORD_HOST}: has other files than ours"
 
 
 def _all(tree: Block, directive: str) -> list[list[str]]:
@@ -268,7 +292,8 @@ def _named(tree: Block, _: Deployment) -> Iterator[str]:
 
 
 def _variables(tree: Block, _: Deployment) -> Iterator[str]:
-    defined = set()
+    # In a file that is made on the host.
+    defined = {"$catmaid_key"}
     for one, _parents in walk(tree):
         if one["directive"] in ("map", "geo"):
             defined.add(one["args"][-1])
@@ -357,7 +382,11 @@ def _error_pages(tree: Block, deployment: Deployment) -> Iterator[str]:
         if one["directive"] not in ("proxy_pass", "uwsgi_pass"):
             continue
         pages = arguments(parents[-1]["block"], "error_page")
-        if pages != [["502", "503", "504", "/_catmaid/$catmaid_notice.$catmaid_form"]]:
+        if parents[-1]["args"][:1] == ["="]:
+            continue  # asks about a password
+        wanted = [["502", "503", "504", "/_catmaid/$catmaid_notice.$catmaid_form"]]
+        wanted += [["429", "/_catmaid/busy.$catmaid_form"]]
+        if [page for page in pages if page != ["403", "@refused"]] != wanted:
             yield f"{_where(parents)}: no notice for 502 503 504"
         elif ["503"] not in arguments(
             [d for i in parents[-1]["block"] if i["directive"] == "if" for d in i["block"]], "return"

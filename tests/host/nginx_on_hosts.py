@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import schema
 from configuration import File, Link
-from tasks import nginx
+from render import render
+from tasks import nginx, passwords
 from testbed.hosts import BedHost
 
 CAN = "nginx -v 2>&1; openssl version; ls /etc/nginx/modules-enabled /proc/net"
@@ -58,6 +59,8 @@ def archive(deployments: list[tuple[schema.Deployment, nginx.Server]]) -> bytes:
             items, _ = nginx.rendered(deployment, server)
             texts = {item.path: item.text.encode() for item in items if isinstance(item, File)}
             texts |= {item.path: texts[item.target] for item in items if isinstance(item, Link)}
+            # Made on the host.
+            texts[passwords.KEY] = render(passwords.KEY[1:], placeholder=f"key-{number}").encode()
             for path, text in texts.items():
                 info = tarfile.TarInfo(f"{number}{path}")
                 info.size = len(text)

@@ -9,7 +9,9 @@ import os
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -22,6 +24,8 @@ from PIL import Image
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+import schema
+from tasks import passwords
 from testbed.hosts import wait_for
 from testbed.run import pyinfra
 from tests.host.conftest import differences, place, settled
@@ -433,10 +437,10 @@ def test_passwords(web: Web) -> None:
     with web.client() as client:
         bare = client.get(SECTION)
         assert bare.headers["www-authenticate"] == 'Basic realm="CATMAID"'
-        assert client.get(SECTION, auth=ALICE).text == "section"
         assert client.get(SECTION, auth=("alice", "wrong")).status_code == 401
         assert client.get(SECTION, auth=("bob", PASSWORD)).status_code == 401
         assert client.head(SECTION).status_code == 401
+        assert client.get(SECTION, auth=ALICE).text == "section"
         assert client.get("/tiles/fafb/0/1/2.jpg").status_code == 200
     with web.client("private.test") as client:
         assert client.get("/tiles/private/0/1/2.jpg", auth=("bob", PASSWORD)).status_code == 200
@@ -450,41 +454,102 @@ def test_passwords(web: Web) -> None:
     ]
 
 
-@pytest.mark.row_12
-def test_wrong_tries_are_limited_and_right_ones_are_not(web: Web) -> None:
-    """From an address of its own, so that other tests go on."""
-    curl = f"curl -sk -o /dev/null --interface {ALLOWED} --resolve tracing.test:443:127.0.0.1"
+def tries(web: Web, address: str, number: int, name: str = "alice") -> list[list[str]]:
+    """The lines of the answers to so many wrong passwords at once, from an address of the host's own."""
+    curl = f"curl -sk -o /dev/null --interface {address} --resolve tracing.test:443:127.0.0.1"
     tries = "\n".join(
-        f"{curl} -D /tmp/answer{n} -u alice:wrong{n} -H 'Origin: https://other.test' https://tracing.test{SECTION} &"
-        for n in range(60)
+        f"{curl} -D /tmp/answer{n} -u {name}:wrong{n} -H 'Origin: https://other.test' https://tracing.test{SECTION} &"
+        for n in range(number)
     )
+    web.host.run(f"rm -f /tmp/answer*\n{tries}\nwait")
+    text = web.host.run(f"cd /tmp; for n in $(seq 0 {number - 1}); do cat answer$n; echo =====; done")
+    return [part.replace("\r", "").lower().strip().splitlines() for part in text.split("=====")[:number]]
+
+
+@pytest.mark.row_12
+@pytest.mark.row_32
+def test_wrong_tries_are_limited_and_right_ones_are_not(web: Web) -> None:
     start = time.monotonic()
-    web.host.run(f"{tries}\nwait")
+    answers = tries(web, ALLOWED, 150)
     seconds = time.monotonic() - start
-    answers = [
-        text.replace("\r", "").lower().splitlines()
-        for text in web.host.run("cd /tmp; for n in $(seq 0 59); do cat answer$n; echo =====; done").split("=====")[:60]
-    ]
-    limited = [lines for lines in answers if " 429" in " ".join(lines[:2])]
-    # Thirty and one a second.
-    assert len(answers) - 33 - seconds <= len(limited) < len(answers)
-    lines = limited[0]
+    statuses = Counter(lines[0].split()[1] for lines in answers)
+    # Twenty a second, and forty in a row.
+    assert set(statuses) == {"401", "429"}
+    assert 20 <= statuses["401"] <= 45 + 20 * seconds
+    lines = next(lines for lines in answers if " 429" in lines[0])
     for name, value in SECURITY.items():
         assert lines.count(f"{name}: {value.lower()}") == 1
     assert "access-control-allow-origin: https://other.test" in lines
+    assert "retry-after: 1" in lines
     with web.client() as client:
-        # Who knows the password is told apart by a cookie, and never waits: a view of tiles is hundreds of requests.
+        assert client.get(SECTION, auth=ALICE).status_code == 200
+
+
+@pytest.mark.row_12
+@pytest.mark.row_32
+def test_a_right_password_is_never_one_too_many(web: Web) -> None:
+    """2,000 times by 50 threads without a cookie, while somebody at another address guesses."""
+    statuses: Counter[int] = Counter()
+
+    def ask() -> None:
+        with web.client(auth=ALICE) as client:
+            for _ in range(40):
+                statuses[client.get(SECTION).status_code] += 1
+                client.cookies.clear()
+
+    # Once, and not by fifty threads.
+    assert web.trust
+    with ThreadPoolExecutor(51) as pool:
+        guess = pool.submit(tries, web, ALLOWED, 100)
+        for thread in [pool.submit(ask) for _ in range(50)]:
+            thread.result()
+        guess.result()
+    assert statuses == {200: 2000}
+
+
+@pytest.mark.row_12
+@pytest.mark.row_32
+def test_the_cookie_opens_and_nobody_else_can_make_one(web: Web) -> None:
+    with web.client() as client:
         first = client.get(SECTION, auth=ALICE)
-        assert "catmaid_known_tiles_sections=" in first.headers["set-cookie"]
         assert {"HttpOnly", "Secure", "SameSite=None", "Path=/"} <= set(first.headers["set-cookie"].split("; "))
-        assert [client.get(SECTION, auth=ALICE).status_code for _ in range(120)] == [200] * 120
-        # The cookie alone opens nothing, and a preflight or a refusal doesn't hand it out.
-        assert client.get(SECTION).status_code == 401
-        assert client.get(SECTION, auth=("alice", "wrong")).status_code == 401
+        cookie = client.cookies["catmaid_known_tiles_sections"]
+        # Known, and not hashed again.
+        web.host.run("mv /etc/nginx/catmaid-passwords/tiles_sections /tmp/away")
+        try:
+            assert [client.get(SECTION).status_code for _ in range(120)] == [200] * 120
+            assert client.get(SECTION, auth=("alice", "wrong")).status_code == 200
+            assert "set-cookie" not in client.get(SECTION).headers
+        finally:
+            web.host.run("mv /tmp/away /etc/nginx/catmaid-passwords/tiles_sections")
+    (guard,) = (one for one in passwords.guards(schema.load(sites=SITES)).values() if one.name == "tiles_sections")
+    key = web.host.run("grep -oE '[0-9a-f]{64}' /etc/nginx/conf.d/catmaid-key.conf")
+    assert cookie == guard.token + key
+    # The inventory alone, the key alone, parts of both, and what the server compares with.
+    for guess in ("", guard.token, key, cookie[:-1], cookie + "0", f"{cookie}|{cookie}", "|", "a|a"):
+        with web.client(headers={"Cookie": f"catmaid_known_tiles_sections={guess}"}) as client:
+            assert client.get(SECTION).status_code == 401, guess
+            assert client.options(SECTION).status_code == 401
     with web.client() as client:
         assert "set-cookie" not in client.get(SECTION, auth=("alice", "wrong")).headers
         assert "set-cookie" not in client.options(SECTION, headers=FRIEND | PREFLIGHT, auth=ALICE).headers
         assert client.options(SECTION, auth=("alice", "wrong")).status_code == 401
+
+
+@pytest.mark.row_12
+@pytest.mark.row_32
+def test_nobody_asks_nginx_about_a_password_past_the_limit(web: Web) -> None:
+    """Its own server answers nginx alone, its files are for its workers alone, and a long password costs nothing."""
+    for path in ("/tiles_sections", "/"):
+        command = f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {schema.PASSWORD_HOST}' -u 'alice:{PASSWORD}'"
+        command += f" -H 'X-Catmaid-Address: 192.0.2.1' -H 'X-Catmaid-Key: |' http://127.0.0.1{path} || true"
+        assert web.host.run(command) == "000"
+    with web.client() as client:
+        assert client.get("/_catmaid/passwords/tiles_sections", auth=ALICE).status_code == 404
+        assert client.get(SECTION, auth=("alice", "a" * 300)).status_code == 401
+    assert web.host.run("stat -c '%U %a' /run/catmaid-nginx") == "catmaid-nginx 700"
+    assert web.host.run("stat -f -c %T /run/catmaid-nginx") == "tmpfs"
+    assert web.host.run("stat -c '%U:%G %a' /etc/nginx/conf.d/catmaid-key.conf") == "root:root 600"
 
 
 @pytest.mark.row_12
@@ -508,7 +573,7 @@ def test_what_a_browser_shows_nginx_is_handed_on_to_nobody(web: Web) -> None:
         assert "HTTP_COOKIE" not in sent("Token abc", "catmaid_known_tiles_sections=a")
         # More of them than a browser has.
         assert "HTTP_COOKIE" not in sent("Token abc", "; ".join(["catmaid_known_tiles_sections=a"] * 20))
-        assert sent("Token abc", "a=b;  c=d; ")["HTTP_COOKIE"] == "a=b;  c=d;"
+        assert sent("Token abc", "a=b;  c=d;")["HTTP_COOKIE"] == "a=b;  c=d;"
     url = f"wss://localhost:{web.host.ports[443]}/catmaid/channels/echo/"
     headers = {"Authorization": "Basic YTpi", "X-Authorization": "Token 1", "Cookie": known}
     with connect(url, ssl=web.trust, proxy=None, additional_headers=headers) as channel:
@@ -523,6 +588,8 @@ def test_no_address_forges_a_line_or_moves_a_terminal(web: Web) -> None:
     log = "/var/log/nginx/error.log"
     lines = int(web.host.run(f"wc -l < {log}"))
     with web.client() as client:
+        names = ("a\x1b[2J", "a\n2026/01/01 00:00:00 [emerg] forged")
+        assert [client.get(SECTION, auth=(name, "wrong")).status_code for name in names] == [400, 400]
         for text in ("%1b]0;title%07%1b[2J", "%0a2026/01/01 00:00:00 [emerg] forged", "%7f", "%c2%9b2J", "a%0d"):
             for place in ("/catmaid/static/", "/catmaid/files/", "/tiles/fafb/", "/catmaid/", "/none/"):
                 assert client.get(place + text).status_code == 400, (place, text)
@@ -704,7 +771,7 @@ def test_three_sites_and_three_prefixes(web: Web) -> None:
         assert client.post("/tracing/fafb/v14/body", content=b"x" * (2 << 20)).status_code == 413
         assert client.post("/catmaid/body", content=b"x" * (2 << 20)).status_code == 200
     files = web.host.run("cd /etc/nginx; grep -rl 'Made by catmaid-deploy' . | sort").split()
-    assert len(files) == 12
+    assert len(files) == 14
     for file in files:
         assert web.host.run(f"head -n 1 /etc/nginx/{file}").startswith("# Made by catmaid-deploy from templates/")
 

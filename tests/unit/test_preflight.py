@@ -16,7 +16,7 @@ SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers"
 def survey(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
-    found |= {"closed": {}, "default_servers": [], "neighbours": [], "descriptors": 65536}
+    found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}}}} | more
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -128,6 +129,39 @@ def test_the_nearest_passwords_count() -> None:
     assert not passwords.guards(load())
 
 
+BCRYPT, SHA = "$2y$%s$" + "a" * 53, "$6$%ssalt$" + "a" * 86
+CHEAP = ": make one by 'htpasswd -nBC 5 alice' or 'openssl passwd -6'"
+
+
+@pytest.mark.row_12
+@pytest.mark.parametrize(
+    "hashed", [BCRYPT % "04", BCRYPT % "07", SHA % "", SHA % "rounds=16000$", SHA % "rounds=1000$"]
+)
+def test_cheap_hashes_are_taken(hashed: str) -> None:
+    assert passwords.costly(load(passwords={"alice": hashed}), {"password_lines": []}) == ([], [])
+
+
+@pytest.mark.row_12
+@pytest.mark.parametrize("hashed", [BCRYPT % "08", BCRYPT % "12", SHA % "rounds=20000$", SHA % "rounds=9999999$"])
+def test_a_costly_hash_is_refused_when_new_and_else_a_warning(hashed: str) -> None:
+    site = load(passwords={"alice": hashed})
+    line = f"passwords: the hash of alice takes nginx over 10 ms for each try{CHEAP}"
+    assert passwords.costly(site, {"password_lines": []}) == ([line], [])
+    known = [sha256(f"alice:{hashed}".encode()).hexdigest()]
+    assert passwords.costly(site, {"password_lines": known}) == ([], [line])
+
+
+@pytest.mark.row_12
+@pytest.mark.parametrize(
+    "hashed", [BCRYPT % "31", BCRYPT % "03", BCRYPT % "18", SHA % "rounds=999999999$", SHA % "rounds=999$"]
+)
+def test_what_is_no_hash_of_anybody_is_refused_always(hashed: str) -> None:
+    with pytest.raises(schema.InvalidSite) as caught:
+        load(passwords={"alice": hashed})
+    (line,) = caught.value.lines
+    assert line == f"site.passwords: the hash of alice would take nginx hours or is no hash{CHEAP}"
+
+
 @pytest.mark.row_19
 @pytest.mark.parametrize(
     ("version", "expected"),
@@ -160,7 +194,7 @@ def test_notices() -> None:
     end = "2026-12-01T18:00+01:00"
     (site,) = load(maintenance={"text": "<b> & one\n\ntwo", "end": end}).sites
     texts = {item.path.rpartition("/")[2]: item.text for item in notices.notices(site) if isinstance(item, File)}
-    assert set(texts) == {"planned.html", "planned.json", "outage.html", "outage.json"}
+    assert set(texts) == {f"{name}.{form}" for name in ("planned", "outage", "busy") for form in ("html", "json")}
     assert "<p>&lt;b&gt; &amp; one</p>" in texts["planned.html"]
     assert "<p>two</p>" in texts["planned.html"]
     assert "Tuesday, 1 December 2026, 18:00 UTC+01:00" in texts["planned.html"]
