@@ -612,9 +612,9 @@ class Instance(_Model):
         600, description="Seconds that nginx waits for the application's answer."
     )
     requests_per_address: Annotated[Count, Field(ge=8, le=100000)] = Field(
-        128,
+        72,
         description="How many requests of one address (of IPv6, one /64) may wait for the application; more get 429. "
-        "One session may have three eighths of them, all without a session three quarters; WebSockets twice as many.",
+        "One session may have three eighths, all without a session seven eighths; WebSockets four times as many.",
     )
     wsgi_server: Literal["uwsgi", "gunicorn", "gevent"] = Field(
         "uwsgi", description="What runs the application: uWSGI, Gunicorn with threads, or with gevent (row 29)."
@@ -713,8 +713,12 @@ class Instance(_Model):
         return self
 
     def requests_of(self, whose: Literal["address", "session", "anonymous", "channels"]) -> int:
-        """How many requests may wait for the application, or be open to its channels, at once."""
-        eighths = {"address": 8, "session": 3, "anonymous": 6, "channels": 16}
+        """How many requests may wait for the application, or be open to its channels, at once.
+
+        Others wait behind them: each as long as this many requests take workers x threads at a time. With 72 that is
+        a second for requests of a fifth of a second; sixty users have room for one each.
+        """
+        eighths = {"address": 8, "session": 3, "anonymous": 7, "channels": 32}
         return self.requests_per_address * eighths[whose] // 8
 
     # What follows from the name.

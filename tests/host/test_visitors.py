@@ -54,7 +54,7 @@ def flood(host: BedHost, seconds: int, connections: int) -> dict[str, Any]:
     question = {"host": "tracing.test", "seconds": seconds, "control": 3, "connections": connections, "kinds": KINDS}
     answer = host.run(f"ulimit -n 8192; python3 -I /tmp/flood.py '{json.dumps(question)}'", timeout=seconds + 120)
     found: dict[str, Any] = json.loads(answer)
-    print(json.dumps(found, indent=1))  # noqa: T201: the figures
+    print(json.dumps(found, indent=1))
     return found
 
 

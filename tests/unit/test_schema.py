@@ -99,6 +99,15 @@ def test_prefixes_without_one_meaning_are_refused(given: str, part: str) -> None
         (site(environment=["A=1"]), "site.instances[0].environment: a dictionary is needed, not a list"),
         ({"server_name": "a.org", "instances": "catmaid"}, "site.instances: a list is needed, not 'catmaid'"),
         (
+            site(user="catmaid-nginx"),
+            "site.instances[0].user: 'catmaid-nginx' is nginx's own, which reads the TLS keys: give another one",
+        ),
+        (
+            site(runtime_group="shadow"),
+            "site.instances[0].runtime_group: 'shadow' may do what is root's alone, and web pages must not: "
+            "give another one",
+        ),
+        (
             site(user="root"),
             "site.instances[0].user: 'root' may do what is root's alone, and web pages must not: give another one",
         ),
