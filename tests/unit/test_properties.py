@@ -370,6 +370,12 @@ def check_nginx(deployment: schema.Deployment) -> None:
         notices_there = locations.pop(("^~", "/_catmaid/"))
         assert arguments(notices_there, "alias") == [[f"/etc/catmaid/web/{site.server_name}/"]]
         del locations[("@beyond",)]
+        asked = {guard.name for one in site.places if (guard := passwords.guard(site, one))}
+        for name in asked:
+            (block,) = [locations.pop(("=", f"/_catmaid/passwords/{name}"))]
+            assert arguments(block, "proxy_pass") == [[f"http://catmaid-passwords/{name}"]]
+        for name in ("@refused", "@files-refused") if asked else ():
+            assert arguments(locations.pop((name,)), "return") == [["403"]]
         for tiles in site.tiles:
             (inner,) = (o for o in locations.pop(("^~", f"{tiles.url}/")) if o["directive"] == "location")
             assert inner["args"][1].startswith(f"^{regex(tiles.url)}/(?<catmaid_tile>")
@@ -399,7 +405,7 @@ def check_nginx(deployment: schema.Deployment) -> None:
             if len(site.instances) == 1:
                 assert arguments(locations.pop(("=", "/")), "return") == [["302", f"{site.instances[0].prefix}/"]]
         assert locations == {}
-    assert upstreams == {}
+    assert set(upstreams) == ({"catmaid-passwords"} if passwords.guards(deployment) else set())
     check_cors(deployment, http)
     check_passwords(deployment, items)
     # Last, since it is the least to read when it fails. The names of the locations are compared above.
