@@ -199,6 +199,7 @@ def _uwsgi_version(value: str) -> str:
 
 
 def _instance_name(value: str) -> str:
+    _text(r"catmaid(-[a-z0-9]+)*", "call it 'catmaid' or 'catmaid-' and a lower-case word")(value)
     if value in _RESERVED_INSTANCES:
         raise ValueError(f"{value!r} would give the deploy's own folders to its service user: give another name")
     return value
@@ -579,7 +580,6 @@ class Instance(_Model):
 
     name: Annotated[
         str,
-        AfterValidator(_text(r"catmaid(-[a-z0-9]+)*", "call it 'catmaid' or 'catmaid-' and a lower-case word")),
         AfterValidator(_instance_name),
     ] = Field("catmaid", max_length=40, description="Names the folders, the Supervisor group and the nginx upstreams.")
     prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root (row 4).")

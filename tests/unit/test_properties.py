@@ -94,6 +94,9 @@ SPELLED: dict[Any, st.SearchStrategy[Any]] = {
 }
 USERS = st.from_regex(r"[a-z_][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda name: name != schema.NGINX_USER)
 SPELLED[schema._user] = USERS
+SPELLED[schema._instance_name] = st.from_regex(r"catmaid(-[a-z0-9]{1,6}){0,4}", fullmatch=True).filter(
+    lambda name: name not in schema._RESERVED_INSTANCES
+)
 SPELLED[schema._plain_user] = USERS.filter(lambda name: name not in schema.PRIVILEGED)
 SPELLED[schema._server_name] = SPELLED[schema._host_name].filter(lambda name: len(name) <= 120) | ADDRESSES
 SPELLED[schema._wsgi_file] = st.builds(str.__add__, PATHS, st.sampled_from([".py", ".wsgi"]))
