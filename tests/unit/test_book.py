@@ -194,6 +194,7 @@ FOR_PROGRAMS = (
     "import sys; from supervisor",
     "import os, sys, sysconfig",
     "During handling of",
+    "umask 077",
     "The above exception was",
     "Traceback (most recent call",
     'cd "$1"',
