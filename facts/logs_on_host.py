@@ -3,63 +3,65 @@
 What is taken out never leaves the host: passwords in addresses, cookies, tokens, the values of the environment.
 """
 
-import glob
-import os
+import os.path
 import re
 
+from facts.clean_on_host import clean
+from facts.places_on_host import Places, matching
 from facts.survey_on_host import answer
+from operations.trust_on_host import ROOT, owner, plain
 
 MOST = 1 << 20
-# What says that a secret follows, in a log, an address or a file of settings.
-NAMES = r"(?:pass(?:word|wd)?|secret(?:_key)?|token|api[_-]?key|sessionid|csrftoken|csrfmiddlewaretoken)"
-RULES = (
-    # amqp://user:password@host
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE), r"\1REMOVED\2"),
-    # Authorization: Bearer abc, Cookie: a=b; c=d
-    (re.compile(r"(\b(?:authorization|cookie|set-cookie)\b[\"']?\s*[:=]\s*).*", re.IGNORECASE), r"\1REMOVED"),
-    # password=abc, "token": "abc", ?api_key=abc
-    (
-        re.compile(
-            r"((?<![A-Za-z])[A-Za-z_-]*" + NAMES + r"[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;]+)", re.IGNORECASE
-        ),
-        r"\1REMOVED",
-    ),
-    # a file for nginx's passwords
-    (re.compile(r"(\$(?:1|2[aby]?|5|6|apr1|y)\$)\S+"), r"\1REMOVED"),
-)
+# No line of a program is longer that helps.
+LONGEST_LINE = 4000
 # A variable of the inventory, with a value as a shell quotes it.
 EXPORT = re.compile(
     r"^(export (?!DJANGO_SETTINGS_MODULE|PATH|VIRTUAL_ENV|PYTHON)\w+=)(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*", re.MULTILINE
 )
 
 
-def clean(text):
-    for rule, instead in RULES:
-        text = rule.sub(instead, text)
-    return text
+def lines_of(at, path, most):
+    """A file's last lines. What would end a line or steer a terminal in one is shown by its number instead."""
+    text = at.bytes(path, MOST, end=True).decode("utf-8", "replace")
+    lines = text[: -1 if text.endswith("\n") else None].split("\n") if text else []
+    return [plain(clean(line[:LONGEST_LINE])) for line in lines[-most:]]
 
 
-def end_of(path):
-    """The end of a file. In a folder that is another user's a link could lead to anything."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - MOST))
-        return file.read().decode("utf-8", "replace")
+def text_of(at, path):
+    text = at.bytes(path, MOST, end=True).decode("utf-8", "replace")
+    return plain(clean(EXPORT.sub(r"\1REMOVED", text) if path.endswith("environment.sh") else text))
+
+
+def read_all(at, pattern, read):
+    """What is in each file that fits a pattern; of one that can't be read, why."""
+    found = {}
+    for path in matching(at, pattern):
+        try:
+            found[plain(path)] = read(at, path)
+        except OSError as error:
+            found[plain(path)] = [error.strerror]
+    return found
 
 
 def logs_and_files(question):
-    logs, files = {}, {}
-    for path in [one for pattern in question["logs"] for one in sorted(glob.glob(pattern))]:
-        try:
-            logs[path] = [clean(line) for line in end_of(path).splitlines()[-question["lines"] :]]
-        except OSError as error:
-            logs[path] = [str(error)]
-    for path in [one for pattern in question["files"] for one in sorted(glob.glob(pattern))]:
-        try:
-            text = end_of(path)
-        except OSError as error:
-            text = str(error)
-        files[path] = clean(EXPORT.sub(r"\1REMOVED", text) if path.endswith("environment.sh") else text)
-    return {"logs": logs, "files": files}
+    places = Places()
+
+    def ask(pattern, read):
+        # Whose folder it is, reads it; root's own a child of root's.
+        user = owner(os.path.dirname(pattern.partition("*")[0])) or ROOT
+        return places.ask(user, pattern, lambda at: read_all(at, pattern, read), {})
+
+    logs = [ask(pattern, lambda at, path: lines_of(at, path, question["lines"])) for pattern in question["logs"]]
+    files = [ask(pattern, text_of) for pattern in question["files"]]
+    places.begin()
+    places.end()
+    found = {
+        "logs": {path: lines for one in logs for path, lines in one.value.items()},
+        "files": {path: "".join(text) for one in files for path, text in one.value.items()},
+    }
+    for user, pattern in places.hanging:
+        found["logs"][pattern] = ["gave no answer to %s: see whether its disk is there" % user]
+    return found
 
 
 answer(logs_and_files)

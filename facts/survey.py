@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,14 +15,29 @@ from typing_extensions import override
 
 _FOLDER = Path(__file__).parent
 _LINES = re.DOTALL | re.MULTILINE
+_SURVEY = ("clean_on_host.py", "places_on_host.py", "probe_on_host.py", "web_on_host.py", "survey_on_host.py")
 
 
-def _part(name: str) -> str:
-    """A file of the script for the host, without what it imports from the others."""
-    return re.sub(r"^from facts\.\w+ import (\(.*?^\)|.*?)$", "", (_FOLDER / name).read_text(), flags=_LINES)
+def _joined(*further: str) -> str:
+    """The one way to what others may write, the survey and what builds on it: each without its imports of the others,
+    and without the last line of the one before, which answers.
+    """
+    script = (_FOLDER.parent / "operations/trust_on_host.py").read_text()
+    for name in (*_SURVEY, *further):
+        text = re.sub(
+            r"^from (?:facts|operations)\.\w+ import (\(.*?^\)|.*?)$", "", (_FOLDER / name).read_text(), flags=_LINES
+        )
+        script = re.sub(r"\nanswer\(\w+\)\n\Z", "", script) + "\n" + text
+    return script
 
 
-_SCRIPT = "\n".join(map(_part, ("web_on_host.py", "survey_on_host.py")))
+# All of a command is one argument of a shell's, and the kernel takes 128 KiB of that.
+_START = "import sys, zlib, binascii; exec(zlib.decompress(binascii.a2b_base64(sys.argv.pop(1))))"
+
+
+@cache
+def _packed(script: str) -> str:
+    return base64.b64encode(zlib.compress(script.encode())).decode()
 
 
 class Survey(FactBase[dict[str, Any]]):
@@ -28,7 +46,7 @@ class Survey(FactBase[dict[str, Any]]):
     nothing but Python 3.9: see ``survey_on_host.py`` for the keys. ``{}`` where the host has no python3.
     """
 
-    script = _SCRIPT
+    script = _joined()
 
     @override
     def requires_command(self, question: str) -> str:
@@ -36,7 +54,9 @@ class Survey(FactBase[dict[str, Any]]):
 
     @override
     def command(self, question: str) -> StringCommand:
-        return StringCommand("python3", "-IS", "-c", QuoteString(self.script), QuoteString(question))
+        return StringCommand(
+            "/usr/bin/python3", "-IS", "-c", QuoteString(_START), _packed(self.script), QuoteString(question)
+        )
 
     @override
     @staticmethod
@@ -46,14 +66,6 @@ class Survey(FactBase[dict[str, Any]]):
     @override
     def process(self, output: list[str]) -> dict[str, Any]:
         return cast(dict[str, Any], json.loads("\n".join(output)))
-
-
-def _joined(*names: str) -> str:
-    """The survey's script and others that build on it, each without the last line of the one before."""
-    script = _SCRIPT
-    for name in names:
-        script = re.sub(r"\nanswer\(\w+\)\n\Z", "", script) + "\n" + _part(name)
-    return script
 
 
 class Health(Survey):

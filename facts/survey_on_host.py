@@ -1,10 +1,9 @@
 """Runs on the host, as root, with its own python3 (3.9 or later) and nothing else; prints JSON.
 
 Reads only. The argument is JSON, made by `tasks.preflight.question`. What takes a process of its own is
-started first and read last, so that the host works on it meanwhile.
+started first and read last, so that the host works on it meanwhile. What isn't root's own is asked by `Places`.
 """
 
-import fcntl
 import grp
 import hashlib
 import json
@@ -16,92 +15,63 @@ import socket
 import ssl
 import stat
 import struct
-import subprocess
 import sys
 import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from facts.web_on_host import accounts, neighbours, password_lines, rights
+from facts.places_on_host import (
+    Places,
+    application,
+    first_blocked,
+    mount_of,
+    mounts,
+    records,
+    release,
+    resolved,
+    served,
+    space,
+    start_as,
+    there,
+    tiles,
+    whole,
+)
+from facts.probe_on_host import begin_python, begin_settings, end_python, last_object, last_said
+from facts.web_on_host import accounts, ask_neighbours, group_name, nginx_files, nginxs_user, password_lines
+from operations.trust_on_host import (
+    NOBODY,
+    ROOT,
+    As,
+    Failed,
+    changeable,
+    handles,
+    owner,
+    plain,
+    proc,
+    proc_target,
+    processes,
+    start,
+)
 
 STATE = "/var/lib/catmaid-deploy"
 RUN = "/run/catmaid-deploy"
-LARGEST = 1 << 18
+LARGEST_FILE = 1 << 18
 LOCK_SECONDS = 2 * 3600
-
-# Asked of a virtualenv's Python: its version and program, whether its packages are there, whether uWSGI can be compiled
-# against it, and what its folders have. Only what loads at once: json and re take as long as all of this. The first and
-# the last line are there since a virtualenv's own start can print some too, or the process can end too early.
-PYTHON = """
-import os, sys, sysconfig
-print("catmaid-deploy asks")
-print("%d.%d.%d" % sys.version_info[:3])
-print(os.path.realpath(sys.executable))
-print(os.path.isdir(sysconfig.get_path("purelib")))
-print(os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
-more = os.environ.get("PYTHONPATH", "").split(":")
-for folder in sys.path:
-    if os.path.isdir(folder) and folder not in more:
-        print("\\n".join(name for name in os.listdir(folder) if name.endswith("-info")))
-print("catmaid-deploy asked")
-"""
-PACKAGES = ("django", "daphne", "celery", "uwsgi", "gunicorn", "gevent", "psycogreen")
-
-
-def start(words, **options):
-    try:
-        return subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-        )
-    except OSError as error:
-        return str(error)
-
-
-def start_as(user, words):
-    """The same as another user, with all groups that it has."""
-    try:
-        account = pwd.getpwnam(user)
-    except KeyError:
-        return "there is no user %s" % user
-
-    own = dict(os.environ, HOME=account.pw_dir, USER=user, LOGNAME=user)
-    groups = os.getgrouplist(user, account.pw_gid)
-    return start(words, user=account.pw_uid, group=account.pw_gid, extra_groups=groups, env=own)
-
-
-def finish(process):
-    """Exit code, output and errors of what ``start`` began, however often they are asked for."""
-    if isinstance(process, str):
-        return 127, "", process
-    if not hasattr(process, "told"):
-        try:
-            process.told = process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.told = process.communicate()
-    out, error = process.told
-    return process.returncode, out.decode("utf-8", "replace"), error.decode("utf-8", "replace")
-
-
-def read(path, default=""):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as text:
-            return text.read()
-    except OSError:
-        return default
-
-
-def read_json(path):
-    try:
-        found = json.loads(read(path, "{}"))
-    except ValueError:
-        found = {}
-    return found if isinstance(found, dict) else {}
+SETTINGS_SECONDS = 30
+# What is known of an application whose user isn't there, and of releases.
+NOTHING = {
+    "paths": {"checkout": False, "wsgi_file": False, "settings_file": False},
+    "missing": None,
+    "owner": 0,
+    "literals": {"script_name": None, "static_url": None, "static_root": None},
+    "settings": None,
+}
+NO_RELEASE = {"there": False, "all": []}
 
 
 def os_release():
     found = {}
-    for line in read("/etc/os-release").splitlines():
+    for line in ROOT.read("/etc/os-release").splitlines():
         key, _, value = line.strip().partition("=")
         found[key] = value.strip('"')
     return {"id": found.get("ID", ""), "version": found.get("VERSION_ID", ""), "name": found.get("PRETTY_NAME", "?")}
@@ -139,19 +109,10 @@ def owner_name(number):
         return str(number)
 
 
-@lru_cache(None)
-def group_name(number):
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-
-
-def look(path, secret):
+def look(at, path, secret):
     """What is at a path: kind, owner, mode, and of a file its digest; its text only where everybody may read it."""
-    try:
-        status = os.lstat(path)
-    except OSError:
+    status = at.status(path)
+    if status is None:
         return None
     found = {
         "user": owner_name(status.st_uid),
@@ -160,71 +121,16 @@ def look(path, secret):
         "time": status.st_mtime,
     }
     if stat.S_ISLNK(status.st_mode):
-        return dict(found, kind="link", target=os.readlink(path))
+        return dict(found, kind="link", target=at.target(path))
     if stat.S_ISDIR(status.st_mode):
         return dict(found, kind="folder")
     if not stat.S_ISREG(status.st_mode):
         return dict(found, kind="other")
-    with open(path, "rb") as file:
-        data = file.read(LARGEST)
+    data = at.bytes(path, LARGEST_FILE)
     found.update(kind="file", sha256=hashlib.sha256(data).hexdigest(), md5=hashlib.md5(data).hexdigest())
     if status.st_mode & stat.S_IROTH and not secret:
         found["text"] = data.decode("utf-8", "replace")
     return found
-
-
-def literal(settings, name):
-    """The text that settings.py gives a name at the start of a line; the file's secrets stay on the host."""
-    found = re.findall(r"^%s\s*=\s*(['\"])(.*?)\1\s*(?:#.*)?$" % name, settings, re.MULTILINE)
-    return found[-1][1] if found else None
-
-
-def blocked(questions, nginx):
-    """For each [user, path] the first part of the path that the user can't enter or read, and by which letter of
-    chmod it would be opened; None when all is open.
-
-    Asked of the kernel, by a child that is that user: groups and access lists count as they do in earnest.
-    """
-    answers = [None] * len(questions)
-    for user in sorted({user for user, _ in questions}):
-        account = rights(user, nginx)
-        if not account:
-            continue
-        uid, gid, groups = account
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                os.setgroups(groups)
-                os.setgid(gid)
-                os.setuid(uid)
-                found = [first_blocked(path, uid, groups) if one == user else None for one, path in questions]
-                os.write(writer, json.dumps(found).encode())
-            finally:
-                os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            text = pipe.read()
-        os.waitpid(child, 0)
-        for number, part in enumerate(json.loads(text or "[]")):
-            answers[number] = answers[number] or part
-    return answers
-
-
-def first_blocked(path, uid, groups):
-    parts = path.strip("/").split("/")
-    for n in range(1, len(parts) + 1):
-        part = "/" + "/".join(parts[:n])
-        if not os.path.lexists(part) and os.access(os.path.dirname(part), os.X_OK):
-            return None  # what isn't there has a line of its own
-        try:
-            status = os.stat(part)
-        except OSError:  # a link that leads nowhere
-            return None
-        kind = status.st_mode
-        if not os.access(part, os.X_OK if stat.S_ISDIR(kind) else os.W_OK if stat.S_ISSOCK(kind) else os.R_OK):
-            return part, "u" if status.st_uid == uid else "g" if status.st_gid in groups else "o"
-    return None
 
 
 # Of Linux's headers, which Python's socket doesn't have.
@@ -256,23 +162,10 @@ def listening():
 
 def listening_by_table():
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in read(table).splitlines()[1:]:
+        for line in ROOT.read(table).splitlines()[1:]:
             words = line.split()
             if words[3] == "0A":
                 yield int(words[1].rpartition(":")[2], 16), int(words[9])
-
-
-def handles(pid):
-    """What a process has open. What it closes meanwhile is left out."""
-    try:
-        names = os.listdir("/proc/%s/fd" % pid)
-    except OSError:
-        return
-    for name in names:
-        try:
-            yield os.readlink("/proc/%s/fd/%s" % (pid, name))
-        except OSError:
-            pass
 
 
 def listeners(ports):
@@ -284,30 +177,20 @@ def listeners(ports):
     inodes = {"socket:[%d]" % inode: port for port, inode in found if port in ports}
     found = {port: {} for port in ports}
     if inodes:
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+        for pid in processes():
             for port in {inodes[handle] for handle in handles(pid) if handle in inodes}:
-                found[port].setdefault(read("/proc/%s/comm" % pid).strip(), int(pid))
+                found[port].setdefault(plain(proc(pid, "comm").strip()), pid)
     return found
 
 
-def file_system(path):
-    """Where the file system is mounted that holds a path, or would, and its figures."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    mount = os.path.realpath(path)
-    while not os.path.ismount(mount):
-        mount = os.path.dirname(mount)
-    return mount, os.statvfs(path)
-
-
-def free(path):
+def free(figures, mounted):
     """Free bytes of the file system that holds a path, and where it is mounted."""
-    mount, status = file_system(path)
-    return {"mount": mount, "bytes": status.f_bavail * status.f_frsize}
+    real, (size, _, available, _, _) = figures
+    return {"mount": mount_of(real, mounted), "bytes": available * size}
 
 
 def memory(name):
-    found = re.search(r"^%s:\s+(\d+) kB" % name, read("/proc/meminfo"), re.MULTILINE)
+    found = re.search(r"^%s:\s+(\d+) kB" % name, ROOT.read("/proc/meminfo"), re.MULTILINE)
     return int(found.group(1)) << 10 if found else None
 
 
@@ -324,29 +207,39 @@ def certificates_time(text):
     return datetime(int(year), month, int(day), hour, minute, second, tzinfo=timezone.utc).timestamp()
 
 
-def certificate(asked):
+UNKNOWN = {
+    "problem": "",
+    "of_key": False,
+    "names": [],
+    "missing_names": [],
+    "seconds_left": 0,
+    "lifetime": 0,
+    "time": 0,
+}
+
+
+def certificate(at, asked):
     """What a certificate is for and until when, or the problem with it and whether that is one of its key."""
-    found = {
-        "problem": "",
-        "of_key": False,
-        "names": [],
-        "missing_names": [],
-        "seconds_left": 0,
-        "lifetime": 0,
-        "time": 0,
-    }
+    found = dict(UNKNOWN)
     path, key = asked["certificate"], asked["key"]
     for one in (path, key):
-        if not os.path.exists(one):
+        if not at.exists(one):
             return dict(found, problem="isn't there: put it there, or correct the path", of_key=one == key)
-    found["time"] = max(os.stat(path).st_mtime, os.stat(key).st_mtime)
+    found["time"] = max(at.status(one, follow=True).st_mtime for one in (path, key))
     try:
-        decoded = ssl._ssl._test_decode_cert(path)
+        with at.file(path) as file:
+            decoded = ssl._ssl._test_decode_cert(by_descriptor(file))
     except (ssl.SSLError, OSError):
         return dict(found, problem="isn't a certificate in PEM form (-----BEGIN CERTIFICATE-----): convert it")
     try:
         # An empty passphrase, so that nothing is asked for at a terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, key, password="")
+        with at.file(path) as file, at.file(key) as of_key:
+            pair = by_descriptor(file), by_descriptor(of_key)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair, password="")
+    except PermissionError:
+        # Root doesn't open it there itself, and nginx would open what they put in its place.
+        problem = "can't be read by whoever may change its folder: put it where only root may, such as /etc/ssl/private"
+        return dict(found, problem=problem, of_key=True)
     except (ssl.SSLError, OSError, ValueError) as error:
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             return dict(found, problem="doesn't belong to the certificate %s: give the key of it" % path, of_key=True)
@@ -358,53 +251,54 @@ def certificate(asked):
     return found
 
 
+def by_descriptor(file):
+    """A path for what wants to open a file by itself, which leads to the one that is open."""
+    return "/proc/self/fd/%d" % file.fileno()
+
+
+def key_of(at, path):
+    """Whose a key is, and its mode; None where there is none."""
+    status = at.status(path, follow=True)
+    if status is None:
+        return None
+    who = owner_name(status.st_uid), group_name(status.st_gid)
+    return {"user": who[0], "group": who[1], "mode": "%o" % stat.S_IMODE(status.st_mode)}
+
+
 def acme_servers():
     """Which server each of certbot's certificates is from."""
     found = {}
     folder = "/etc/letsencrypt/renewal"
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        server = re.search(r"^server\s*=\s*(\S+)", read(os.path.join(folder, name)), re.MULTILINE)
+    for name in ROOT.names(folder):
+        server = re.search(r"^server\s*=\s*(\S+)", ROOT.read("%s/%s" % (folder, name)), re.MULTILINE)
         if server and name.endswith(".conf"):
             found[name[: -len(".conf")]] = server.group(1)
     return found
 
 
-def default_servers():
+def default_servers(paths):
     """Files of others in which an nginx server answers host names that nobody has."""
     found = []
-    for folder in ("/etc/nginx/sites-enabled", "/etc/nginx/conf.d"):
-        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-            text = read(os.path.join(folder, name))
-            ours = "Made by catmaid-deploy" in text[:400]
-            if not ours and re.search(r"^\s*listen\s[^;#]*\bdefault_server\b", text, re.MULTILINE):
-                found.append(os.path.join(folder, name))
+    for path in paths:
+        if not path.startswith(("/etc/nginx/sites-enabled/", "/etc/nginx/conf.d/")):
+            continue
+        text = ROOT.read(path)
+        ours = "Made by catmaid-deploy" in text[:400]
+        if not ours and re.search(r"^\s*listen\s[^;#]*\bdefault_server\b", text, re.MULTILINE):
+            found.append(path)
     return found
 
 
-def tiles(asked):
-    """Whether a tile set's folder, disk and fallback image are there."""
-    return {
-        "folder": os.path.isdir(asked["folder"]),
-        "proof": os.path.exists(asked["proof"]),
-        "fallback": not asked["fallback"] or os.path.isfile(asked["fallback"]),
-        "mounted": bool(asked["mount"]) and os.path.ismount(asked["mount"]),
-        "is_mount": os.path.ismount(asked["folder"]),
-    }
-
-
-def work_mem():
-    """PostgreSQL's work_mem on this host in kB, from its files; None where it isn't installed here."""
+def work_mem(at):
+    """PostgreSQL's work_mem on this host in kB, from its files; None where it has none."""
     found = None
     for root in ("/etc/postgresql", "/var/lib/postgresql"):
-        for folder, names, files in os.walk(root):
-            names[:] = [n for n in names if n not in ("base", "pg_wal", "global")]
-            for name in files:
-                if name in ("postgresql.conf", "postgresql.auto.conf"):
-                    found = found or 4096
-                    text = read(os.path.join(folder, name))
-                    given = re.findall(r"^\s*work_mem\s*=?\s*'?(\d+)\s*([kMG]?B)?", text, re.MULTILINE)
-                    for number, unit in given:
-                        found = int(number) * {"": 1, "kB": 1, "MB": 1 << 10, "GB": 1 << 20}[unit]
+        for path, _ in at.tree(root, lambda below: not below.endswith(("/base", "/pg_wal", "/global"))):
+            if path.endswith(("/postgresql.conf", "/postgresql.auto.conf")):
+                found = found or 4096
+                given = re.findall(r"^\s*work_mem\s*=?\s*'?(\d{1,9})\s*([kMG]?B)?", at.read(path), re.MULTILINE)
+                for number, unit in given:
+                    found = int(number) * {"": 1, "kB": 1, "MB": 1 << 10, "GB": 1 << 20}[unit]
     return found
 
 
@@ -437,15 +331,15 @@ def started(stat_line):
     return time.time() - age
 
 
-def nginx(host):
+def workers(master):
+    """The processes that nginx's master has, each with since when it runs."""
+    lines = {pid: proc(pid, "stat") for pid in processes()} if master.isdigit() else {}
+    return {pid: started(line) for pid, line in lines.items() if line and line.rpartition(")")[2].split()[1] == master}
+
+
+def nginx(host, found):
     """The digest of the configuration in the running nginx's memory, and since when its workers run."""
-    master = read("/run/nginx.pid").strip()
-    since = []
-    for pid in filter(str.isdigit, os.listdir("/proc")) if master.isdigit() else ():
-        line = read("/proc/%s/stat" % pid)
-        of_master = line and line.rpartition(")")[2].split()[1] == master
-        if of_master and "shutting down" not in read("/proc/%s/cmdline" % pid):
-            since.append(started(line))
+    since = list(found.values())
     digest = None
     if since:
         try:
@@ -467,7 +361,7 @@ REMEMBERED = (
 )  # fmt: skip
 
 
-def plain(value):
+def unescaped(value):
     """Text as it was before Python's XML-RPC wrote it; the module html takes longer to load than all else here."""
     return value.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
@@ -476,18 +370,18 @@ def ask_supervisor(method):
     """The structs that a method of Supervisor's returns, with their values as text."""
     body = "<methodCall><methodName>supervisor.%s</methodName><params/></methodCall>" % method
     request = "POST /RPC2 HTTP/1.0\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s"
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
-        connection.connect("/run/supervisor.sock")
+    with ROOT.connect("/run/supervisor.sock", 10) as connection:
         connection.sendall((request % (len(body), body)).encode())
-        answer = connection.makefile("rb").read().decode("utf-8", "replace")
+        answer = whole(connection, 10).decode("utf-8", "replace")
     member = r"<name>(\w+)</name>\s*<value>\s*<\w+>(.*?)</\w+>\s*</value>"
     for one in re.findall(r"<struct>(.*?)</struct>", answer, re.DOTALL):
-        yield {name: plain(value) for name, value in re.findall(member, one, re.DOTALL)}
+        yield {name: unescaped(value) for name, value in re.findall(member, one, re.DOTALL)}
 
 
-def supervisor():
-    """Supervisor's programs with their state and number, asked over its own socket; None where it doesn't run."""
+def supervisor(records):
+    """Supervisor's programs with their state and number, asked over its own socket; None where it doesn't run.
+    ``records`` has what they noted at their start, by group and slot.
+    """
     found = {}
     try:
         for values in ask_supervisor("getAllProcessInfo"):
@@ -504,19 +398,12 @@ def supervisor():
                 found[name]["config"] = {key: values.get(key, "") for key in REMEMBERED}
     except OSError:
         return None
-    records = {}
-    for folder in filter(lambda name: name.startswith("catmaid"), os.listdir("/run")):
-        try:
-            names = os.listdir("/run/" + folder)
-        except OSError:
-            continue
-        for name in names:
-            words = read("/run/%s/%s/started" % (folder, name)).split()
-            if len(words) == 5 and words[0].isdigit():
-                records[int(words[0])] = words[2:]
     sizes = memory_of_groups()
-    for program in found.values():
-        program["digest"], program["group_digest"], program["code"] = records.get(program["pid"], (None,) * 3)
+    for name, program in found.items():
+        group, _, process = name.partition(":")
+        # An instance's user may note anything, but of its own programs alone.
+        pid, *words = (records.get(group) or {}).get(process[len(group) + 1 :]) or (None,) * 4
+        program["digest"], program["group_digest"], program["code"] = words if pid == program["pid"] else (None,) * 3
         program["memory"] = sizes.get(program["pid"], 0)
     return found
 
@@ -525,8 +412,8 @@ def memory_of_groups():
     """The memory of each process group, in bytes. What its processes share counts for each: an estimate from above."""
     found = {}
     page = os.sysconf("SC_PAGE_SIZE")
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        line, sizes = read("/proc/%s/stat" % pid), read("/proc/%s/statm" % pid).split()
+    for pid in processes():
+        line, sizes = proc(pid, "stat"), proc(pid, "statm").split()
         if line and len(sizes) > 2:
             group = int(line.rpartition(")")[2].split()[2])
             # Shared pages are the files' that all have open.
@@ -536,23 +423,13 @@ def memory_of_groups():
 
 def executable_is_gone(pid):
     """Whether the file that a process runs was replaced since, as by an installation of another release."""
-    try:
-        return os.readlink("/proc/%d/exe" % pid).endswith(" (deleted)")
-    except OSError:
-        return False
+    return proc_target(pid, "exe").endswith(" (deleted)")
 
 
 def holds(path):
     """The process that holds a lock of the package manager, as the kernel answers; None when it is free."""
-    try:
-        with open(path, "rb") as file:
-            asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            kind, _, _, _, pid = struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_GETLK, asked))
-    except OSError:
-        return None
-    if kind == fcntl.F_UNLCK:
-        return None
-    return {"pid": pid, "name": read("/proc/%d/comm" % pid).strip() or "a process"}
+    pid = ROOT.holder(path)
+    return pid and {"pid": pid, "name": plain(proc(pid, "comm").strip()) or "a process"}
 
 
 def package_manager():
@@ -565,151 +442,309 @@ def package_manager():
 
 def lock():
     """Who holds the lock of a deploy; ``alive`` is false when the session it was taken in has ended."""
-    found = read_json(RUN + "/lock.json")
+    found = ROOT.json(RUN + "/lock.json")
     if not found:
         return None
     session = found.get("session")
     if session:
-        line = read("/proc/%d/stat" % session[0])
+        line = proc(session[0], "stat")
         alive = bool(line) and line.rpartition(")")[2].split()[19] == session[1]
     else:
         alive = True
     return dict(found, alive=alive and time.time() - found.get("time", 0) < LOCK_SECONDS)
 
 
-def begin_code(instance):
-    """What names the code and the Python environment: asked as the user whose programs note the same."""
-    return start_as(instance["user"], ["sh", "-c", instance["code"]])
+# ---- what isn't root's own, or may hang: asked first, answered when all have been asked ----
 
 
-def release(asked):
-    """Whether a release is there, which others are, and what all of them share."""
-    folder = asked["folder"]
-    names = os.listdir(folder) if os.path.isdir(folder) else ()
-    return {
-        "there": os.path.exists(asked["proof"]),
-        "all": [n for n in names if n != "current" and os.path.exists("%s/%s/.catmaid-deploy" % (folder, n))],
-        "owner": known("user", asked["owner"]),
-        "shared": {path: os.path.exists("%s/shared/%s" % (folder, path)) for path in asked["shared"]},
+def ask_owners(question, places):
+    """Who may change where a virtualenv, a certificate or a key lies, by path; its disk may hang."""
+    paths = {instance["virtualenv"] for instance in question["instances"]}
+    paths.update(one[key] for one in question["certificates"] for key in ("certificate", "key"))
+    return {path: places.ask(ROOT, path, lambda at, path=path: owner(path), NOBODY) for path in sorted(paths)}
+
+
+def pythons_user(instance, owners):
+    """Whoever may change a virtualenv, whose code each start of its Python runs; else who uses it. Never root."""
+    number = owners[instance["virtualenv"]].value
+    return instance["user"] if number in (0, NOBODY) else number
+
+
+def pythons_owner(instance, owners, told):
+    """Who may install into a virtualenv. What a group may change is its owner's by name, if that isn't root."""
+    number = owners[instance["virtualenv"]].value
+    return owner_name(told["owner"] or NOBODY if number == NOBODY else number)
+
+
+def ask_applications(question, places):
+    """Of each instance what is in its checkout, virtualenv and folder of releases."""
+    found = {}
+    for one in question["instances"]:
+        asked = one["release"]
+        told = found[one["name"]] = {"release": None}
+        told["application"] = places.ask(
+            one["user"], one["checkout"], lambda at, one=one: application(at, one), NOTHING
+        )
+        if asked:
+            user = ROOT if asked["owner"] == "root" else asked["owner"]
+            told["release"] = places.ask(user, asked["folder"], lambda at, asked=asked: release(at, asked))
+    return found
+
+
+def ask_folders(question, places, nginx):
+    """What nginx's workers find in the folders that they serve."""
+    static_and_files = [one[key] for one in question["instances"] for key in ("static_folder", "files_folder")]
+    there_is = {
+        path: places.ask(nginx, path, lambda at, path=path: there(at, path, stat.S_ISDIR), False)
+        for path in static_and_files
     }
+    holds = {
+        path: places.ask(nginx, path, lambda at, path=path: served(at, path), {"real": path, "holds": []})
+        for path in question["served"]
+    }
+    return there_is, holds
 
 
-def survey_instance(instance, python, code):
-    settings = read(instance["settings_file"])
+def ask_tiles(question, places, nginx):
+    mounted = mounts()
+    nothing = {"folder": False, "proof": False, "fallback": False}
+    asked = [
+        (
+            one,
+            places.ask(
+                nginx, one["folder"], lambda at, one=one: tiles(at, one), dict(nothing, real="", mount=one["mount"])
+            ),
+        )
+        for one in question["tiles"]
+    ]
+
+    def answer():
+        for one, told in asked:
+            real, mount = told.value.pop("real"), told.value.pop("mount")
+            yield one["name"], dict(told.value, mounted=bool(mount) and mount in mounted, is_mount=real in mounted)
+
+    return lambda: dict(answer())
+
+
+def ask_free(question, places, nginx):
+    users = {one["virtualenv"]: one["user"] for one in question["instances"]}
+    mounted = mounts()
+    asked = [
+        places.ask(users.get(path, nginx), path, lambda at, path=path: space(at, path)) for path in question["space"]
+    ]
+    return lambda: [free(one.value, mounted) for one in asked if one.value]
+
+
+def by_owner(number, places, path, act, value):
+    """Ask whoever may change where something lies. What is root's own is asked last, by root itself."""
+    asked = places.ask(number, path, act, value) if number else None
+    return lambda: asked.value if asked else act(ROOT)
+
+
+def ask_certificates(question, places, owners):
+    late = dict(UNKNOWN, problem="gave no answer: see whether its disk is there")
+    asked = {}
+    for one in question["certificates"]:
+        user = owners[one["certificate"]].value or owners[one["key"]].value
+        name = "%s %s" % (one["site"], one["kind"])
+        asked[name] = by_owner(user, places, one["certificate"], lambda at, one=one: certificate(at, one), late)
+    return lambda: {name: answer() for name, answer in asked.items()}
+
+
+def ask_keys(question, places, owners, nginx):
+    """Of each key that is there whose it is, and which of the users that serve the web can read it."""
+    users = {one["user"]: one["user"] for one in question["instances"]}
+    users[question["nginx"]["user"]] = nginx
+    asked = {}
+    for path in {one["key"] for one in question["certificates"]}:
+        key = by_owner(owners[path].value, places, path, lambda at, path=path: key_of(at, path), None)
+        may = {name: places.ask(user, path, lambda at, path=path: at.may(path, "read")) for name, user in users.items()}
+        asked[path] = key, may
+
+    def answer():
+        for path, (key, may) in asked.items():
+            whose = key()
+            if whose:
+                yield path, dict(whose, readers=sorted(name for name, reads in may.items() if reads.value))
+
+    return lambda: dict(answer())
+
+
+def ask_access(question, places, nginx):
+    """For each [user, path] the first part of the path that the user can't enter or read."""
+    asked = []
+    for user, path in question["access"]:
+        who = nginx if user == question["nginx"]["user"] else places.user(user)
+        asked.append(places.ask(who, path, lambda at, path=path, who=who: first_blocked(at, path, who)))
+    return lambda: [one.value and one.value[:2] for one in asked]
+
+
+def ask_files(question, places, manifest):
+    """What is at each path that the deploy has something to do with: root's own at once."""
+    found, asked, owners = {}, {}, {}
+    secret = set(question["secret"])
+    for path in sorted({*question["paths"], *(path for paths in manifest.values() for path in paths)}):
+        folder = os.path.dirname(path)
+        hidden = path in secret or folder in secret
+        if folder not in owners:
+            owners[folder] = owner(folder)
+        if owners[folder]:
+            asked[path] = places.ask(owners[folder], path, lambda at, path=path, hidden=hidden: look(at, path, hidden))
+        else:
+            found[path] = look(ROOT, path, hidden)
+    return lambda: {**found, **{path: one.value for path, one in asked.items()}}
+
+
+def ask_records(places):
+    """What the programs of each instance noted at their start."""
+    asked = {}
+    for name in ROOT.names("/run"):
+        status = ROOT.status("/run/" + name) if name.startswith("catmaid") else None
+        if status and stat.S_ISDIR(status.st_mode) and status.st_uid:
+            folder = "/run/" + name
+            asked[name] = places.ask(status.st_uid, folder, lambda at, folder=folder: records(at, folder), {})
+    return lambda: {name: one.value for name, one in asked.items()}
+
+
+def ask_workers(places):
+    """nginx's workers that aren't about to end, each with since when it runs. A process's memory may hang."""
+    asked = {
+        pid: (since, places.ask(ROOT, "/proc/%d/cmdline" % pid, lambda at, pid=pid: proc(pid, "cmdline"), ""))
+        for pid, since in workers(ROOT.read("/run/nginx.pid").strip()).items()
+    }
+    return lambda: {pid: since for pid, (since, words) in asked.items() if "shutting down" not in words.value}
+
+
+def ask_work_mem(places):
+    if not (ROOT.exists("/etc/postgresql") or ROOT.exists("/var/lib/postgresql")):
+        return lambda: None
+    # Its package gives both folders to that user.
+    user = places.user("postgres")
+    return by_owner(user and user.uid, places, "/etc/postgresql", work_mem, None)
+
+
+# ---- all of it ----
+
+
+def settings_to_load(instance, told):
+    """Whether the settings can be loaded, and must be, since nothing that lasts was noted of them."""
+    known_code = told["release"] is None or (told["release"].value or {}).get("there")
+    application = told["application"].value
+    return (
+        known_code and application["paths"]["settings_file"] and not (application["missing"] or application["settings"])
+    )
+
+
+def settings_of(instance, told, loading):
+    """The settings as Django has them, or None and why."""
+    if loading is None:
+        return told["application"].value["settings"], None
+    found = last_object(loading, SETTINGS_SECONDS)
+    if found is None:
+        return None, last_said(loading, SETTINGS_SECONDS)
+    try:
+        found = As(instance["user"]).do(lambda at: resolved(at, found))
+    except (Failed, OSError) as error:
+        return None, plain(str(error))
+    return found, None if found else "STATIC_ROOT, MEDIA_ROOT or ALLOWED_HOSTS isn't what Django takes"
+
+
+def survey_instance(instance, told, python, code, settings):
+    asked, application = instance["release"], told["application"].value
+    release = asked and (told["release"].value or dict(NO_RELEASE, shared=dict.fromkeys(asked["shared"], False)))
     return {
-        "code": code.strip(),
-        "release": release(instance["release"]) if instance["release"] else None,
-        "before": read_json("%s/before/%s.json" % (STATE, instance["name"])),
+        "code": code.strip() if re.fullmatch(r"[0-9a-f]{16}\n?", code) else "",
+        "release": release and dict(release, owner=known("user", asked["owner"])),
+        "before": ROOT.json("%s/before/%s.json" % (STATE, instance["name"])),
         "user": known("user", instance["user"]),
         "group": known("group", instance["runtime_group"]),
-        "paths": {key: os.path.exists(instance[key]) for key in ("checkout", "wsgi_file", "settings_file")},
-        "folders": {key: os.path.isdir(instance[key]) for key in ("static_folder", "files_folder")},
-        "python": python,
-        "script_name": literal(settings, "FORCE_SCRIPT_NAME"),
-        "static_url": literal(settings, "STATIC_URL"),
-        "static_root": literal(settings, "STATIC_ROOT"),
+        "paths": application["paths"],
+        "python": {"missing": application["missing"]} if application["missing"] else python,
+        **application["literals"],
+        "settings": settings[0],
+        "settings_problem": settings[1],
         "silent": {
             key: instance[key] for key in ("database", "broker") if instance[key] and not answers(instance[key])
         },
     }
 
 
-def begin_python(virtualenv):
-    binary = os.path.join(virtualenv, "bin/python")
-    if not os.path.isdir(virtualenv):
-        return {"missing": virtualenv}
-    if not os.path.exists(binary):
-        return {"missing": binary}
-    # As whoever may write there: what a virtualenv has is run by each start of its Python.
-    owner = os.stat(virtualenv)
-    return start([binary, "-I", "-c", PYTHON], user=owner.st_uid, group=owner.st_gid, extra_groups=[])
-
-
-def between(process):
-    """What PYTHON printed; None where that isn't whole."""
-    begun = finish(process)[1].partition("catmaid-deploy asks\n")[2]
-    found, ended, _ = begun.partition("catmaid-deploy asked\n")
-    return found.splitlines() if ended else None
-
-
-def end_python(virtualenv, process, answered=None):
-    """What a virtualenv's Python is like. ``answered`` was asked for more as well, and may have failed by that."""
-    lines = between(answered) if answered is not None else None
-    if lines is None:
-        process = process or begin_python(virtualenv)
-        if isinstance(process, dict):
-            return process
-        lines = between(process)
-    if lines is None:
-        return {"broken": (finish(process)[2].strip().splitlines() or ["no message"])[-1]}
-    version, base, packages_exist, header, *names = lines
-    have = {}
-    for name in names:
-        # With an old pip, or without wheel, '-py3.11' stands behind the version.
-        package = re.match(r"([A-Za-z0-9_.]+?)-([0-9][^-]*?)(?:-py[0-9.]+)?\.(?:dist|egg)-info", name)
-        if package:
-            have.setdefault(package.group(1).lower(), package.group(2))
-    return {
-        "version": list(map(int, version.split("."))),
-        "base": base,
-        "packages_exist": packages_exist == "True",
-        "header": header == "True",
-        "have": {name: have.get(name) for name in PACKAGES},
-        "owner": owner_name(os.stat(virtualenv).st_uid),
-    }
-
-
-def survey(question, answered=None):
-    """``answered`` has processes, by virtualenv, that tell of its Python what begin_python's would."""
-    answered = answered or {}
+def survey(question, places=None, answered=None):
+    """``places`` has further questions, and ``answered`` processes, by virtualenv, that tell of its Python as well."""
+    places, answered = places or Places(), answered or {}
+    first = Places()
+    owners, its_workers = ask_owners(question, first), ask_workers(first)
+    first.begin()
+    codes = {one["name"]: start_as(one["user"], ["sh", "-c", one["code"]]) for one in question["instances"]}
     status = "=${Package} ${db:Status-Status} ${Version}\n${Conffiles}\n"
     asked_packages = start(["dpkg-query", "-W", "-f", status] + question["packages"])
     properties = "--property=Id,ActiveState,UnitFileState,NeedDaemonReload"
     asked_units = start(["systemctl", "show", properties] + question["units"])
-    pythons = {i["virtualenv"]: None for i in question["instances"]}
-    for virtualenv in pythons:
-        if virtualenv not in answered:
-            pythons[virtualenv] = begin_python(virtualenv)
-    codes = {i["name"]: begin_code(i) for i in question["instances"]}
+    first.end()
+    pythons = dict(answered)
+    for one in question["instances"]:
+        if one["virtualenv"] not in pythons:
+            pythons[one["virtualenv"]] = begin_python(pythons_user(one, owners), one["virtualenv"])
 
-    manifest = read_json(STATE + "/manifest.json")
-    secret = set(question["secret"])
-    paths = set(question["paths"]) | {path for paths in manifest.values() for path in paths}
+    manifest = ROOT.json(STATE + "/manifest.json")
+    nginx_user = nginxs_user(question["nginx"])
+    told = ask_applications(question, places)
+    there_is, holds = ask_folders(question, places, nginx_user)
+    noted = ask_records(places)
+    later = {
+        "work_mem": ask_work_mem(places),
+        "certificates": ask_certificates(question, places, owners),
+        "keys": ask_keys(question, places, owners, nginx_user),
+        "tiles": ask_tiles(question, places, nginx_user),
+        "free": ask_free(question, places, nginx_user),
+        "files": ask_files(question, places, manifest),
+        "blocked": ask_access(question, places, nginx_user),
+        "neighbours": ask_neighbours(question["nginx"], places, nginx_user),
+    }
+    places.begin()
+    nginxs = nginx_files()
     found = {
         "os": os_release(),
-        "systemd": os.path.isdir("/run/systemd/system"),
-        "ipv6": os.path.exists("/proc/net/if_inet6"),
+        "systemd": ROOT.is_folder("/run/systemd/system"),
+        "ipv6": ROOT.exists("/proc/net/if_inet6"),
         "memory": memory("MemTotal"),
         "memory_available": memory("MemAvailable"),
-        "work_mem": work_mem(),
         "ports": listeners(question["ports"]),
         "descriptors": most if (most := resource.getrlimit(resource.RLIMIT_NOFILE)[1]) > 0 else 1 << 20,
         "openssl": ssl.OPENSSL_VERSION_INFO[:2],
-        "certificates": {"%s %s" % (one["site"], one["kind"]): certificate(one) for one in question["certificates"]},
         "acme_servers": acme_servers(),
-        "default_servers": default_servers(),
-        "tiles": {one["name"]: tiles(one) for one in question["tiles"]},
-        "closed": {path: read(path) for path in question["flags"] if os.path.exists(path)},
-        "free": [free(path) for path in question["space"]],
+        "default_servers": default_servers(nginxs),
+        # Read by nginx as root: whoever may write one of these has root's rights.
+        "nginx_files_of_others": [[path, owner_name(who)] for path in nginxs if (who := changeable(path))],
+        "closed": {path: ROOT.read(path) for path in question["flags"] if ROOT.exists(path)},
         "package_manager": package_manager(),
-        "files": {path: look(path, path in secret or os.path.dirname(path) in secret) for path in sorted(paths)},
         "manifest": manifest,
         "lock": lock(),
-        "last_run": read_json(STATE + "/last-run.json"),
-        "nginx": nginx(question["state_host"]),
-        "supervisor": supervisor(),
-        "blocked": blocked(question["access"], question["nginx"]),
         "accounts": accounts(question["accounts"]),
         "password_lines": password_lines(question["passwords"]),
-        "neighbours": neighbours(question["nginx"]),
+        "last_run": ROOT.json(STATE + "/last-run.json"),
     }
-    pythons = {one: end_python(one, process, answered.get(one)) for one, process in pythons.items()}
-    found["instances"] = {
-        i["name"]: survey_instance(i, pythons[i["virtualenv"]], finish(codes[i["name"]])[1])
-        for i in question["instances"]
+    places.end()
+    found.update({key: answer() for key, answer in later.items()})
+    found["hanging"] = first.hanging + places.hanging
+    loading = {
+        one["name"]: begin_settings(one) for one in question["instances"] if settings_to_load(one, told[one["name"]])
     }
-    found["packages"], found["as_it_came"] = packages(finish(asked_packages)[1])
-    found["units"] = units(finish(asked_units)[1])
+    found["served_folders"] = {path: one.value for path, one in holds.items()}
+    found["nginx"] = nginx(question["state_host"], its_workers())
+    found["supervisor"] = supervisor(noted())
+    pythons = {one: end_python(process) for one, process in pythons.items()}
+    found["instances"] = {}
+    for one in question["instances"]:
+        name, told_of = one["name"], told[one["name"]]
+        python = dict(pythons[one["virtualenv"]])
+        python["owner"] = pythons_owner(one, owners, told_of["application"].value)
+        settings = settings_of(one, told_of, loading.get(name))
+        found["instances"][name] = survey_instance(one, told_of, python, codes[name].end()[1], settings)
+        folders = {key: there_is[one[key]].value for key in ("static_folder", "files_folder")}
+        found["instances"][name]["folders"] = folders
+    found["packages"], found["as_it_came"] = packages(asked_packages.end()[1])
+    found["units"] = units(asked_units.end()[1])
     return found
 
 

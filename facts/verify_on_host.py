@@ -5,14 +5,18 @@ WebSocket, a task that returns its arguments.
 """
 
 import http.client
-import os
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from facts.health_on_host import health, trusting
+from facts.places_on_host import Places
 from facts.survey_on_host import answer, to_this_host
+from facts.web_on_host import nginxs_user
+from operations.trust_on_host import plain
 
-MOST_FOLDERS = 200
+# How much is looked through for a file.
+MOST_NAMES_OF_ONE, MOST_FOLDERS = 2000, 200
 
 
 class Local(http.client.HTTPConnection):
@@ -43,42 +47,63 @@ def asked(one):
         told.read(1 << 20)
         return {
             "status": told.status,
-            "headers": {name.lower(): value for name, value in told.getheaders()},
+            "headers": {plain(name.lower()): plain(value) for name, value in told.getheaders()},
             "seconds": time.time() - begin,
         }
     except (OSError, http.client.HTTPException, ValueError, IndexError) as error:
-        return {"status": 0, "headers": {}, "error": str(error) or type(error).__name__, "seconds": time.time() - begin}
+        return {
+            "status": 0,
+            "headers": {},
+            "error": plain(str(error)) or type(error).__name__,
+            "seconds": time.time() - begin,
+        }
     finally:
         connection.close()
 
 
-def first_file(folder, suffix):
+def first_file(at, folder, suffix):
     """A file of a tile set or of static files; None where none is soon found, since tiles are many."""
-    for number, (place, folders, names) in enumerate(os.walk(folder)):
-        if number == MOST_FOLDERS:
-            return None
-        folders.sort()
-        names = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
-        if names:
-            return os.path.relpath(os.path.join(place, names[0]), folder)
+    left, queue = MOST_FOLDERS, [folder]
+    while queue and left:
+        left -= 1
+        place = queue.pop()
+        names = [name for name in at.names(place, MOST_NAMES_OF_ONE) if not name.startswith(".")]
+        paths = ["%s/%s" % (place, name) for name in names]
+        file = next((path for path in paths if path.endswith(suffix) and at.is_file(path)), None)
+        if file:
+            return file[len(folder) + 1 :]
+        statuses = [(path, at.status(path)) for path in paths]
+        queue += [path for path, status in reversed(statuses) if status and stat.S_ISDIR(status.st_mode)]
     return None
 
 
-def find_and_ask(page):
-    """What a page answers; where it lies in a folder, a file is looked for there, and named."""
-    if "folder" not in page:
+def ask_examples(question, places):
+    """Of each page that lies in a folder a file that is there, as nginx's workers find it."""
+    nginx = nginxs_user(question["survey"]["nginx"])
+    return [
+        places.ask(nginx, page["folder"], lambda at, page=page: first_file(at, page["folder"], page["suffix"]))
+        if "folder" in page
+        else None
+        for page in question["pages"]
+    ]
+
+
+def find_and_ask(page, file):
+    """What a page answers; of one in a folder the file that was found there, too."""
+    if file is None:
         return asked(page)
-    name = first_file(page["folder"], page["suffix"])
-    return dict(asked(dict(page, path=page["path"] + (name or ""))), found=name)
+    return dict(asked(dict(page, path=page["path"] + (file.value or ""))), found=file.value)
 
 
-def pages(question):
+def pages(question, files):
     with ThreadPoolExecutor(4) as pool:
-        return {"pages": list(pool.map(find_and_ask, question["pages"]))}
+        return {"pages": list(pool.map(find_and_ask, question["pages"], files))}
 
 
 def verify(question):
-    return health(question, "verify", pages)
+    places = Places()
+    files = ask_examples(question, places)
+    return health(question, "verify", places, lambda question: pages(question, files))
 
 
 answer(verify)

@@ -1,20 +1,29 @@
-"""What the survey tells of nginx's user, and of the sites of others that it serves. Joined with survey_on_host.py."""
+"""What the survey tells of nginx's user, and of the sites of others that it serves. Joined with the survey."""
 
 import grp
 import hashlib
 import os
 import pwd
 import re
-import stat
+from functools import lru_cache
 
-from facts.survey_on_host import blocked, group_name, read
+from facts.places_on_host import first_blocked, matching
+from operations.trust_on_host import NOBODY, ROOT, As, Failed
 
-NOBODY = 65534
+NGINX_FILES = ("sites-enabled", "conf.d", "modules-enabled", "snippets")
 # What nginx's workers reach themselves: all else that its files name is opened by its master, as root.
 NEEDS = re.compile(
     r"(?:^|[;{}\s])(?:root|alias|auth_basic_user_file|(?:uwsgi|proxy|fastcgi|scgi|grpc)_pass|server)\s+([^\s;]+)"
 )
 INCLUDES = re.compile(r"(?:^|[;{}\s])include\s+([^\s;]+)")
+
+
+@lru_cache(None)
+def group_name(number):
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def accounts(names):
@@ -33,7 +42,7 @@ def accounts(names):
 
 def password_lines(folder):
     """The digest of each line of the password files, which tells whether a line is new; the lines stay on the host."""
-    texts = [read(os.path.join(folder, name)) for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    texts = [ROOT.read("%s/%s" % (folder, name)) for name in ROOT.names(folder)]
     return [hashlib.sha256(line.encode()).hexdigest() for text in texts for line in text.splitlines()]
 
 
@@ -44,37 +53,37 @@ def number_of(group):
         return []
 
 
-def rights(user, nginx):
-    """Number, group and all groups of a user. nginx's gets those of the user that it follows, before it is there."""
+def nginxs_user(nginx):
+    """The user of nginx's workers. Before it is there, it is nobody with the groups of the user that it follows."""
+    further = [number for group in nginx["groups"] for number in number_of(group)]
     try:
-        account = pwd.getpwnam(user)
-        uid, gid, groups = account.pw_uid, account.pw_gid, os.getgrouplist(user, account.pw_gid)
-    except KeyError:
-        if user != nginx["user"]:
-            return None
-        uid, gid, groups = NOBODY, NOBODY, number_of(user)
-        if rights(nginx["like"], nginx):
-            groups += rights(nginx["like"], nginx)[2]
-    if user == nginx["user"]:
-        groups = groups + [number for group in nginx["groups"] for number in number_of(group)]
-    return uid, gid, groups
+        return As(nginx["user"], further)
+    except Failed:
+        further += number_of(nginx["user"])
+    try:
+        further += As(nginx["like"]).groups
+    except Failed:
+        pass
+    return As(NOBODY, further)
+
+
+def nginx_files():
+    """The files that nginx may read when it starts."""
+    folders = ["/etc/nginx/" + name for name in NGINX_FILES]
+    return ["/etc/nginx/nginx.conf", *("%s/%s" % (folder, name) for folder in folders for name in ROOT.names(folder))]
 
 
 def texts_of_others(paths, seen):
     """nginx's files that aren't ours, with those that they include."""
     for path in paths:
-        text = read(path)
+        text = ROOT.read(path)
         if path in seen or "Made by catmaid-deploy" in text[:400]:
             continue
         seen.add(path)
         text = re.sub(r"(?m)(?:^|\s)#.*", "", text)
         yield path, text
-        included = [os.path.join("/etc/nginx", name.strip("\"'")) for name in INCLUDES.findall(text)]
-        if included:
-            from glob import glob
-
-            for pattern in included:
-                yield from texts_of_others(sorted(glob(pattern)), seen)
+        for pattern in INCLUDES.findall(text):
+            yield from texts_of_others(matching(ROOT, os.path.join("/etc/nginx", pattern.strip("\"'"))), seen)
 
 
 def needs(text):
@@ -89,20 +98,24 @@ def needs(text):
             yield word.rstrip("/")
 
 
-def neighbours(nginx):
+def ask_neighbours(nginx, places, its_user):
     """What others' sites reach as the user that nginx's own follows, and not as that: file, path and missing right."""
     folders = ("/etc/nginx/sites-enabled", "/etc/nginx/conf.d")
-    files = [os.path.join(one, name) for one in folders if os.path.isdir(one) for name in sorted(os.listdir(one))]
-    wanted = [(file, path) for file, text in texts_of_others(files, set()) for path in needs(text)]
-    if not wanted:
-        return []
-    users = (nginx["like"], nginx["user"])
-    answers = blocked([(user, path) for user in users for _, path in wanted], nginx)
-    found = {}
-    for (file, _), before, now in zip(wanted, answers, answers[len(wanted) :]):
-        if now and not before:
-            part, who = now
-            kind = os.stat(part).st_mode
-            right = "x" if stat.S_ISDIR(kind) else "rw" if stat.S_ISSOCK(kind) else "r"
-            found.setdefault((file, part), {"file": file, "path": part, "in_group": who == "g", "right": right})
-    return list(found.values())
+    files = ["%s/%s" % (folder, name) for folder in folders for name in ROOT.names(folder)]
+    like = places.user(nginx["like"])
+    asked = [
+        (file, *(places.ask(user, path, lambda at, path=path, user=user: first_blocked(at, path, user))
+                 for user in (like, its_user)))
+        for file, text in texts_of_others(files, set())
+        for path in needs(text)
+    ]  # fmt: skip
+
+    def answer():
+        found = {}
+        for file, before, now in asked:
+            if now.value and not before.value:
+                part, who, right = now.value
+                found.setdefault((file, part), {"file": file, "path": part, "in_group": who == "g", "right": right})
+        return list(found.values())
+
+    return answer

@@ -14,6 +14,7 @@ No other module of these scripts opens, lists, changes or runs anything: `tests/
 
 import errno
 import fcntl
+import grp
 import json
 import os
 import pwd
@@ -22,6 +23,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -55,8 +57,18 @@ class NotRoots(OSError):
 
 def _roots(status):
     """Whether root alone may change a folder's names, or what a file says. Access lists show in the group's bits."""
-    others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid)
-    return status.st_uid == 0 and not others
+    if status.st_uid or status.st_mode & stat.S_IWOTH:
+        return False
+    return not status.st_mode & stat.S_IWGRP or not status.st_gid or status.st_gid == _syslogs()
+
+
+def _syslogs():
+    """On Ubuntu /var/log is this group's as well. Nobody is in it but the system's own rsyslogd."""
+    try:
+        group = grp.getgrnam("syslog")
+    except KeyError:
+        return None
+    return None if group.gr_mem else group.gr_gid
 
 
 def _parts(path):
@@ -127,6 +139,15 @@ def owner(path):
     return 0
 
 
+def changeable(path):
+    """The number of the user who can change what a file or folder says, root included; nobody's where a group can."""
+    whose = owner(path)
+    if whose:
+        return whose
+    status = ROOT.status(path, follow=True)
+    return 0 if status is None or _roots(status) else status.st_uid or NOBODY
+
+
 class Here:
     """Files and folders with the rights of this process. What is no plain file is never opened."""
 
@@ -162,6 +183,37 @@ class Here:
         status = self.status(path, follow=True)
         return status is not None and stat.S_ISREG(status.st_mode)
 
+    def missing(self, path):
+        """Whether nothing is at a path. What can't be reached may be there."""
+        try:
+            self._with(path, True, lambda at, name: os.stat(name, dir_fd=at))
+            return False
+        except OSError as error:
+            return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+    def may(self, path, right):
+        """Whether this user may 'read', 'write' or 'enter' what is at a path; access lists count."""
+        return os.access(path, {"read": os.R_OK, "write": os.W_OK, "enter": os.X_OK}[right])
+
+    def real(self, path):
+        """The path without any link in it, as far as that can be known."""
+        return os.path.realpath(path)
+
+    def space(self, path):
+        """What statvfs tells of the file system that holds a path; None where nothing is."""
+
+        def ask(at, name):
+            place = os.open(name, os.O_PATH | os.O_CLOEXEC | (0 if at is None else os.O_NOFOLLOW), dir_fd=at)
+            try:
+                return os.fstatvfs(place)
+            finally:
+                os.close(place)
+
+        try:
+            return self._with(path, True, ask)
+        except OSError:
+            return None
+
     def target(self, path):
         """Where a link leads; None where there is none."""
         try:
@@ -169,7 +221,7 @@ class Here:
         except (OSError, ValueError):
             return None
 
-    def names(self, path):
+    def names(self, path, most=MOST_NAMES):
         """The names in a folder, sorted, as far as they aren't too many."""
         try:
             folder = self._open(path, os.O_RDONLY | os.O_DIRECTORY, follow=True)
@@ -182,7 +234,7 @@ class Here:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     found.append(entry.name)
-                    if len(found) == MOST_NAMES:
+                    if len(found) >= most:
                         break
             return sorted(found)
         finally:
@@ -191,19 +243,19 @@ class Here:
     def _may_list(self, status):
         return True
 
-    def tree(self, path, into=None):
+    def tree(self, path, into=None, most=MOST_NAMES, deepest=DEEPEST):
         """Pairs of a path and its status below a folder, links unfollowed; ``into(path)`` says where to go on."""
-        left, queue = MOST_NAMES, [(path.rstrip("/"), 0)]
-        while queue:
+        left, queue = most, [(path.rstrip("/"), 0)]
+        while queue and left > 0:
             folder, depth = queue.pop()
-            for name in self.names(folder):
+            for name in self.names(folder, left):
                 below = "%s/%s" % (folder, name)
                 status = self.status(below)
                 left -= 1
                 if status is None or left < 0:
                     continue
                 yield below, status
-                if stat.S_ISDIR(status.st_mode) and depth < DEEPEST and (into is None or into(below)):
+                if stat.S_ISDIR(status.st_mode) and depth < deepest and (into is None or into(below)):
                     queue.append((below, depth + 1))
 
     # ---- reading ----
@@ -221,14 +273,17 @@ class Here:
             raise OSError(errno.EINVAL, "is no plain file", path)
         return file
 
+    def file(self, path):
+        """The same as a file."""
+        return os.fdopen(self.open(path), "rb")
+
     def bytes(self, path, most=LARGEST, end=False, since=0):
         """The first bytes of a plain file, or its last; raises OSError where there is none to read.
 
         ``since`` is how many of them don't count.
         """
-        file = self.open(path)
-        with os.fdopen(file, "rb") as opened:
-            opened.seek(max(since, os.fstat(file).st_size - most if end else 0))
+        with self.file(path) as opened:
+            opened.seek(max(since, os.fstat(opened.fileno()).st_size - most if end else 0))
             return opened.read(most)
 
     def read(self, path, default="", most=LARGEST, end=False, since=0):
@@ -245,6 +300,16 @@ class Here:
         except (ValueError, RecursionError):
             found = {}
         return found if isinstance(found, dict) else {}
+
+    def holder(self, path):
+        """The number of the process that has locked a file against writing, as the kernel answers; None for none."""
+        try:
+            with self.file(path) as file:
+                asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+                kind, _, _, _, pid = struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        except OSError:
+            return None
+        return None if kind == fcntl.F_UNLCK else pid
 
     # ---- changing ----
 
@@ -438,6 +503,18 @@ class Root(Here):
         """Whether nobody else may change what has that status."""
         return _roots(status)
 
+    def may(self, path, right):
+        return True
+
+    def real(self, path):
+        try:
+            here, name = _walk(path, True)
+        except OSError:
+            return path
+        folder = os.readlink("/proc/self/fd/%d" % here)
+        os.close(here)
+        return os.path.normpath("%s/%s" % (folder, name))
+
     def hand_on(self, path, uid, gid):
         """Give the plain files of somebody's folder, which lies in one of root's, to somebody else, with the folder."""
         folder = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -589,9 +666,14 @@ def start(words, most=LARGEST, stderr=subprocess.PIPE, **env):
     try:
         return Process(_lead(words), own, most=most, stderr=stderr)
     except OSError as error:
-        failed = Process.__new__(Process)
-        failed.told = 127, "", "%s: %s" % (words[0], error.strerror)
-        return failed
+        return not_started("%s: %s" % (words[0], error.strerror))
+
+
+def not_started(why):
+    """What stands for a program that can't be started."""
+    failed = Process.__new__(Process)
+    failed.told = 127, "", why
+    return failed
 
 
 def run(words, seconds=120, **env):
@@ -603,10 +685,11 @@ def run(words, seconds=120, **env):
 class As:
     """A user whose rights a child process takes on for good. Root's are never given.
 
-    Raises Failed for a user who isn't there, and for root by whatever name.
+    Raises Failed for a user who isn't there, and for root by whatever name. ``further`` are numbers of groups that the
+    user has as well, or will have.
     """
 
-    def __init__(self, user):
+    def __init__(self, user, further=()):
         try:
             account = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
         except KeyError:
@@ -616,14 +699,14 @@ class As:
         if account.pw_uid == 0:
             raise Failed("%s is root: what others may write is never opened or run as root" % account.pw_name)
         self.name, self.uid, self.gid, self.home = account[0], account[2], account[3], account[5]
-        self._groups = None
+        self._groups, self._further = None, further
 
     @property
     def groups(self):
         if self._groups is None:
             # Nobody's groups could be somebody's.
             found = os.getgrouplist(self.name, self.gid) if self.uid != NOBODY else [self.gid]
-            self._groups = [group for group in found if group] or [self.gid]
+            self._groups = [group for group in (*found, *self._further) if group] or [self.gid]
         return self._groups
 
     def start(self, words, cwd="/", most=LARGEST, stderr=subprocess.PIPE, **env):
@@ -703,16 +786,18 @@ class Asked:
 
     def end(self):
         """What it answers. Raises Failed where that takes too long or is none, and OSError for its own."""
-        text, watch = b"", select.poll()
+        text, late, watch = b"", False, select.poll()
         watch.register(self.reader, select.POLLIN | select.POLLHUP)
-        while len(text) <= LARGEST and time.monotonic() < self.limit:
-            if not watch.poll(max(0, int(1000 * (self.limit - time.monotonic()))) + 1):
-                continue
+        while len(text) <= LARGEST:
+            # What it has answered counts also where nobody has listened in time.
+            left = self.limit - time.monotonic()
+            if not watch.poll(int(1000 * left) + 1 if left > 0 else 0):
+                late = True
+                break
             data = os.read(self.reader, 1 << 20)
             if not data:
                 break
             text += data
-        late = time.monotonic() >= self.limit
         os.close(self.reader)
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -767,6 +852,23 @@ def spare(pid, uid):
         pass
     finally:
         os.close(folder)
+
+
+def proc_target(pid, name):
+    """Where a link of the kernel's leads, such as a process's program; '' where it has ended."""
+    try:
+        return os.readlink("/proc/%d/%s" % (int(pid), name))
+    except (OSError, ValueError):
+        return ""
+
+
+def handles(pid):
+    """What a process has open, as the kernel calls it. What it closes meanwhile is left out."""
+    try:
+        names = os.listdir("/proc/%d/fd" % int(pid))
+    except OSError:
+        return []
+    return [proc_target(pid, "fd/" + name) for name in names]
 
 
 def processes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from pyinfra.context import ctx_config, ctx_host
 import configuration
 import schema
 from facts.survey import Survey
+from render import digest
 from schema import NGINX_USER, SERVICE_USER, STATE_HOST, Deployment, Instance, TileSet
 from tasks import certificates, connection, nginx, packages, passwords, plan, program, releases, run, system
 
@@ -93,6 +95,31 @@ def _settings_file(instance: Instance) -> str:
     return instance.releases.lasting(path) if instance.releases else path
 
 
+def _loading(instance: Instance) -> dict[str, Any]:
+    """How Django loads the settings for the deploy: as in the programs' environment.sh, which may not be there yet."""
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "mysite.settings",
+        "PATH": f"{instance.virtualenv}/bin:/usr/local/bin:/usr/bin:/bin",
+        "VIRTUAL_ENV": instance.virtualenv,
+        **instance.environment,
+    }
+    said = digest(instance.projects_dir, *(f"{name}={value}" for name, value in sorted(environment.items())))
+    notes = f"{instance.runtime_dir}/settings"
+    return {"folder": instance.projects_dir, "environment": environment, "said": said, "notes": notes}
+
+
+def _served(deployment: Deployment) -> list[str]:
+    """The folders whose files nginx hands out."""
+    instances, tile_sets = deployment.instances, deployment.tiles
+    return sorted(
+        {
+            *(path for i in instances for path in (i.static_folder, i.static_alias, i.files_folder)),
+            *(tiles.folder for tiles in tile_sets),
+            *(os.path.dirname(tiles.fallback) for tiles in tile_sets if tiles.fallback not in ("black", "none")),
+        }
+    )
+
+
 def question(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> dict[str, Any]:
     """What the survey is to look at."""
     keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
@@ -101,6 +128,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
     for instance in deployment.instances:
         asked: dict[str, Any] = {key: getattr(instance, key) for key in keys + folders}
         asked["code"] = program.code(instance)
+        asked["settings"] = _loading(instance)
         one = instance.releases
         keep = {"folder", "owner", "shared"}
         asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
@@ -112,6 +140,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
     links = [path for one in sets for pair in one.stock_links.items() for path in pair]
     return {
         "instances": instances,
+        "served": _served(deployment),
         "packages": [*packages.NEEDED, *packages.BROTLI, packages.CERTBOT, packages.GIT, packages.CONFIGURATION],
         "units": [*system.UNITS, system.RENEWAL],
         "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],

@@ -192,6 +192,7 @@ def spoken(path: Path) -> Iterator[str]:
 # Words for a program: no admin sees them.
 FOR_PROGRAMS = (
     "import sys; from supervisor",
+    "import sys, zlib",
     "import os, sys, sysconfig",
     "During handling of",
     "umask 077",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import shlex
 import socket
 import ssl
-import subprocess
-import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import schema
-from facts.survey import Logs, Survey
+from facts import survey as facts
+from facts.survey import Logs, Survey, Verify
 from tasks import health, logs, tell
 from tasks.health import Health
 
@@ -155,24 +158,51 @@ HARMLESS = [
 ]
 
 
+OF_LOGS: dict[str, Any] = {}
+exec(Logs.script.removesuffix("\nanswer(logs_and_files)\n"), OF_LOGS)  # noqa: S102
+
+
+def log_lines(path: Path, most: int = 100) -> list[str]:
+    lines: list[str] = OF_LOGS["lines_of"](OF_LOGS["Here"](), str(path), most)
+    return lines
+
+
 def test_what_leaves_a_host_has_no_secrets(tmp_path: Path) -> None:
     """The script as it runs there, on logs and files of its own."""
     (tmp_path / "wsgi-a.log").write_text("\n".join(SECRETS + HARMLESS) + "\n")
     (tmp_path / "environment.sh").write_text(
         "export PATH=/usr/bin\nexport GREETING='hunter2\nexport of hunter2'\nexport OTHER=hunter2\ncd /home\n"
     )
-    question = {"logs": [f"{tmp_path}/*.log"], "files": [f"{tmp_path}/*.sh"], "lines": 100}
-    # Whoever runs the tests: the script is root's.
-    script = "import os; os.geteuid = lambda: 0\n" + Logs.script
-    words = [sys.executable, "-c", script, json.dumps(question)]
-    found = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-    lines = found["logs"][f"{tmp_path}/wsgi-a.log"]
-    assert "hunter2" not in json.dumps(found)
+    at, pattern = OF_LOGS["Here"](), f"{tmp_path}/*.sh"
+    lines = log_lines(tmp_path / "wsgi-a.log")
+    files = OF_LOGS["read_all"](at, pattern, OF_LOGS["text_of"])
+    assert "hunter2" not in json.dumps([lines, files])
     assert lines[-len(HARMLESS) :] == HARMLESS
     assert "connecting to amqp://tracer:REMOVED@broker:5672//" in lines
     assert "GET /catmaid/?api_key=REMOVED&page=2 HTTP/1.1" in lines
-    assert "export PATH=/usr/bin\n" in found["files"][f"{tmp_path}/environment.sh"]
-    assert "cd /home\n" in found["files"][f"{tmp_path}/environment.sh"]
+    assert "export PATH=/usr/bin\n" in files[f"{tmp_path}/environment.sh"]
+    assert "cd /home\n" in files[f"{tmp_path}/environment.sh"]
+
+
+def test_a_line_of_a_log_stays_one(tmp_path: Path) -> None:
+    """What an application logs of a visitor's address can neither steer a terminal nor look like another line."""
+    log = tmp_path / "wsgi-a.log"
+    log.write_bytes(b"GET /\x1b]0;title\x07\x1b[2J\rforged\x85more\xe2\x80\xa8other\nsecond\n\nlast without end")
+    assert log_lines(log) == [
+        r"GET /\x1b]0;title\x07\x1b[2J\x0dforged�more\x2028other",
+        "second",
+        "",
+        "last without end",
+    ]
+    assert log_lines(log, 1) == ["last without end"]
+
+
+def test_a_line_without_end_costs_no_time(tmp_path: Path) -> None:
+    log = tmp_path / "wsgi-a.log"
+    log.write_text("a.b-" * 200_000 + "\n" + "_" * 500_000)
+    begin = time.monotonic()
+    assert all(len(line) <= 4000 for line in log_lines(log))
+    assert time.monotonic() - begin < 5
 
 
 def test_logs_of_both_slots_and_of_what_all_share_are_asked() -> None:
@@ -180,3 +210,22 @@ def test_logs_of_both_slots_and_of_what_all_share_are_asked() -> None:
     asked = logs.question(deployment, deployment.instances[0], 15, False)
     assert "/var/log/catmaid/*.log" in asked["logs"]
     assert asked["files"] == []
+
+
+@pytest.mark.parametrize("fact", [Survey, facts.Health, Verify, Logs])
+def test_what_is_joined_has_each_name_once(fact: type[Survey]) -> None:
+    """A part of the script that has a name of another's would take its place there as well."""
+    names = []
+    for node in ast.parse(fact.script).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+    assert fact.script.count("\nanswer(") == 1
+
+
+@pytest.mark.parametrize("fact", [Survey, facts.Health, Verify, Logs])
+def test_a_command_is_short_enough_for_the_kernel(fact: type[Survey]) -> None:
+    """It is one argument of a shell's, which has at most 128 KiB; this leaves most of that to the question."""
+    assert len(shlex.quote(str(fact().command("")))) < 64 << 10
