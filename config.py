@@ -14,6 +14,8 @@ from pyinfra import logger, state
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.connectors.ssh_util import get_private_key
 
+from catmaid_deploy.finding import Finding, fault
+
 # pyinfra turns this off for inventories; this project's modules need not be compiled at each run.
 sys.dont_write_bytecode = False
 
@@ -21,7 +23,7 @@ FAILURES = ("Could not connect", "SSH error", "Could not resolve hostname", "Aut
 
 
 class ConnectionHelp(logging.Filter):
-    """Adds key and mend to pyinfra's line about a host that can't be reached; nothing has changed by then."""
+    """Adds key and fix to pyinfra's line about a host that can't be reached; nothing has changed by then."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.msg, str) and any(failure in record.msg for failure in FAILURES):
@@ -36,30 +38,34 @@ def _inventory() -> str:
     return str(click.get_current_context().params["inventory"])
 
 
-def _no_file() -> Iterator[str]:
-    """A line where the inventory can only be a file and isn't there: pyinfra would look it up as a host's name."""
+def _no_file() -> Iterator[Finding]:
+    """A finding where the inventory can only be a file and isn't there: pyinfra would look it up as a host's name."""
     name = _inventory()
     if name.endswith(".py") and not Path(name).is_file():
-        yield f"{name}: there is no such inventory: correct its path, or begin with a copy of inventories/prod.py"
+        fix = "correct its path, or begin with a copy of inventories/prod.py"
+        yield fault(name, "there is no such inventory", fix)
 
 
-def _no_hosts() -> Iterator[str]:
-    """A line where there is no host to go to: pyinfra would do nothing and call that a success."""
+def _no_hosts() -> Iterator[Finding]:
+    """A finding where there is no host to go to: pyinfra would do nothing and call that a success."""
     if not len(state.inventory):
-        yield f"{_inventory()}: it has no host: give it a list of them, hosts = [...], as inventories/prod.py does"
+        fix = "give it a list of them, hosts = [...], as inventories/prod.py does"
+        yield fault(_inventory(), "it has no host", fix)
     elif not any(state.is_host_in_limit(host) for host in state.inventory):
-        yield "no host is left: correct --limit or --exclude, which take names of hosts and groups of the inventory"
+        fix = "correct --limit or --exclude, which take names of hosts and groups of the inventory"
+        yield fault(_inventory(), "no host is left", fix)
 
 
-def _bad_keys() -> Iterator[str]:
-    """A line for each host whose ssh_key can't be used; pyinfra would show a traceback. It keeps those that can."""
+def _bad_keys() -> Iterator[Finding]:
+    """A finding for each host whose ssh_key can't be used; pyinfra would show a traceback. It keeps those that can."""
     for host in state.inventory:
         key = host.data.get("ssh_key")
         if key and state.is_host_in_limit(host):
             try:
                 get_private_key(state, key, host.data.get("ssh_key_password"))
             except (PyinfraError, SSHException, OSError) as error:
-                yield f"{host.name}: ssh_key: {error}: give the path of the private key that you log in with"
+                fix = "give the path of the private key that you log in with"
+                yield fault(f"{host.name}: ssh_key", str(error), fix)
 
 
 def _make_known_hosts() -> None:
@@ -77,9 +83,9 @@ class Checks(logging.Filter):
     """Ends a run that can't reach anything, before pyinfra's next step, with exit code 1."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        lines = [line for check in CHECKS.get(str(record.msg), ()) for line in check()]
-        if lines:
-            raise SystemExit("\n".join(f"--> {line}" for line in lines))
+        faults = [found for check in CHECKS.get(str(record.msg), ()) for found in check()]
+        if faults:
+            raise SystemExit("\n".join(f"--> {found.line()}" for found in faults))
         return True
 
 

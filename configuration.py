@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from catmaid_deploy.finding import Command, Finding, fault
+
 MARK = "Made by catmaid-deploy from templates/"
 
 
@@ -202,8 +204,8 @@ def _is_ours(item: Item, found: dict[str, Any], owned: set[str], survey: dict[st
     return item.stock and survey["as_it_came"].get(item.path) == found["md5"]
 
 
-def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> Iterator[str]:
-    """Lines, with the mend, about what others put where a file of ours has to be."""
+def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> Iterator[Finding]:
+    """What others put where a file of ours has to be."""
     owned = {path for paths in survey["manifest"].values() for path in paths}
     for one in wanted:
         for item in one.everything:
@@ -212,15 +214,15 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
                 continue
             if item.path.startswith("/run/"):
                 # Moved away, it would take a program out of service that users still use.
-                yield (
-                    f"{item.path}: another program has it, and it is in the way: have that program go on from another "
-                    "folder, as docs/howto/adopt.md says"
+                yield fault(
+                    item.path,
+                    "another program has it, and it is in the way",
+                    "have that program go on from another folder, as docs/howto/adopt.md says",
                 )
             else:
-                yield (
-                    f"{item.path}: somebody else's {found['kind']} is in the way: take over what you need from it, and "
-                    f"move it away (mv {item.path} {item.path}.before)"
-                )
+                # What is needed of it can be taken over from there.
+                away = Command(f"mv {item.path} {item.path}.before")
+                yield fault(item.path, f"somebody else's {found['kind']} is in the way", away)
 
 
 def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Difference, ...]:

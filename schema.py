@@ -1,7 +1,7 @@
 """The one description of a site: its models, defaults, and every rule about valid input.
 
 An inventory gives a dictionary under the key ``site``, or several under ``sites``; `load` turns them into
-a `Deployment` or raises `InvalidSite`, whose lines name the key, what is wrong and the mend. Everything that
+a `Deployment` or raises `InvalidSite`, which names the key, what is wrong and the fix. Everything that
 follows from a value (a socket's path, a location, Django's script name) is computed here and nowhere else.
 """
 
@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+from catmaid_deploy.finding import Finding, fault
 
 # Who runs the programs, unless the inventory says otherwise, and the group by which nginx opens their sockets.
 SERVICE_USER = "www-data"
@@ -68,11 +70,15 @@ _RESERVED_ENVIRONMENT |= {
 
 
 class InvalidSite(ValueError):
-    """The description of a site is wrong; ``lines`` has one line for each fault."""
+    """The description of a site is wrong. A rule is one sentence with its fix at the end: from here on a finding."""
 
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+    def __init__(self, *findings: Finding) -> None:
+        super().__init__("\n".join(finding.line() for finding in findings))
+        self.findings = findings
+
+    @property
+    def lines(self) -> list[str]:
+        return [finding.line() for finding in self.findings]
 
 
 def _text(pattern: str, rule: str) -> Callable[[str], str]:
@@ -233,8 +239,8 @@ def _origin(value: str) -> str:
     if value == "*" or re.fullmatch(rf"https?://(\*\.)?{_HOST_PART}(:[1-9][0-9]{{0,4}})?", value):
         return value
     start = re.match(rf"https?://(\*\.)?{_HOST_PART}(:[0-9]+)?", value.lower())
-    mend = repr(start.group()) if start else "'https://lab.example.org' or 'https://*.example.org'"
-    raise ValueError(f"{value!r} is not an origin, which has a scheme and a host name, and nothing after: write {mend}")
+    fix = repr(start.group()) if start else "'https://lab.example.org' or 'https://*.example.org'"
+    raise ValueError(f"{value!r} is not an origin, which has a scheme and a host name, and nothing after: write {fix}")
 
 
 def _header(value: str) -> str:
@@ -256,7 +262,7 @@ _IMPOSSIBLE = re.compile(r"\$2[aby]\$(0[0-3]|1[89]|[2-9][0-9])\$|\$6\$rounds=([0
 # machine of 2026: bcrypt of cost 7 takes 8 ms, each step twice as much; SHA-512 takes 3 ms for its 5,000 rounds.
 HASH_MS = 10
 _BCRYPT_MOST, _ROUNDS_MOST = 7, 16000
-CHEAP_HASH = "make one by 'htpasswd -nBC 5 {user}' or 'openssl passwd -6'"
+CHEAP_HASH = "give one made by 'htpasswd -nBC 5 {user}' or 'openssl passwd -6'"
 
 
 def is_costly(hashed: str) -> bool:
@@ -896,7 +902,7 @@ class Deployment(_Model):
     @model_validator(mode="after")
     def _check(self) -> Deployment:
         if not self.sites:
-            raise ValueError("sites: there is none: describe at least one")
+            raise ValueError("sites: the list is empty: describe at least one")
         for key, values in (
             ("server_name", [name for site in self.sites for name in site.names]),
             ("instances", [instance.name for instance in self.instances]),
@@ -968,7 +974,7 @@ _PLAIN = {
 }
 
 
-def _explain(error: ErrorDetails, single: bool) -> str:
+def _explain(error: ErrorDetails, single: bool) -> Finding:
     location, kind = error["loc"], error["type"]
     if single:
         location = ("site", *location[2:])
@@ -976,10 +982,10 @@ def _explain(error: ErrorDetails, single: bool) -> str:
     if kind == "extra_forbidden":
         known = _known_keys(location[:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        mend = f"did you mean {close[0]!r}?" if close else "known are: " + ", ".join(known)
-        return f"{_place(location)}: unknown key; {mend}"
+        hint = f"did you mean {close[0]!r}?" if close else "known are: " + ", ".join(known)
+        return fault(_place(location), f"unknown key; {hint}")
     if kind == "missing":
-        return f"{_place(location)}: missing: add it"
+        return fault(_place(location), "missing", "add it")
     if kind in _PLAIN:
         # What is in a list or dictionary may be secret, and so may the value of a variable.
         value = error["input"]
@@ -987,27 +993,29 @@ def _explain(error: ErrorDetails, single: bool) -> str:
             given = "a dictionary" if isinstance(value, dict) else "a list"
         else:
             given = "what is there" if "environment" in location else repr(value)
-        return f"{_place(location)}: {_PLAIN[kind]}, not {given}"
+        return fault(_place(location), f"{_PLAIN[kind]}, not {given}")
     message = error["msg"].removeprefix("Value error, ")
     if kind.startswith(("greater_than", "less_than", "literal", "too_", "string_too")):
         message = f"{error['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
     # A rule over several keys of one model names its key first.
     named = re.match(r"([a-z_]+): ", message) if kind == "value_error" else None
-    if named and not str(location[-1]).startswith(named.group(1)):
-        return f"{_place((*location, named.group(1)))}{message.removeprefix(named.group(1))}"
-    return f"{_place(location)}: {message}"
+    if named:
+        message = message.removeprefix(named.group())
+        if location[-1] != named.group(1):
+            location = (*location, named.group(1))
+    return fault(_place(location), message)
 
 
 def load(site: object = None, sites: object = None) -> Deployment:
     """Validate what an inventory says under ``site``, or under ``sites`` for several.
 
-    Raises InvalidSite with a line for each fault.
+    Raises InvalidSite with a finding for each fault.
     """
     if site is None and sites is None:
-        raise InvalidSite(["site: missing: describe the site in the inventory, as inventories/prod.py does"])
+        raise InvalidSite(fault("site", "missing", "describe the site in the inventory, as inventories/prod.py does"))
     if site is not None and sites is not None:
-        raise InvalidSite(["sites: stands beside 'site': keep one of them"])
+        raise InvalidSite(fault("sites", "stands beside 'site'", "keep one of them"))
     try:
         return Deployment.model_validate({"sites": [site] if sites is None else sites})
     except ValidationError as error:
-        raise InvalidSite([_explain(e, sites is None) for e in error.errors()]) from None
+        raise InvalidSite(*(_explain(e, sites is None) for e in error.errors())) from None

@@ -3,7 +3,7 @@
 "sudo_password": secret.from_command("pass", "show", "lab/sudo")
 
 Each is read once a run. pyinfra shows it as *MASKED* in whatever it prints; `schema` and `tasks.connection` unmask it.
-What can't be read ends the run before any host is reached, in one line with the place, the cause and the mend.
+What can't be read ends the run before any host is reached, in one line with the place, the cause and the fix.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyinfra.api.hiddenvalue import HiddenValue
+
+from catmaid_deploy.finding import HERE, Command, fault
 
 
 class Secret(HiddenValue):
@@ -38,24 +40,24 @@ def _place() -> str:
     return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
 
 
-def _refuse(problem: str) -> NoReturn:
-    raise SystemExit(f"--> {_place()}: {problem}")
+def _refuse(what: str, fix: Command | str) -> NoReturn:
+    raise SystemExit(f"--> {fault(_place(), what, fix).line()}")
 
 
-def _first_line(text: str, source: str, mend: str) -> Secret:
+def _first_line(text: str, source: str, fix: str) -> Secret:
     """The secret, which is the first line, as password managers have it. Raises SystemExit when that is empty."""
     lines = text.splitlines()
     if not lines or not lines[0].strip():
-        _refuse(f"{source} is empty: {mend}")
+        _refuse(f"{source} is empty", fix)
     return Secret(lines[0].strip())
 
 
 def from_environment(name: str) -> Secret:
     """The value of an environment variable."""
-    mend = f"export {name}=... in the shell that runs pyinfra"
+    fix = f"give it in the shell that runs pyinfra, as export {name}=..."
     if name not in os.environ:
-        _refuse(f"the environment variable {name} isn't set: {mend}")
-    return _first_line(os.environ[name], f"the environment variable {name}", mend)
+        _refuse(f"the environment variable {name} isn't set", fix)
+    return _first_line(os.environ[name], f"the environment variable {name}", fix)
 
 
 def from_file(path: str) -> Secret:
@@ -64,11 +66,11 @@ def from_file(path: str) -> Secret:
     try:
         # Where this fails, whatever path says is wrong.
         if file.stat().st_mode & 0o077:
-            _refuse(f"{path} can be read by others: chmod 600 {path}")
+            _refuse(f"{path} can be read by others", Command(f"chmod 600 {shlex.quote(str(file))}", HERE))
         text = file.read_text()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it isn't text"
-        _refuse(f"{path} can't be read ({reason}): put the secret there, alone in its first line, and chmod 600 it")
+        _refuse(f"{path} can't be read ({reason})", "put the secret there, in its first line, readable by you alone")
     return _first_line(text, path, "put the secret into its first line")
 
 
@@ -84,10 +86,10 @@ def _output(words: tuple[str, ...]) -> str:
         done = subprocess.run(words, stdout=subprocess.PIPE)
         text = done.stdout.decode()
     except FileNotFoundError:
-        _refuse(f"'{command}' can't be run: install {words[0]}, or correct its name")
+        _refuse(f"'{command}' can't be run", f"have {words[0]} installed, or correct its name")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it doesn't print text"
-        _refuse(f"'{command}' can't be run ({reason}): correct it")
+        _refuse(f"'{command}' can't be run ({reason})", "correct it")
     if done.returncode:
-        _refuse(f"'{command}' ended with {done.returncode}: run it in this shell, and mend what it says")
+        _refuse(f"'{command}' ended with {done.returncode}", "run it in this shell, and correct what it says")
     return text

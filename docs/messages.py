@@ -77,16 +77,16 @@ NOTES = {
     "(workers x threads of all instances)": "Each thread may hold a database connection, and each may use "
     "PostgreSQL's `work_mem` more than once. Where it doesn't fit, a busy hour ends in the kernel's out-of-memory "
     "killer.",
-    "deploys there since <since>: this may": "A dry run takes no lock.",
+    "deploys there since <since>, which may": "A dry run takes no lock.",
     "deploys there since": "See [a stale lock](troubleshooting.md#a-stale-lock).",
-    "wait for the end of that run": "See [a stale lock](troubleshooting.md#a-stale-lock).",
+    "after the end of that run": "See [a stale lock](troubleshooting.md#a-stale-lock).",
     "deploys to this host since": "See [a stale lock](troubleshooting.md#a-stale-lock).",
-    "broke off before its end: this": "Nothing to do: what is missing follows from the host, and this run does it.",
+    "broke off before its end; this": "Nothing to do: what is missing follows from the host, and this run does it.",
     "changed this host at": "Two admins ran at once. Run again: the second run sees what the first one did.",
     "the lock of this run is gone": "The run took longer than two hours without a step, or somebody removed "
     "`/run/catmaid-deploy/lock.json`.",
-    "isn't mounted: its tiles": "`mount MOUNTPOINT`, and look at `/etc/fstab`. nginx needs no reload.",
-    "wasn't renewed: see": "`certbot renew --dry-run` says why; most often port 80 isn't reached from outside.",
+    "isn't mounted, its tiles": "`mount MOUNTPOINT`, and look at `/etc/fstab`. nginx needs no reload.",
+    "and wasn't renewed": "`certbot renew --dry-run` says why; most often port 80 isn't reached from outside.",
     "is for trials, browsers warn": "See [HTTPS](howto/tls.md).",
     "two releases at once need": "See [updates](howto/updates.md#where-there-is-no-room-for-two).",
     "refuses the new files": "The parser's words follow. When it is about a line that you can't place, please report "
@@ -94,7 +94,7 @@ NOTES = {
     "doesn't take the new configuration within": "Most often another program has the port, or a file that nginx has to "
     "open is missing. The files of before are back.",
     "the files of before are back": "What ran before still runs, and survives a reboot too.",
-    "<new> <what>; <source>": "Its last words follow. The release stays in its folder: mend it there and run again, or "
+    "<new> <what>; <source>": "Its last words follow. The release stays in its folder: fix it there and run again, or "
     "put the old revision into the inventory.",
     "isn't ready within": "Look at the program's log for what it waits for (a database, a broker). A slow start needs "
     "more `start_seconds`.",
@@ -126,6 +126,8 @@ _FOR_PROGRAMS = re.compile(
     r"umask |import |complaint: |git --git-dir|cd \"|frame-ancestors |sandbox; |Made by |During handling|The above exc|"
     r"Traceback"
 )
+# What takes a place, what is wrong there, and the fix.
+_FINDINGS = ("Finding", "fault", "warning", "warn", "_refuse", "_no_access")
 _SHELL = re.compile(r"""\b(?:die|say|echo) "([^"]{12,})\"""")
 
 
@@ -241,8 +243,10 @@ def in_python(file: str, source: str) -> Iterator[Message]:
         match node:
             case ast.Raise(exc=ast.Call(args=args)) | ast.Call(func=ast.Attribute(attr="exit"), args=args):
                 raised.update(args)
-            case ast.keyword(arg="what", value=value):
+            case ast.keyword(arg="what", value=value) | ast.Assign(targets=[ast.Name(id="what")], value=value):
                 raised.add(value)
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[_, *texts]) if name in _FINDINGS:
+                raised.update(texts)
     errors_only = file.startswith("testbed/")
 
     def visit(node: ast.AST) -> Iterator[Message]:

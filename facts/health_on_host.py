@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from facts.clean_on_host import clean
 from facts.places_on_host import Places, mount_of, mounts, space, statistics
 from facts.probe_on_host import begin_probe, end_probe, environment
-from facts.survey_on_host import STATE, answer, started, survey, to_this_host
+from facts.survey_on_host import STATE, answer, service_of, started, survey, to_this_host
 from facts.web_on_host import nginxs_user
 from operations.trust_on_host import ROOT, owner, plain, proc, proc_target, processes, start
 
@@ -46,10 +46,15 @@ def spaces(question, places, nginx):
 
 
 def ends():
-    """When each program ended in the last hour without being told, by Supervisor's log."""
+    """When each program ended in the last hour by itself, since it was last stopped by somebody or given up, by
+    Supervisor's log.
+    """
     found = {}
     for path in ("/var/log/supervisor/supervisord.log.1", "/var/log/supervisor/supervisord.log"):
         for line in ROOT.read(path, most=1 << 20, end=True).splitlines():
+            started_anew = re.search(r" (?:stopped|gave up): (\S+)", line)
+            if started_anew:
+                found.pop(started_anew.group(1), None)
             end = re.match(r"(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+),\d+ \w+ exited: (\S+) \(.*; not expected\)", line)
             when = time.mktime((*map(int, end.groups()[:6]), 0, 0, -1)) if end else 0
             if when > time.time() - HOUR:
@@ -234,7 +239,8 @@ def strangers(pythons, virtualenvs, own):
         if line and kinds and virtualenv and any("celery" in word for word in words[1:4]):
             group = int(line.rpartition(")")[2].split()[2])
             if group not in own:
-                found[group] = {"process": group, "kind": kinds.pop(), "virtualenv": virtualenv}
+                one = {"process": group, "kind": kinds.pop(), "virtualenv": virtualenv}
+                found[group] = dict(one, unit=service_of(group))
     return [found[group] for group in sorted(found)]
 
 

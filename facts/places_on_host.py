@@ -136,9 +136,10 @@ def first_missing(at, paths):
     return next((path for path in paths if not there(at, path)), None)
 
 
-def first_blocked(at, path, user):
+def first_blocked(at, path, user, want="read"):
     """The first part of a path that the user can't enter, or read or connect to; whose right is missing, by chmod's
-    letter, and which. None when all is open. Groups and access lists count as they do in earnest.
+    letter, and which. None when all is open. Groups and access lists count as they do in earnest. With "write" the
+    path is a folder to write in.
     """
     parts = path.strip("/").split("/")
     for n in range(1, len(parts) + 1):
@@ -151,7 +152,10 @@ def first_blocked(at, path, user):
             right, letters = "enter", "x"
         elif stat.S_ISSOCK(status.st_mode):
             right, letters = "write", "rw"
-        if not at.may(part, right):
+        blocks = not at.may(part, right)
+        if n == len(parts) and want == "write":
+            blocks, letters = blocks or not (at.may(part, "read") and at.may(part, "write")), "rwx"
+        if blocks:
             return part, "u" if status.st_uid == user.uid else "g" if status.st_gid in user.groups else "o", letters
     return None
 
@@ -244,10 +248,13 @@ def application(at, asked):
     text = at.read(asked["settings_file"])
     binary = asked["virtualenv"] + "/bin/python"
     virtualenv = at.status(asked["virtualenv"], follow=True)
+    checkout = at.status(asked["checkout"], follow=True)
     return {
         "paths": {key: there(at, asked[key]) for key in ("checkout", "wsgi_file", "settings_file")},
         "missing": first_missing(at, (asked["virtualenv"], binary)),
         "owner": virtualenv.st_uid if virtualenv else 0,
+        "checkout_owner": checkout.st_uid if checkout else 0,
+        "requirements": [path for path in asked["requirements"] if at.exists(path)],
         "literals": {
             key: literal(text, name)
             for key, name in (

@@ -63,6 +63,8 @@ NOTHING = {
     "paths": {"checkout": False, "wsgi_file": False, "settings_file": False},
     "missing": None,
     "owner": 0,
+    "checkout_owner": 0,
+    "requirements": [],
     "literals": {"script_name": None, "static_url": None, "static_root": None},
     "settings": None,
 }
@@ -169,7 +171,7 @@ def listening_by_table():
 
 
 def listeners(ports):
-    """For each TCP port the names and numbers of the processes that listen on it."""
+    """For each TCP port the processes that listen on it, by name: number, and the service that starts it."""
     try:
         found = list(listening())
     except OSError:  # a kernel without that module
@@ -179,8 +181,25 @@ def listeners(ports):
     if inodes:
         for pid in processes():
             for port in {inodes[handle] for handle in handles(pid) if handle in inodes}:
-                found[port].setdefault(plain(proc(pid, "comm").strip()), pid)
+                name = plain(proc(pid, "comm").strip())
+                if name not in found[port]:
+                    found[port][name] = {"pid": pid, "unit": None if name == "nginx" else service_of(pid)}
     return found
+
+
+def group_of(pid):
+    """The process group of a process, or None."""
+    line = proc(pid, "stat")
+    return int(line.rpartition(")")[2].split()[2]) if line else None
+
+
+def service_of(pid):
+    """The systemd service that a process is the main one of; None for a session's, a container's, or another part."""
+    unit = proc(pid, "cgroup").strip().rpartition("/")[2]
+    if not re.fullmatch(r"[A-Za-z0-9@:._-]+\.service", unit):
+        return None
+    main = start(["systemctl", "show", "--property=MainPID", "--value", unit]).end()[1].strip()
+    return unit if main.isdigit() and main != "0" and group_of(int(main)) == group_of(pid) else None
 
 
 def free(figures, mounted):
@@ -219,18 +238,18 @@ UNKNOWN = {
 
 
 def certificate(at, asked):
-    """What a certificate is for and until when, or the problem with it and whether that is one of its key."""
+    """What a certificate is for and until when, or the kind of its problem and whether that is one of its key."""
     found = dict(UNKNOWN)
     path, key = asked["certificate"], asked["key"]
     for one in (path, key):
         if not at.exists(one):
-            return dict(found, problem="isn't there: put it there, or correct the path", of_key=one == key)
+            return dict(found, problem="missing", of_key=one == key)
     found["time"] = max(at.status(one, follow=True).st_mtime for one in (path, key))
     try:
         with at.file(path) as file:
             decoded = ssl._ssl._test_decode_cert(by_descriptor(file))
     except (ssl.SSLError, OSError):
-        return dict(found, problem="isn't a certificate in PEM form (-----BEGIN CERTIFICATE-----): convert it")
+        return dict(found, problem="no certificate")
     try:
         # An empty passphrase, so that nothing is asked for at a terminal.
         with at.file(path) as file, at.file(key) as of_key:
@@ -238,12 +257,11 @@ def certificate(at, asked):
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair, password="")
     except PermissionError:
         # Root doesn't open it there itself, and nginx would open what they put in its place.
-        problem = "can't be read by whoever may change its folder: put it where only root may, such as /etc/ssl/private"
-        return dict(found, problem=problem, of_key=True)
+        return dict(found, problem="not root's", of_key=True)
     except (ssl.SSLError, OSError, ValueError) as error:
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-            return dict(found, problem="doesn't belong to the certificate %s: give the key of it" % path, of_key=True)
-        return dict(found, problem="isn't a key in PEM form without a passphrase: convert it", of_key=True)
+            return dict(found, problem="of another", of_key=True)
+        return dict(found, problem="no key", of_key=True)
     end, begin = (certificates_time(decoded[which]) for which in ("notAfter", "notBefore"))
     names = [name for _, name in decoded.get("subjectAltName", ())]
     missing = [wanted for wanted in asked["names"] if not any(covers(name, wanted) for name in names)]
@@ -373,6 +391,8 @@ def ask_supervisor(method):
     with ROOT.connect("/run/supervisor.sock", 10) as connection:
         connection.sendall((request % (len(body), body)).encode())
         answer = whole(connection, 10).decode("utf-8", "replace")
+    if " 200 " not in answer.partition("\r\n")[0]:
+        raise OSError("it asks for a password")
     member = r"<name>(\w+)</name>\s*<value>\s*<\w+>(.*?)</\w+>\s*</value>"
     for one in re.findall(r"<struct>(.*?)</struct>", answer, re.DOTALL):
         yield {name: unescaped(value) for name, value in re.findall(member, one, re.DOTALL)}
@@ -507,6 +527,7 @@ def ask_folders(question, places, nginx):
 
 def ask_tiles(question, places, nginx):
     mounted = mounts()
+    known_mounts = [line.split()[1] for line in ROOT.read("/etc/fstab").splitlines() if len(line.split()) > 1]
     nothing = {"folder": False, "proof": False, "fallback": False}
     asked = [
         (
@@ -521,7 +542,8 @@ def ask_tiles(question, places, nginx):
     def answer():
         for one, told in asked:
             real, mount = told.value.pop("real"), told.value.pop("mount")
-            yield one["name"], dict(told.value, mounted=bool(mount) and mount in mounted, is_mount=real in mounted)
+            state = {"mounted": bool(mount) and mount in mounted, "is_mount": real in mounted}
+            yield one["name"], dict(told.value, **state, in_fstab=one["mount"] in known_mounts)
 
     return lambda: dict(answer())
 
@@ -542,7 +564,7 @@ def by_owner(number, places, path, act, value):
 
 
 def ask_certificates(question, places, owners):
-    late = dict(UNKNOWN, problem="gave no answer: see whether its disk is there")
+    late = dict(UNKNOWN, problem="no answer")
     asked = {}
     for one in question["certificates"]:
         user = owners[one["certificate"]].value or owners[one["key"]].value
@@ -571,11 +593,13 @@ def ask_keys(question, places, owners, nginx):
 
 
 def ask_access(question, places, nginx):
-    """For each [user, path] the first part of the path that the user can't enter or read."""
+    """For each [user, path, want] the first part of the path that keeps the user out, and whose right that is."""
     asked = []
-    for user, path in question["access"]:
+    for user, path, want in question["access"]:
         who = nginx if user == question["nginx"]["user"] else places.user(user)
-        asked.append(places.ask(who, path, lambda at, path=path, who=who: first_blocked(at, path, who)))
+        asked.append(
+            places.ask(who, path, lambda at, path=path, who=who, want=want: first_blocked(at, path, who, want))
+        )
     return lambda: [one.value and one.value[:2] for one in asked]
 
 
@@ -659,6 +683,8 @@ def survey_instance(instance, told, python, code, settings):
         "user": known("user", instance["user"]),
         "group": known("group", instance["runtime_group"]),
         "paths": application["paths"],
+        "owner": owner_name(application["checkout_owner"]),
+        "requirements": application["requirements"],
         "python": {"missing": application["missing"]} if application["missing"] else python,
         **application["literals"],
         "settings": settings[0],

@@ -1,5 +1,6 @@
 """What the jobs on the host share: see `operations.configuration`, which joins these files to one script."""
 
+import re
 import sys
 
 from operations.trust_on_host import ROOT, Failed, plain, run
@@ -10,8 +11,12 @@ RUN = "/run/catmaid-deploy"
 LONGEST_LINE = 2000
 
 
+# amqp://user:password@host: of what an application or git says.
+PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s'\"<>]+(?=@)", re.IGNORECASE)
+
+
 def say(text, to=sys.stdout):
-    lines = [line[:LONGEST_LINE] for line in plain(text).split("\n")]
+    lines = [PASSWORD.sub(r"\1REMOVED", line[:LONGEST_LINE]) for line in plain(text).split("\n")]
     # The admin's side may be gone: what was begun is ended all the same.
     try:
         print("\n".join(lines), file=to, flush=True)

@@ -1,4 +1,4 @@
-"""Asks the deployed sites as users would, from the host and from here, and names what is wrong with its mend.
+"""Asks the deployed sites as users would, from the host and from here, and names what is wrong with its fix.
 
 Changes nothing; a task that returns its argument is sent to each worker.
 

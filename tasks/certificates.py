@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from catmaid_deploy.finding import Command, Finding, fault, warning
 from configuration import File, Folder, Item
 from operations import certificates
 from render import render
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 WEBROOT = "/var/lib/catmaid-deploy/acme"
 LIVE = "/etc/letsencrypt/live"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/catmaid-deploy"
-# A self-signed certificate is made anew when it has so many days left; of another one the admin is told.
+# A self-signed certificate is made anew when it ends in fewer days; of another one the admin is warned.
 FEW_DAYS = 21
 DAY = 24 * 3600
 
@@ -30,7 +31,13 @@ def question(deployment: Deployment) -> list[dict[str, Any]]:
             places["placeholder"] = (f"{site.self_signed_dir}/fullchain.pem", f"{site.self_signed_dir}/privkey.pem")
         for kind, (certificate, key) in places.items():
             asked.append(
-                {"site": site.server_name, "kind": kind, "certificate": certificate, "key": key, "names": site.names}
+                {
+                    "site": site.server_name,
+                    "kind": kind,
+                    "certificate": certificate,
+                    "key": key,
+                    "names": site.names,
+                }
             )
     return asked
 
@@ -40,42 +47,74 @@ def _found(survey: dict[str, Any], site: Site, kind: str = "served") -> dict[str
     return found
 
 
-def judge(site: Site, survey: dict[str, Any]) -> list[str]:
-    """What is wrong with a certificate that the admin brings: key and mend, a line each."""
-    if not site.certificate or site.tls_dir:
-        return []
+def _problem(kind: str, certificate: str) -> tuple[str, str]:
+    """What the survey says of a pair of files, in words and with the fix."""
+    return {
+        "missing": ("isn't there", "put it there, or correct the path"),
+        "no certificate": ("isn't a certificate in PEM form (-----BEGIN CERTIFICATE-----)", "have it converted"),
+        "no key": ("isn't a key in PEM form without a passphrase", "have it converted"),
+        "no answer": ("gives no answer", "see whether its disk is there"),
+        "not root's": (
+            "can't be read by whoever may change its folder",
+            "put it where only root may, such as /etc/ssl/private",
+        ),
+        "of another": (f"doesn't belong to the certificate {certificate}", "give the key of that one"),
+    }[kind]
+
+
+def judge(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What is wrong with a site's certificate: one that the admin brings, and any key that others can read."""
+    if not site.certificate:
+        return
     found = _found(survey, site)
+    yield from _judge_key(site.certificate_key or "", survey["keys"])
+    if site.tls_dir:
+        return
     if found["problem"]:
-        key = "key" if found["of_key"] else "certificate"
-        path = site.certificate_key if found["of_key"] else site.certificate
-        return [f"tls.{key}: {path} {found['problem']}"]
-    lines = []
+        key, path = ("key", site.certificate_key) if found["of_key"] else ("certificate", site.certificate)
+        what, fix = _problem(found["problem"], site.certificate)
+        yield fault(f"tls.{key}", f"{path} {what}", fix)
+        return
     if found["missing_names"]:
-        lines.append(
-            f"tls.certificate: {site.certificate} is for {', '.join(found['names'])}, and not for "
-            f"{', '.join(found['missing_names'])}: get one for all names of the site, or remove them from it"
+        yield fault(
+            "tls.certificate",
+            f"{site.certificate} is for {', '.join(found['names'])}, and not for {', '.join(found['missing_names'])}",
+            "get one for all names of the site, or remove them from it",
         )
     if found["seconds_left"] < 0:
-        lines.append(
-            f"tls.certificate: {site.certificate} ended {-found['seconds_left'] // DAY:.0f} days ago: renew it"
-        )
-    return lines
+        what = f"{site.certificate} ended {-found['seconds_left'] // DAY:.0f} days ago"
+        yield fault("tls.certificate", what, "renew it")
 
 
-def warn(site: Site, survey: dict[str, Any]) -> list[str]:
+def _judge_key(path: str, keys: dict[str, Any]) -> Iterator[Finding]:
+    """nginx reads a key as root, before its workers are other users: nobody else has to."""
+    if path not in keys:
+        return
+    readers = ["everybody"] if int(keys[path]["mode"], 8) & 0o004 else keys[path]["readers"]
+    if readers:
+        # Also an owner's, and one that an access list names.
+        fix = Command(f"chown root:root {path} && chmod 600 {path}")
+        yield fault("tls.key", f"{path} can be read by {', '.join(readers)}", fix)
+
+
+def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
     """What the admin should know of a certificate, and what doesn't stop a run."""
+    key = "tls.certificate"
     if not site.certificate:
-        return ["tls.certificate: 'none': what users send, passwords among it, travels in the open"]
+        what = "'none': what users send, passwords among it, travels in the open"
+        yield warning(key, what, "use 'acme', or a certificate of your own")
+        return
     if site.tls.certificate == "self-signed":
-        return ["tls.certificate: 'self-signed' is for trials, browsers warn of it: use 'acme', or one of your own"]
+        yield warning(key, "'self-signed' is for trials, browsers warn of it", "use 'acme', or one of your own")
+        return
     days = _found(survey, site)["seconds_left"] // DAY
-    if days < FEW_DAYS and site.tls.certificate != "acme":
-        return [f"tls.certificate: {site.certificate} ends in {days:.0f} days: renew it"]
-    if days < FEW_DAYS and _from_acme(site, survey):
-        return [
-            f"tls.certificate: ends in {days:.0f} days and wasn't renewed: see /var/log/letsencrypt/letsencrypt.log"
-        ]
-    return []
+    if days >= FEW_DAYS:
+        return
+    if site.tls.certificate != "acme":
+        yield warning(key, f"{site.certificate} ends in {days:.0f} days", "renew it")
+    elif _from_acme(site, survey):
+        fix = "the reason is in /var/log/letsencrypt/letsencrypt.log"
+        yield warning(key, f"ends in {days:.0f} days and wasn't renewed", fix)
 
 
 def newest(survey: dict[str, Any]) -> float:

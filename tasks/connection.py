@@ -13,6 +13,8 @@ from pyinfra.api import StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.ssh import SSHConnector
 
+from catmaid_deploy.finding import Refused, fault
+
 # The askpass script of pyinfra reads the password from the environment of a command line, where every
 # user of the host can see it (ps). Ours is a file that only the login user can read; pyinfra uses the
 # one that it finds noted here, and removes it at the end of the run.
@@ -20,8 +22,9 @@ _NOTE = "sudo_askpass_path__{folder}"
 _IN_FILE = "read-by-askpass"
 
 
-class NoAccess(Exception):
-    """The run can't become root on the host; the text is the part of the line after the host's name."""
+def _no_access(key: str, what: str, fix: str) -> Refused:
+    """What ends a run that can't become root on the host."""
+    return Refused(fault(key, what, fix))
 
 
 def _send_at_once() -> None:
@@ -45,9 +48,11 @@ def _password() -> str:
         return given.unmask() if isinstance(given, HiddenValue) else str(given)
     if sys.stdin.isatty():
         return getpass.getpass(f"[{host.name}] sudo password: ")
-    raise NoAccess(
-        "sudo_password: sudo asks for a password: give it from your environment, "
-        '"sudo_password": secret.from_environment("SUDO_PASSWORD"), or allow the user NOPASSWD'
+    raise _no_access(
+        "sudo_password",
+        "sudo asks for a password",
+        'give it from your environment, "sudo_password": secret.from_environment("SUDO_PASSWORD"), or allow the user '
+        "NOPASSWD",
     )
 
 
@@ -55,9 +60,9 @@ def _last(text: str) -> str:
     return (text.splitlines() or ["no message"])[-1]
 
 
-def _no_rights(error: str) -> NoAccess:
+def _no_rights(error: str) -> Refused:
     reason = next((line for line in error.splitlines() if "sudoers" in line), _last(error))
-    return NoAccess(f"_sudo: sudo refuses ({reason}): give the user sudo rights")
+    return _no_access("_sudo", f"sudo refuses ({reason})", "give the user sudo rights")
 
 
 def _use_password(password: str) -> None:
@@ -66,7 +71,9 @@ def _use_password(password: str) -> None:
     script = f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(password)}"
     ok, path, error = _ask(f"{make} && echo $path", _stdin=script)
     if not ok:
-        raise NoAccess(f"sudo_password: no temporary file in {folder} ({error}): free space there")
+        raise _no_access(
+            "sudo_password", f"no temporary file in {folder} ({error})", "remove files there that nobody needs"
+        )
     host.connector_data[_NOTE.format(folder=folder)] = path
     host.connector_data["prompted_sudo_password"] = _IN_FILE
     keep_password_out_of_sight()
@@ -74,7 +81,7 @@ def _use_password(password: str) -> None:
     if not ok:
         if "sudoers" in error or "not allowed" in error:
             raise _no_rights(error)
-        raise NoAccess(f"sudo_password: sudo refuses it ({_last(error)}): correct it")
+        raise _no_access("sudo_password", f"sudo refuses it ({_last(error)})", "correct it")
 
 
 def keep_password_out_of_sight() -> None:
@@ -91,32 +98,36 @@ if ! command -v sudo; then echo; else error=$(sudo -H -n true 2>&1) || echo "com
 """
 
 
-def not_root() -> NoAccess:
+def not_root() -> Refused:
     """What to say where commands run as another user and no sudo is asked for."""
-    return NoAccess('_sudo: the login user isn\'t root: add "_sudo": True, or "ssh_user": "root"')
+    return _no_access("_sudo", "the login user isn't root", 'add "_sudo": True, or "ssh_user": "root"')
 
 
 def become_root() -> None:
     """Find out, in one command, how sudo makes commands root on this host. Without sudo the survey tells who it is.
 
-    Raises NoAccess with the key and the mend.
+    Raises Refused with the key and the fix.
     """
     _send_at_once()
     if host.data.get("_sudo_password"):
-        raise NoAccess("_sudo_password: it would show in the host's process list: call the key sudo_password")
+        raise _no_access(
+            "_sudo_password", "it would show in the host's process list", "give it as sudo_password instead"
+        )
     if not (host.data.get("_sudo") or config.SUDO):
         return
     ok, output, error = _ask(_WHO)
     uid, _, rest = output.partition("\n")
     sudo, _, complaint = rest.partition("complaint: ")
     if not ok or not uid.isdigit():
-        raise NoAccess(f"shell: the host doesn't run commands ({_last(error or output)}): allow the login user a shell")
+        raise _no_access(
+            "shell", f"the host doesn't run commands ({_last(error or output)})", "allow the login user a shell"
+        )
     if uid == "0":
         if not sudo.strip():
-            raise NoAccess("_sudo: the host has no sudo, and you log in as root: remove the key")
+            raise _no_access("_sudo", "the host has no sudo, and you log in as root", "remove the key")
         return
     if not sudo.strip():
-        raise NoAccess('_sudo: the host has no sudo: install it there, or log in with "ssh_user": "root"')
+        raise _no_access("_sudo", "the host has no sudo", 'log in with "ssh_user": "root", or install sudo there')
     if "password is required" in complaint or "authentication is required" in complaint:
         _use_password(_password())
     elif complaint:

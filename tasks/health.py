@@ -1,41 +1,34 @@
-"""How hosts are, for the runbooks: what is asked of them, and what is wrong by the answers, with the mend."""
+"""How hosts are, for the runbooks: what is asked of them, and what is wrong by the answers, with the fix."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pyinfra import host
 
+from catmaid_deploy.finding import Command, Finding
 from configuration import ConfigurationSet
 from facts import survey as facts
 from schema import Deployment, Instance, Site, TileSet
-from tasks import connection, plan, preflight, run, supervisor, tell
+from tasks import causes, connection, plan, preflight, run, supervisor, tell
 
 GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
 FULL, FILLING = 0.05, 0.15
 LEAST_BYTES = GIB
-# So many ends in an hour are no chance.
+# More ends than this in an hour are a fault.
 RESTARTS = 3
+SETTLED_SECONDS = 30
 QUEUE = 1000
-# So many differences are told of a service.
+# The differences of a service that are named.
 SHOWN = 4
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
 ROTATION = "logrotate.timer"
 # The row and column of a tile that no set has.
 MISSING = "999999"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that isn't as it should be: ``fault`` keeps users from working, ``warning`` may soon."""
-
-    level: Literal["fault", "warning"]
-    place: str
-    what: str
-    mend: str
 
 
 @dataclass
@@ -50,23 +43,26 @@ class Health:
 
     @property
     def faults(self) -> list[Finding]:
-        return [one for one in self.findings if one.level == "fault"]
+        return [finding for finding in self.findings if finding.level == "fault"]
 
     @property
     def survey(self) -> dict[str, Any]:
         found: dict[str, Any] = self.found.get("survey", {})
         return found
 
-    def fault(self, place: str, what: str, mend: str) -> None:
-        self.findings.append(Finding("fault", place, what, mend))
+    def fold(self) -> None:
+        """Put what follows from a fault below it: to be done once all has been asked."""
+        if self.deployment:
+            self.findings = causes.folded(self.findings, causes.needs(self.deployment))
 
-    def warn(self, place: str, what: str, mend: str) -> None:
-        self.findings.append(Finding("warning", place, what, mend))
+    def at_fault(self, part: str) -> bool:
+        return any(finding.place.startswith(part) for finding in self.faults)
 
+    def fault(self, place: str, what: str, fix: Command | str) -> None:
+        self.findings.append(Finding("fault", place, what, fix))
 
-def deploy_command(options: str = "") -> str:
-    """What an admin types for a deploy with the inventory of this run."""
-    return f"pyinfra {run.inventory_file()} deploy.py{options}"
+    def warn(self, place: str, what: str, fix: Command | str) -> None:
+        self.findings.append(Finding("warning", place, what, fix))
 
 
 # ---- what is asked ----
@@ -121,7 +117,7 @@ def pages(deployment: Deployment) -> list[Page]:
                 "Origin": f"http{'s' if at['https'] else ''}://{site.server_name}",
             }
             channel = {"site": at, "path": f"{where}channels/updates/", "headers": upgrade}
-            # Whom CATMAID doesn't know it refuses: then Daphne has been asked.
+            # CATMAID refuses unknown users; a 403 proves that Daphne answered.
             found.append(Page("WebSocket", instance.name, channel, (401,) if guarded else (101, 403)))
         for tiles in site.tiles:
             found += _tile_pages(site, tiles, at)
@@ -175,117 +171,129 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
 # ---- what is wrong ----
 
 
-def ends(one: Health, instance: Instance, short: str) -> int:
-    """How often a program ended by itself within the last hour, since its slot is in use."""
+def ends(one: Health, instance: Instance, short: str) -> list[float]:
+    """When a program ended by itself within the last hour, since its slot is in use and it was last started by hand."""
     pointer = one.survey["files"].get(f"{instance.config_dir}/{short}") or {"time": 0}
     place = supervisor.in_use(instance, one.survey)[short]
-    times = one.found["ends"].get(f"{instance.name}-{place}", [])
-    return sum(when > pointer["time"] for when in times)
+    return sorted(when for when in one.found["ends"].get(f"{instance.name}-{place}", []) if when > pointer["time"])
+
+
+def restarts(times: list[float], now: float) -> bool:
+    """Whether a program ends again and again: often enough, and the next end is still to be expected.
+
+    One that ends every five minutes is at fault until it has run for fifteen, one that ended every few seconds until
+    it has run for half a minute.
+    """
+    if len(times) < RESTARTS:
+        return False
+    first, middle, last = times[-3:]
+    return now - last < max(SETTLED_SECONDS, 3 * max(middle - first, last - middle))
 
 
 def _programs(one: Health, instance: Instance) -> None:
-    found, survey = one.found, one.survey
-    slots = supervisor.in_use(instance, survey)
-    for short, place in slots.items():
+    known = one.survey["supervisor"]
+    if known is None and _is_active(one, "supervisor.service"):
+        return  # it runs and doesn't answer: nothing is known of its programs
+    for short, place in supervisor.in_use(instance, one.survey).items():
         name = f"{instance.name}:{instance.name}-{place}"
-        log = f"{instance.log_dir}/{place}.log"
-        program = (survey["supervisor"] or {}).get(name)
-        restart = f"supervisorctl start {name}"
+        part, log = f"{short} of {instance.name}", f"{instance.log_dir}/{place}.log"
+        program = (known or {}).get(name)
         if program is None:
-            one.fault(instance.name, f"{short} isn't known to Supervisor", deploy_command())
+            one.fault(part, "Supervisor doesn't have it", run.deploy())
         elif program["state"] == "STOPPED":
-            one.fault(instance.name, f"{short} is stopped: somebody stopped it", restart)
+            one.fault(part, "it is stopped: somebody stopped it", Command(f"supervisorctl start {name}"))
         elif program["state"] not in supervisor.UP:
-            last = found["logs"].get(name) or "nothing"
-            one.fault(
-                instance.name,
-                f"{short} is {program['state']}: it ended again and again; its log ends with: {last}",
-                f"tail -n 50 {log}; when the cause is gone: {restart}",
-            )
-        else:
-            number = ends(one, instance, short)
-            if number >= RESTARTS:
-                one.fault(
-                    instance.name,
-                    f"{short} restarts all the time: it ended {number} times within an hour",
-                    f"tail -n 50 {log}",
-                )
+            last = one.found["logs"].get(name) or "nothing"
+            what = f"it is {program['state']}: it ended again and again; its log ends with: {last}"
+            one.fault(part, what, f"correct what {log} says, and deploy")
+        elif restarts(times := ends(one, instance, short), one.found["time"]):
+            what = f"it restarts all the time: it ended {len(times)} times within an hour"
+            one.fault(part, what, f"correct what {log} says")
+
+
+def _is_active(one: Health, unit: str) -> bool:
+    return bool(one.survey["units"].get(unit, {}).get("active"))
 
 
 def _strangers(one: Health) -> None:
+    programs = one.survey["supervisor"]
+    if programs is None:
+        return  # nobody can say which processes are the deploy's own
+    named = {program["pid"]: name for name, program in programs.items()}
     for stranger in one.found["strangers"]:
-        kind, number = stranger["kind"], stranger["process"]
+        kind, number, unit = stranger["kind"], stranger["process"], stranger["unit"]
         harm = "what it sends is done twice" if kind == "beat" else "it takes tasks, with whatever code it has loaded"
-        one.fault(
-            "celery",
-            f"a {kind} that isn't the deploy's runs by {stranger['virtualenv']}, process {number}: {harm}",
-            f"kill {number}, and remove what starts it: docs/howto/adopt.md",
-        )
+        if unit:
+            starter, fix = f"the service {unit}", f"systemctl disable --now {unit}"
+        elif number in named:
+            starter, fix = f"Supervisor's {named[number]}", f"supervisorctl stop {named[number]}"
+        else:
+            starter, fix = "something unknown", f"kill -- -{number}"
+        what = f"a {kind} that isn't the deploy's runs by {stranger['virtualenv']}, process {number}, started by"
+        one.fault("celery", f"{what} {starter}: {harm}", Command(fix))
 
 
 def _applications(one: Health, instance: Instance, verify: bool) -> None:
-    told = one.found["instances"][instance.name]
-    probe, numbers = told["probe"], told["statistics"]
+    asked = one.found["instances"][instance.name]
+    probe, numbers = asked["probe"], asked["statistics"]
+    name = instance.name
     if broken := probe.get("broken"):
-        one.fault(
-            instance.name,
-            f"its application doesn't load: {broken}",
-            f"runuser -u {instance.user} -- {instance.config_dir}/start.sh manage "
-            f"{supervisor.in_use(instance, one.survey)['wsgi']} check",
-        )
+        correct = "correct that in its code, its settings or its virtualenv, and deploy"
+        one.fault(f"application of {name}", f"it doesn't load: {broken}", correct)
         return
-    if probe["database"]:
-        one.fault(
-            instance.name,
-            f"its database doesn't answer: {probe['database']}",
-            "systemctl status postgresql on the database's host; DATABASES in settings.py says where that is",
-        )
-    if probe["broker"]:
-        one.fault(
-            instance.name,
-            f"its broker doesn't answer: {probe['broker']}",
-            "systemctl restart rabbitmq-server on the broker's host; CELERY_BROKER_URL in settings.py says where",
-        )
-    elif verify and probe["task"] is None:
-        one.fault(
-            instance.name,
-            "a task isn't taken by any worker within 15 s",
-            f"tail -n 50 {instance.log_dir}/{supervisor.in_use(instance, one.survey)['celery']}.log",
-        )
-    elif verify:
-        one.checks.append((f"task of {instance.name}", f"taken by a worker after {probe['task']:.1f} s"))
+    for part, setting in (("database", "DATABASES"), ("broker", "CELERY_BROKER_URL")):
+        if probe[part]:
+            there = f"start it where {setting} in settings.py says that it is, or correct that"
+            fix = preflight.start_here(part, one.survey) or there
+            one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix)
+    if verify and not probe["broker"]:
+        if probe["task"] is None:
+            log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)['celery']}.log"
+            one.fault(f"task of {name}", "no worker takes it within 15 s", f"correct what {log} says")
+        else:
+            one.checks.append((f"task of {name}", f"taken by a worker after {probe['task']:.1f} s"))
     for queue, length in probe["queues"].items():
         if length > QUEUE:
             one.warn(
-                instance.name,
-                f"{length} tasks wait in the queue {queue}",
-                "more celery.concurrency, if the host has processors and memory left",
+                f"queue {queue} of {name}",
+                f"{length} tasks wait in it",
+                "raise celery.concurrency in the inventory, if the host has processors and memory left",
             )
     if numbers and numbers["waiting"] and numbers["busy"] >= numbers["threads"]:
         one.warn(
-            instance.name,
+            f"wsgi of {name}",
             f"all {numbers['threads']} threads are busy, and {numbers['waiting']} requests wait",
             "raise workers in the inventory, if the host has processors and memory left",
         )
 
 
 def _services(one: Health) -> None:
-    survey = one.survey
-    active = {name for name, unit in survey["units"].items() if unit["active"]}
-    if survey["supervisor"] is None:
-        one.fault("supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor")
-    if "nginx.service" not in active:
-        one.fault("nginx", "it doesn't run: users reach nothing", "systemctl start nginx; journalctl -u nginx -n 20")
-    if one.found["nginx_refuses"]:
+    if one.survey["supervisor"] is None and _is_active(one, "supervisor.service"):
         one.fault(
-            "nginx",
-            f"it would not start with its files as they are: {one.found['nginx_refuses'][0]}",
-            f"{deploy_command(' --dry --diff')}, or mend the file",
+            "supervisor",
+            "it runs, and doesn't answer root at /run/supervisor.sock",
+            "take username and password out of [unix_http_server] in /etc/supervisor/supervisord.conf",
         )
-    if ROTATION not in active:
-        one.fault("logs", f"they aren't rotated: {ROTATION} is off", f"systemctl enable --now {ROTATION}")
+    elif one.survey["supervisor"] is None:
+        one.fault("supervisor", "it doesn't run", Command("systemctl start supervisor"))
+    if not _is_active(one, "nginx.service"):
+        one.fault("nginx", "it doesn't run: users reach nothing", Command("systemctl start nginx"))
+    if one.found["nginx_refuses"]:
+        _nginx_refuses(one, one.found["nginx_refuses"][0])
+    if not _is_active(one, ROTATION):
+        one.fault("logs", f"they aren't rotated: {ROTATION} is off", Command(f"systemctl enable --now {ROTATION}"))
     for path, size in one.found["old_logs"]:
-        one.fault("logs", f"{path} has {size >> 20} MiB and isn't rotated", "logrotate --verbose /etc/logrotate.conf")
+        rotate = Command("logrotate --verbose /etc/logrotate.conf")
+        one.fault("logs", f"{path} has {size >> 20} MiB and isn't rotated", rotate)
+
+
+def _nginx_refuses(one: Health, words: str) -> None:
+    """A file of ours that nginx doesn't take differs, and so a deploy is the fix; of another one nobody knows it."""
+    named = re.search(r" in (/\S+):\d+$", words)
+    place = causes.NGINX_FILES
+    if named and named[1] not in one.survey["manifest"].get("nginx", ()):
+        place = f"nginx's file {named[1]}"
+    one.fault(place, f"it would not start with its files as they are: {words}", "correct what these words name")
 
 
 def _host(one: Health, offset: float) -> None:
@@ -294,27 +302,23 @@ def _host(one: Health, offset: float) -> None:
         if not space["size"]:
             continue
         share = space["free"] / space["size"]
-        look = f"du -xhd2 {space['mount']} | sort -h | tail"
+        room = preflight.free_space(space["mount"])
         text = f"{space['mount']} has {tell.size(space['free'])} of {tell.size(space['size'])} free"
         small = space["size"] < 2 * GIB
         if (share < FULL and space["free"] < 10 * GIB) or (space["free"] < LEAST_BYTES and not small):
-            one.fault("space", text, look)
+            one.fault("space", text, room)
         elif share < FILLING and space["free"] < 20 * GIB:
-            one.warn("space", text, look)
+            one.warn("space", text, room)
         if space["files_free"] < FULL:
-            one.fault("space", f"{space['mount']} has room for no more files", f"find {space['mount']} -xdev | wc -l")
-    if abs(offset) > preflight.CLOCK_SECONDS:
-        one.fault(
-            "clock",
-            f"the host's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: logins, "
-            "certificates and tasks go wrong",
-            "timedatectl set-ntp true on the one that is wrong",
-        )
+            fix = f"remove files that nobody needs below {space['mount']}"
+            one.fault("space", f"{space['mount']} has room for no more files", fix)
+    if wrong := preflight.clock(offset):
+        one.fault("clock", f"{wrong}: logins, certificates and tasks go wrong", preflight.SET_CLOCK)
     if found["security_updates"]:
         names = found["security_updates"]
-        one.warn("packages", f"{len(names)} security updates wait: {', '.join(names[:4])}", "apt-get upgrade")
+        one.warn("packages", f"{len(names)} security updates wait: {', '.join(names[:4])}", Command("apt-get upgrade"))
     if found["reboot"]:
-        one.warn("packages", "an update waits for a reboot", "reboot, when nobody traces")
+        one.warn("packages", "an update waits for a reboot", "have the host boot anew when nobody traces")
 
 
 def _certificates(one: Health, site: Site) -> None:
@@ -323,24 +327,24 @@ def _certificates(one: Health, site: Site) -> None:
     served = one.found["served"][site.server_name]
     place = f"TLS of {site.server_name}"
     if served["problem"]:
-        one.fault(place, f"no TLS connection: {served['problem']}", "systemctl status nginx")
+        one.fault(place, f"no TLS connection: {served['problem']}", "correct what /var/log/nginx/error.log says")
         return
     days = served["seconds_left"] / 86400
-    mend = {
-        "acme": f"certbot renew; journalctl -u certbot; then {deploy_command()}",
-        "self-signed": deploy_command(),
-    }.get(site.tls.certificate, f"put a new one at {site.tls.certificate}, then {deploy_command()}")
+    # A deploy gets or signs a new one where it is not the admin's own, and has nginx load what is there.
+    own = site.tls.certificate not in ("acme", "self-signed")
+    in_file = one.survey["certificates"][f"{site.server_name} served"]["seconds_left"] / 86400
+    fix = f"put a new one at {site.tls.certificate}, and deploy" if own and in_file < 14 else run.deploy()
     if days < 0:
-        one.fault(place, f"the certificate ended {-days:.0f} days ago: browsers refuse the site", mend)
+        one.fault(place, f"the certificate ended {-days:.0f} days ago: browsers refuse the site", fix)
     elif days < 14:
-        one.warn(place, f"the certificate ends in {days:.0f} days", mend)
+        one.warn(place, f"the certificate ends in {days:.0f} days", fix)
     else:
         one.checks.append(
             (place, f"{served.get('version', 'by its file')}, the certificate is good for {days:.0f} days")
         )
 
 
-_CAUSES = {
+_STATUSES = {
     0: "nginx doesn't answer",
     401: "it asks for a password",
     403: "nginx may not read it, or the application refuses",
@@ -353,44 +357,54 @@ _CAUSES = {
 }
 
 
-def _pages(one: Health) -> None:
-    deployment = one.deployment
-    assert deployment
+def _is_closed(one: Health, instance: Instance | None) -> bool:
     closed = one.survey["closed"]
-    instances = {i.name: i for i in deployment.instances}
-    for page, answer in zip(pages(deployment), one.found["pages"], strict=True):
-        name = f"{page.kind} of {page.whose}"
-        path, status = page.question["path"] + (answer.get("found") or ""), answer["status"]
+    return "/etc/catmaid/maintenance" in closed or bool(instance and f"{instance.config_dir}/maintenance" in closed)
+
+
+def _pages(one: Health) -> None:
+    assert one.deployment
+    instances = {instance.name: instance for instance in one.deployment.instances}
+    for page, answer in zip(pages(one.deployment), one.found["pages"], strict=True):
         instance = instances.get(page.whose)
-        if "/etc/catmaid/maintenance" in closed or (instance and f"{instance.config_dir}/maintenance" in closed):
+        if _is_closed(one, instance):
             continue
+        place = f"{page.kind} of {page.whose}"
         if "folder" in page.question and not answer.get("found"):
             if page.kind == "tile":
-                one.fault(name, f"there is no .{page.question['suffix'][1:]} file below {page.question['folder']}",
-                          f"ls {page.question['folder']}; mount its disk, or correct folder or suffix")  # fmt: skip
-            continue
-        if status not in page.expected:
-            what = answer.get("error") or _CAUSES.get(status, f"not {page.expected[0]}")
-            if page.kind == "WebSocket" and status == 502:
-                what = "Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in settings.py"
-            log = "/var/log/nginx/error.log"
-            if instance and page.kind in ("page", "WebSocket"):
-                short = "wsgi" if page.kind == "page" else "daphne"
-                log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)[short]}.log"
-            one.fault(name, f"{path} answers {status or 'nothing'}: {what}", f"tail -n 50 {log}")
-            continue
-        headers = answer["headers"]
-        if page.kind not in ("HTTP", "WebSocket"):
-            wanted = [*HEADERS, *(["strict-transport-security"] if page.question["site"]["https"] else [])]
-            lacking = [header for header in wanted if header not in headers]
-            if lacking and status == 200:
-                one.fault(name, f"{path} comes without {', '.join(lacking)}", deploy_command(" --dry --diff"))
-                continue
-        if page.cors is not None and status == 200 and headers.get("access-control-allow-origin", "") != page.cors:
-            one.fault(name, f"{path} allows {headers.get('access-control-allow-origin', 'no origin')!r}, not "
-                      f"{page.cors or 'none'!r}", deploy_command(" --dry --diff"))  # fmt: skip
-            continue
-        one.checks.append((name, f"{path} {status} in {1000 * answer['seconds']:.0f} ms"))
+                what = f"there is no .{page.question['suffix'][1:]} file below {page.question['folder']}"
+                one.fault(place, what, "have its disk mounted, or correct folder or suffix in the inventory")
+        elif wrong := _wrong_answer(one, page, answer, instance):
+            one.fault(place, *wrong)
+        else:
+            path = page.question["path"] + (answer.get("found") or "")
+            one.checks.append((place, f"{path} {answer['status']} in {1000 * answer['seconds']:.0f} ms"))
+
+
+def _wrong_answer(one: Health, page: Page, answer: dict[str, Any], instance: Instance | None) -> tuple[str, str] | None:
+    """What is wrong with a page's answer, and the fix."""
+    path, status = page.question["path"] + (answer.get("found") or ""), answer["status"]
+    if status not in page.expected:
+        what = answer.get("error") or _STATUSES.get(status, f"not {page.expected[0]}")
+        if page.kind == "WebSocket" and status == 502:
+            what = "Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in settings.py"
+        log = "/var/log/nginx/error.log"
+        if instance and page.kind in ("page", "WebSocket"):
+            short = "wsgi" if page.kind == "page" else "daphne"
+            log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)[short]}.log"
+        return f"{path} answers {status or 'nothing'}: {what}", f"correct what {log} says"
+    headers = answer["headers"]
+    # What differs in the deploy's own files is said by itself.
+    fix = "take out of nginx's other files what changes it; 'nginx -T' shows all of them"
+    if page.kind not in ("HTTP", "WebSocket") and status == 200:
+        wanted = [*HEADERS, *(["strict-transport-security"] if page.question["site"]["https"] else [])]
+        lacking = [header for header in wanted if header not in headers]
+        if lacking:
+            return f"{path} comes without {', '.join(lacking)}", fix
+    allowed = headers.get("access-control-allow-origin", "")
+    if page.cors is not None and status == 200 and allowed != page.cors:
+        return f"{path} allows {allowed or 'no origin'!r}, not {page.cors or 'none'!r}", fix
+    return None
 
 
 def _difference(one: Health) -> None:
@@ -398,19 +412,23 @@ def _difference(one: Health) -> None:
     deployment = one.deployment
     assert deployment
     made = plan.make(deployment, one.survey, run.Report(one.host, []))
-    mend = f"{deploy_command()} (with --dry --diff to see it before)"
     for name in made.packages:
-        one.fault("packages", f"{name} isn't installed", deploy_command())
+        one.fault("packages", f"{name} isn't installed", run.deploy())
     for instance in made.releases:
         assert instance.releases
-        one.fault(instance.name, f"its release {instance.releases.revision} isn't on the host", deploy_command())
+        what = f"its release {instance.releases.revision} isn't on the host"
+        one.fault(f"release of {instance.name}", what, run.deploy())
     for change in made.changes:
-        # What doesn't run has been said.
-        lines = [line for line in change.summary if not line.startswith("start ")]
+        # What doesn't run has been said; of what Supervisor doesn't tell nothing is known.
+        unknown = one.survey["supervisor"] is None and change.set.name.startswith(supervisor.SET)
+        reasons = [] if unknown else [reason for reason in change.reasons if not reason.startswith("start ")]
+        # The same of a certificate that nginx should load.
+        reasons = [] if change.set.name == "nginx" and one.at_fault("TLS of") else reasons
+        lines = [*(f"{difference.what} {difference.path}" for difference in change.differences), *reasons]
         if lines:
             more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-            what = "; ".join(lines[:SHOWN]) + more
-            one.fault(change.set.name, f"not as the inventory says, a deploy would: {what}", mend)
+            what = f"not as the inventory says, a deploy would: {'; '.join(lines[:SHOWN])}{more}"
+            one.fault(f"{causes.CONFIGURATION}{change.set.name}", what, run.deploy())
 
 
 def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
@@ -418,33 +436,24 @@ def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
     deployment = one.deployment
     assert deployment
     refused = preflight.judge(deployment, one.survey, sets)
-    for line in refused:
-        place, _, rest = line.partition(": ")
-        what, _, mend = rest.partition(": ")
-        one.fault(place, what, mend or deploy_command())
+    one.findings += refused
     last, lock = one.survey["last_run"], one.survey["lock"]
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        one.warn("deploy", f"the run of {last['admin']} at {last['since']} broke off", deploy_command())
-    for line in preflight.standing(deployment, one.survey):
-        place, _, rest = line.partition(": ")
-        what, _, mend = rest.rpartition(": ")
-        if place.endswith((".database", ".broker")):
-            what, _, _ = rest.partition("; ")
-            one.fault(place, what, "start it there, or correct the address in the inventory")
-        elif place.endswith(".mount"):
-            one.fault(place, what, f"mount {what.split()[0]}")
-        else:
-            one.warn(place, what or rest, mend if what else "")
+        one.warn("deploy", f"the run of {last['admin']} at {last['since']} broke off", run.deploy())
+    for found in preflight.standing(deployment, one.survey):
+        # A run goes on without them, users don't.
+        missed = found.place.endswith((".database", ".broker", ".mount"))
+        one.findings.append(replace(found, level="fault") if missed else found)
     return bool(refused)
 
 
 def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool) -> None:
-    """All that is wrong with a host, the causes before what follows from them."""
+    """All that is wrong with a host; what follows from what is for `causes`."""
     assert one.deployment
     _host(one, offset)
     if not one.survey["manifest"]:
         _inventory(one, sets)
-        one.fault("deploy", "nothing was deployed to this host yet", deploy_command(" --dry"))
+        one.fault("deploy", "nothing was deployed to this host yet", run.deploy())
         return
     _services(one)
     for instance in one.deployment.instances:
@@ -470,7 +479,6 @@ def _look(name: str, deployment: Deployment, verify: bool) -> Health:
     fact = facts.Verify if verify else facts.Health
     one.found, offset = preflight.ask(fact, question(deployment, sets, verify))
     judge(one, sets, offset, verify)
-    one.findings.sort(key=lambda finding: finding.level)
     return one
 
 
@@ -478,17 +486,12 @@ def look(verify: bool) -> list[Health]:
     """Ask all hosts of the run side by side, and judge each; the caller shows them and ends the run."""
     deployments, wrong = preflight.described(preflight.for_all())
     results = {}
-    for name, lines in wrong.items():
-        one = results[name] = Health(name, None)
-        for line in lines:
-            one.fault("inventory", line, "correct the inventory")
+    for name, faults in wrong.items():
+        results[name] = Health(name, None, findings=faults)
     for asked, answer in preflight.each(deployments, lambda deployment: _look(host.name, deployment, verify)).items():
         if isinstance(answer, Health):
             results[asked.name] = answer
             continue
-        one = results[asked.name] = Health(asked.name, deployments[asked])
-        for line in answer.lines:
-            what, _, mend = line.rpartition(": ")
-            one.fault("access", what or line, mend)
+        results[asked.name] = Health(asked.name, deployments[asked], findings=list(answer.findings))
     connection.keep_password_out_of_sight()
     return [results[name] for name in sorted(results)]

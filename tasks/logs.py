@@ -10,6 +10,7 @@ from typing import Any
 
 from pyinfra import host
 
+from catmaid_deploy.finding import Refused, fault
 from facts.survey import Logs
 from schema import Deployment, Instance
 from tasks import connection, preflight, tell
@@ -22,7 +23,7 @@ def _instance(deployment: Deployment) -> Instance:
     found = [one for one in deployment.instances if name in (None, one.name)]
     if len(found) != 1:
         known = ", ".join(one.name for one in deployment.instances)
-        raise preflight.Refused([f"instance: say which one: --data instance=..., of {known}"])
+        raise Refused(fault("instance", "say which one", f"name one of {known}, as --data instance=NAME"))
     return found[0]
 
 
@@ -45,12 +46,13 @@ def _ask(deployment: Deployment) -> dict[str, Any]:
     bundle = host.data.get("bundle") is not None
     lines = host.data.get("lines") or (BUNDLE_LINES if bundle else SCREEN_LINES)
     if not str(lines).isdigit():
-        raise preflight.Refused([f"lines: {lines!r} is no number: --data lines=50"])
+        raise Refused(fault("lines", f"{lines!r} is no number", "give a number, --data lines=50"))
     return preflight.ask(Logs, question(deployment, instance, int(lines), bundle))[0]
 
 
 def _print(name: str, logs: dict[str, list[str]]) -> None:
-    tell.echo(f"\n{name}" + ("" if logs else ": there are no logs of it yet"), bold=True)
+    tell.echo()
+    tell.echo(name + ("" if logs else ": there are no logs of it yet"), bold=True)
     for path, lines in logs.items():
         tell.echo(f"  {path}" + ("" if lines else ": empty"), fg="cyan")
         for line in lines:
@@ -72,10 +74,10 @@ def show() -> None:
     """Print the logs of all hosts of the run, or pack them; ends the run."""
     deployments, wrong = preflight.described(preflight.for_all())
     answers: dict[str, dict[str, Any]] = {}
-    faults = [f"{name}: {line}" for name, lines in wrong.items() for line in lines]
+    faults = [(name, found) for name, some in wrong.items() for found in some]
     for one, answer in preflight.each(deployments, _ask).items():
-        if isinstance(answer, preflight.Refused):
-            faults += [f"{one.name}: {line}" for line in answer.lines]
+        if isinstance(answer, Refused):
+            faults += [(one.name, found) for found in answer.findings]
         else:
             answers[one.name] = answer
     connection.keep_password_out_of_sight()
@@ -85,7 +87,8 @@ def show() -> None:
         try:
             _pack(path, answers)
         except OSError as error:
-            faults.append(f"bundle: {path} can't be written: {error.strerror}")
+            what = f"{path} can't be written ({error.strerror})"
+            faults.append(("bundle", fault("path", what, "name a file in a folder that is there")))
         else:
             tell.echo(
                 f"{path}: logs and files of {', '.join(answers)}, without secrets; look into it before you send it"
@@ -93,6 +96,6 @@ def show() -> None:
     elif not tell.JSON:
         for name, answer in answers.items():
             _print(name, answer["logs"])
-    for line in faults:
-        tell.complain(line)
+    for name, found in faults:
+        tell.complain(found.line(name))
     tell.end({name: answer["logs"] for name, answer in answers.items()}, int(bool(faults)))

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pyinfra import host
 from pyinfra.operations import files
 
+from catmaid_deploy.finding import fault
 from configuration import Change
 from operations import configuration
 from schema import Deployment, Maintenance
@@ -41,8 +42,8 @@ class Switch:
         return bool(self.flags or self.change)
 
 
-def _refuse(text: str) -> SystemExit:
-    return preflight.refusal([f"{host.name}: {text}"])
+def _refuse(option: str, what: str, fix: str = "") -> SystemExit:
+    return preflight.refusal([(host.name, fault(option, what, fix))])
 
 
 def _said(name: str) -> str | None:
@@ -58,7 +59,7 @@ def _flags(deployment: Deployment) -> list[str]:
     found = [i for i in deployment.instances if i.name == name]
     if not found:
         known = ", ".join(i.name for i in deployment.instances)
-        raise _refuse(f"instance: there is no {name!r}: give one of {known}, or none for all of the host")
+        raise _refuse("instance", f"there is no {name!r}", f"give one of {known}, or none for all of the host")
     return [f"{found[0].config_dir}/maintenance"]
 
 
@@ -73,7 +74,7 @@ def _with_words(deployment: Deployment, words: dict[str, str]) -> Deployment:
             one = Maintenance.model_validate(site.maintenance.model_dump(exclude_unset=True) | values)
         except ValidationError as error:
             first = error.errors()[0]
-            raise _refuse(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise _refuse(str(first["loc"][0]), first["msg"].removeprefix("Value error, ")) from None
         sites.append(site.model_copy(update={"maintenance": one}))
     return deployment.model_copy(update={"sites": tuple(sites)})
 
@@ -82,7 +83,7 @@ def check() -> Switch:
     """What the command line asks for; ends the run with exit code 1 and a line where that can't be."""
     state, words = _said("maintenance"), {key: said for key in OPTIONS if (said := _said(key)) is not None}
     if state not in ("on", "off") or (state == "off" and words):
-        raise _refuse(f"maintenance: say what to do: {USAGE}")
+        raise _refuse("maintenance", "say what to do", f"give {USAGE}")
     deployment, survey = preflight.alone()
     flags = _flags(deployment)
     report = run.report(host.name, deployment.urls)
@@ -92,8 +93,9 @@ def check() -> Switch:
     if words:
         if differs and not survey["closed"]:
             raise _refuse(
-                "nginx: it isn't as the inventory says, and other words would change that as well: deploy first, or "
-                "close without text, end and allow"
+                "nginx",
+                "it isn't as the inventory says, and other words would change that as well",
+                "deploy first, or close without text, end and allow",
             )
         change = nginx.change(_with_words(deployment, words), survey)
     elif state == "off" and differs and any(OWN_WORDS in text for text in survey["closed"].values()):

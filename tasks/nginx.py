@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import server
 
+from catmaid_deploy.finding import Finding, warning
 from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, compare
 from render import digest, regex, render
 from schema import (
@@ -152,17 +154,12 @@ def make_user(plan: Plan) -> None:
     plan.report.planned.append((f"user {NGINX_USER}", words, operation))
 
 
-def neighbours(survey: dict[str, Any]) -> list[str]:
-    """What others' sites lose as nginx's workers have a user of their own: a line each, with the command that helps."""
-    lines = []
+def neighbours(survey: dict[str, Any]) -> Iterator[Finding]:
+    """What others' sites lose as nginx's workers have a user of their own."""
     for one in survey["neighbours"]:
-        path = one["path"]
-        opened = f"chmod g+{one['right']} {path}"
-        if not one["in_group"]:
-            opened = f"chgrp {SOCKET_GROUP} {path} && {opened}"
         user = f"nginx's own user, {NGINX_USER},"
-        lines.append(f"nginx: {one['file']} needs {path}, which {SERVICE_USER} reaches and {user} doesn't: {opened}")
-    return lines
+        what = f"{one['file']} needs {one['path']}, which {SERVICE_USER} reaches and {user} doesn't"
+        yield warning("nginx", what, packages.setfacl(f"-m g:{SOCKET_GROUP}:{one['right']}", one["path"], survey))
 
 
 def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import apt
 
+from catmaid_deploy.finding import Command
 from schema import Deployment
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps", "iproute2", "openssl")
 CERTBOT = "certbot"
 GIT = "git"
+# Not installed: a fix may need it.
+ACL = "acl"
 BROTLI = ("libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static")
 # Where nginx.conf comes from: the survey asks for it as it came.
 CONFIGURATION = "nginx-common"
@@ -38,6 +42,12 @@ def has_brotli(survey: dict[str, Any]) -> bool:
     # A module fits the nginx that it was built for: another than the distribution's goes without.
     version, packaged = _distribution(survey)
     return packaged and nginx_version(survey)[:2] == version
+
+
+def setfacl(entry: str, path: str, survey: dict[str, Any]) -> Command:
+    """The command that lets somebody in by an access list, whether its tool is there or not."""
+    install = "" if ACL in survey["packages"] else f"apt-get update && apt-get install -y {ACL} && "
+    return Command(f"{install}setfacl {entry} {shlex.quote(path)}")
 
 
 def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from catmaid_deploy.finding import Finding
 from configuration import File, Folder
 from operations import nginx
 from operations.nginx import PLACEHOLDER
@@ -92,18 +93,14 @@ def files(deployment: Deployment) -> Iterator[File | Folder]:
     yield File(LIMITS, limits, mode="600", secret=True)
 
 
-def costly(deployment: Deployment, survey: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Faults about new hashes that cost nginx much, and warnings about those that the host has already."""
-    faults: list[str] = []
-    warnings: list[str] = []
+def costly(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """Hashes that cost nginx much: a new one is a fault, one that the host has already a warning."""
     for one in guards(deployment).values():
         for user, hashed in one.users.items():
-            if not is_costly(hashed):
-                continue
-            line = f"passwords: the hash of {user} takes nginx over {HASH_MS} ms for each try"
-            known = hashlib.sha256(f"{user}:{hashed}".encode()).hexdigest() in survey["password_lines"]
-            (warnings if known else faults).append(f"{line}: {CHEAP_HASH.format(user=user)}")
-    return faults, warnings
+            if is_costly(hashed):
+                known = hashlib.sha256(f"{user}:{hashed}".encode()).hexdigest() in survey["password_lines"]
+                what = f"the hash of {user} takes nginx over {HASH_MS} ms for each try"
+                yield Finding("warning" if known else "fault", "passwords", what, CHEAP_HASH.format(user=user))
 
 
 def key_missing(deployment: Deployment, survey: dict[str, Any]) -> bool:

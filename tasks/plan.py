@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from catmaid_deploy.finding import Finding, warning
 from configuration import Change, ConfigurationSet, foreign_links
 from schema import Deployment, Instance, Site
 from tasks import certificates, nginx, packages, passwords, releases, run, supervisor, system, wsgi
@@ -25,7 +26,7 @@ class Plan:
     changes: list[Change]
     from_acme: list[Site]
     old_releases: list[Instance]
-    faults: list[str]
+    faults: list[Finding]
 
     def __bool__(self) -> bool:
         return bool(
@@ -59,9 +60,9 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         for instance in site.instances
     }
     faults = [
-        f"site.instances[{instance.name}].{line}"
+        found.below(f"site.instances[{instance.name}]")
         for instance in deployment.instances
-        if (line := supervisor.judge_memory(instance, groups[instance.name], survey))
+        if (found := supervisor.judge_memory(instance, groups[instance.name], survey))
     ]
     changes = [
         system.change(deployment, survey),
@@ -70,7 +71,8 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         *supervisor.removals(deployment.instances, survey),
     ]
     report.warnings += [
-        f"nginx: {path} stays, since its site was changed by somebody" for path in foreign_links(web.set, survey)
+        warning("nginx", f"{path} stays, since its site was changed by somebody")
+        for path in foreign_links(web.set, survey)
     ]
     return Plan(
         survey,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import gevent
@@ -18,9 +18,11 @@ from pyinfra.context import ctx_config, ctx_host
 
 import configuration
 import schema
+from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
+from catmaid_deploy.visible import visible
 from facts.survey import Survey
 from render import digest
-from schema import NGINX_USER, SERVICE_USER, STATE_HOST, Deployment, Instance, TileSet
+from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
 from tasks import certificates, connection, nginx, packages, passwords, plan, program, releases, run, system
 
 T = TypeVar("T")
@@ -31,6 +33,17 @@ OLDEST_PYTHON = (3, 8)
 SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/var/lib", "/etc", "/tmp")
 FIRST_BYTES = 700 << 20
 LATER_BYTES = 50 << 20
+# The files in which CATMAID names the packages that it was made for, with their versions.
+REQUIREMENTS = ("requirements.txt", "requirements-async.txt")
+# What a user needs of a path.
+READ, ENTER, WRITE = "read", "enter", "write"
+# The system's own with all that is in them: nothing there is opened by a fix, or served.
+KEPT_CLOSED = ("/root", "/etc", "/boot", "/proc", "/sys", "/dev", "/run", "/var/log", "/var/lib/catmaid-deploy")
+# Folders that hold others' things, and a few of which a lab's may be one.
+SYSTEMS = (*KEPT_CLOSED, "/bin", "/home", "/lib", "/opt", "/sbin", "/tmp", "/usr", "/var", "/var/lib", "/var/cache")
+# Debian's services of the kinds that an application may use.
+PEERS = {"database": ("postgresql.service",), "broker": ("rabbitmq-server.service", "redis-server.service")}
+LOCAL = ("localhost", "127.0.0.1", "::1")
 # How long another run of the package manager is waited for.
 PACKAGE_MANAGER_SECONDS = 600
 CLOCK_SECONDS = 30
@@ -43,45 +56,51 @@ KEYS = ["site", "sites", "sudo_password", "_sudo", *SSHConnector.data_cls.__anno
 PYINFRAS = {name for name, _ in all_global_arguments()}
 
 
-def misspelt(data: dict[str, Any]) -> list[str]:
-    """Lines about keys that are nearly one which isn't given. Any other is the lab's own."""
+def misspelt(data: dict[str, Any]) -> list[Finding]:
+    """Keys that are nearly one which isn't given. Any other is the lab's own."""
     given = set(data) | ({"site", "sites"} if {"site", "sites"} & set(data) else set())
     absent = [key for key in KEYS if key not in given]
-    lines = []
-    for key in set(data) - set(KEYS) - PYINFRAS:
+    found = []
+    for key in sorted(set(data) - set(KEYS) - PYINFRAS):
         close = difflib.get_close_matches(str(key), absent, n=1, cutoff=0.75)
-        lines += [f"{key}: unknown key; did you mean {one!r}?" for one in close]
-    return sorted(lines)
+        found += [fault(str(key), f"unknown key; did you mean {name!r}?") for name in close]
+    return found
 
 
-def validate(one: Host) -> tuple[Deployment | None, list[str]]:
+def validate(one: Host) -> tuple[Deployment | None, list[Finding]]:
     """What an inventory describes for a host, or the faults of the description."""
-    lines = misspelt(one.data.dict())  # type: ignore[no-untyped-call]
+    faults = misspelt(one.data.dict())  # type: ignore[no-untyped-call]
     try:
         deployment = schema.load(one.data.get("site"), one.data.get("sites"))
     except schema.InvalidSite as error:
         # A site that is there under another name isn't missing.
-        lines += [line for line in error.lines if not (lines and line.startswith("site: missing"))]
-    return (None if lines else deployment), lines
+        faults += [found for found in error.findings if not (faults and found.what == "missing")]
+    return (None if faults else deployment), faults
 
 
-def accesses(deployment: Deployment) -> list[tuple[str, str, str, bool]]:
-    """Who has to reach what: key, user, path, and whether that is a folder (rows 7 and 9)."""
+def accesses(deployment: Deployment) -> list[tuple[str, str, str, str]]:
+    """Who has to reach what: key, user, path, and what for (rows 7 and 9)."""
     found = []
     for i in deployment.instances:
         place = f"site.instances[{i.name}]"
         for path in (i.settings_file, i.wsgi_file, f"{i.virtualenv}/bin/python"):
-            found.append((f"{place}.user", i.user, path, False))
+            found.append((f"{place}.user", i.user, path, READ))
+        found.append((f"{place}.files_folder", i.user, i.files_folder, WRITE))
         for key in ("static_folder", "files_folder"):
-            found.append((f"{place}.{key}", NGINX_USER, getattr(i, key), True))
+            found.append((f"{place}.{key}", NGINX_USER, getattr(i, key), ENTER))
     for tiles in deployment.tiles:
         place = f"site.tiles[{tiles.name}]"
-        found.append((f"{place}.folder", NGINX_USER, tiles.folder, True))
+        found.append((f"{place}.folder", NGINX_USER, tiles.folder, ENTER))
         if tiles.marker:
-            found.append((f"{place}.marker", NGINX_USER, tiles.marker, False))
+            found.append((f"{place}.marker", NGINX_USER, tiles.marker, READ))
         if tiles.fallback not in ("black", "none"):
-            found.append((f"{place}.fallback", NGINX_USER, tiles.fallback, False))
+            found.append((f"{place}.fallback", NGINX_USER, tiles.fallback, READ))
     return found
+
+
+def is_systems(path: str) -> bool:
+    """Whether a file or folder is the system's own, which nobody gets more rights to by a fix."""
+    return any(is_within(path, folder) for folder in KEPT_CLOSED)
 
 
 def flags(deployment: Deployment) -> list[str]:
@@ -108,16 +127,13 @@ def _loading(instance: Instance) -> dict[str, Any]:
     return {"folder": instance.projects_dir, "environment": environment, "said": said, "notes": notes}
 
 
-def _served(deployment: Deployment) -> list[str]:
-    """The folders whose files nginx hands out."""
-    instances, tile_sets = deployment.instances, deployment.tiles
-    return sorted(
-        {
-            *(path for i in instances for path in (i.static_folder, i.static_alias, i.files_folder)),
-            *(tiles.folder for tiles in tile_sets),
-            *(os.path.dirname(tiles.fallback) for tiles in tile_sets if tiles.fallback not in ("black", "none")),
-        }
-    )
+def _served(deployment: Deployment) -> Iterator[tuple[str, str]]:
+    """The folders whose files nginx hands out, each with its key."""
+    for i in deployment.instances:
+        yield f"site.instances[{i.name}].static_folder", i.static_folder
+        yield f"site.instances[{i.name}].files_folder", i.files_folder
+    for tiles in deployment.tiles:
+        yield f"site.tiles[{tiles.name}].folder", tiles.folder
 
 
 def question(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> dict[str, Any]:
@@ -133,6 +149,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         keep = {"folder", "owner", "shared"}
         asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
         asked["settings_file"] = _settings_file(instance)
+        asked["requirements"] = [f"{instance.checkout}/django/{name}" for name in REQUIREMENTS]
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
         instances.append(asked)
@@ -140,9 +157,16 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
     links = [path for one in sets for pair in one.stock_links.items() for path in pair]
     return {
         "instances": instances,
-        "served": _served(deployment),
-        "packages": [*packages.NEEDED, *packages.BROTLI, packages.CERTBOT, packages.GIT, packages.CONFIGURATION],
-        "units": [*system.UNITS, system.RENEWAL],
+        "served": sorted({path for _, path in _served(deployment)}),
+        "packages": [
+            *packages.NEEDED,
+            *packages.BROTLI,
+            packages.CERTBOT,
+            packages.GIT,
+            packages.CONFIGURATION,
+            packages.ACL,
+        ],
+        "units": [*system.UNITS, system.RENEWAL, *PEERS["database"], *PEERS["broker"]],
         "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],
         "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
         "certificates": certificates.question(deployment),
@@ -169,7 +193,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             *(item.path for item in items if isinstance(item, configuration.File) and item.secret),
             *(passwords.FOLDER, passwords.LIMITS, passwords.KEY),
         ],
-        "access": [(user, path) for _, user, path, _ in accesses(deployment)],
+        "access": [(user, path, want) for _, user, path, want in accesses(deployment)],
         "nginx": {"user": NGINX_USER, "like": SERVICE_USER, "groups": nginx.groups(deployment)},
         "passwords": passwords.FOLDER,
         "accounts": sorted({NGINX_USER, SERVICE_USER, *(instance.user for instance in deployment.instances)}),
@@ -177,221 +201,333 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
     }
 
 
-def judge_system(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    """What is wrong with the host as a whole: key and mend, a line each."""
-    if not survey:
-        return ["python3: missing on the host: apt install python3"]
-    lines = []
+def judge_system(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What is wrong with the host as a whole."""
     system = survey["os"]
     if system["version"] not in SUPPORTED.get(system["id"], ()):
-        lines.append(f"system: {system['name']} isn't supported: use Debian 12 or 13, or Ubuntu 24.04")
+        yield fault("system", f"{system['name']} isn't supported", "use Debian 12 or 13, or Ubuntu 24.04")
     if not survey["systemd"]:
-        lines.append("system: systemd doesn't run there: use a host that was booted with systemd")
+        yield fault("system", "systemd doesn't run there", "use a host that was booted with systemd")
     needed = FIRST_BYTES if packages.missing(deployment, survey) else LATER_BYTES
     for mount, free in {f["mount"]: f["bytes"] for f in survey["free"]}.items():
         if free < needed:
-            lines.append(
-                f"space: {free >> 20} MiB are free on {mount}, {needed >> 20} MiB are needed: free some, "
-                "for example by 'apt-get clean' and 'journalctl --vacuum-size=100M'"
-            )
+            text = f"{free >> 20} MiB are free on {mount}, {needed >> 20} MiB are needed"
+            yield fault("space", text, free_space(mount))
     for port, holders in survey["ports"].items():
-        lines += [
-            f"port {port}: held by {name} (process {pid}): stop it, for example by 'systemctl disable --now {name}'"
-            for name, pid in holders.items()
-            if name != "nginx"
-        ]
-    return lines
+        for name, holder in holders.items():
+            if name != "nginx":
+                yield fault(f"port {port}", f"held by {name} (process {holder['pid']})", _freed(port, holder["unit"]))
 
 
-def _judge_python(python: dict[str, Any], instance: Instance) -> str | None:
-    again = f"python3 -m venv {instance.virtualenv}, and install CATMAID's requirements into it"
+def free_space(mount: str) -> Command | str:
+    """How a file system gets room: the one with the packages' archives and the journal has some for sure."""
+    if mount in ("/", "/var"):
+        return Command("apt-get clean; journalctl --vacuum-size=100M")
+    return f"remove what isn't needed below {mount}"
+
+
+def _freed(port: str, unit: str | None) -> Command | str:
+    if unit:
+        return Command(f"systemctl disable --now {shlex.quote(unit)}")
+    return f"have it listen on another port than {port}, or end it and what starts it"
+
+
+def as_owner(owner: str, command: str) -> Command:
+    """A command in an owner's folders, which root doesn't run by itself: what it executes is the owner's."""
+    return Command(command if owner == "root" else f"runuser -u {owner} -- sh -c {shlex.quote(command)}")
+
+
+def _judge_python(python: dict[str, Any], instance: Instance, requirements: list[str]) -> Iterator[Finding]:
+    again = "have it made anew with the host's python3, and install CATMAID's requirements into it"
+    key = "virtualenv"
+    version = ".".join(str(n) for n in python.get("version", ()))
     if "missing" in python:
-        return f"{python['missing']} isn't there: correct the path, or make it: {again}"
-    if "broken" in python:
-        return f"its Python doesn't run ({python['broken']}): make it anew: {again}"
-    version = ".".join(str(n) for n in python["version"])
-    if tuple(python["version"]) < OLDEST_PYTHON:
-        return f"its Python is {version}, 3.8 or later is needed: make it anew: {again}"
-    if not python["packages_exist"]:
-        return f"it was made for another Python than {version}, which runs there now: make it anew: {again}"
-    lacking = [name for name in ("django", "daphne", "celery") if not python["have"][name]]
-    if lacking:
-        return f"{', '.join(lacking)} isn't installed in it: {instance.virtualenv}/bin/pip install {' '.join(lacking)}"
-    if not python["have"]["uwsgi"] and not python["header"] and not python["base"].startswith("/usr/bin/python3"):
-        return f"{python['base']} has no C headers, which uWSGI needs: install them"
-    return None
+        yield fault(key, f"{python['missing']} isn't there", f"correct the path, or {again}")
+    elif "broken" in python:
+        yield fault(key, f"its Python doesn't run ({python['broken']})", again)
+    elif tuple(python["version"]) < OLDEST_PYTHON:
+        yield fault(key, f"its Python is {version}, 3.8 or later is needed", again)
+    elif not python["packages_exist"]:
+        yield fault(key, f"it was made for another Python than {version}, which runs there now", again)
+    elif lacking := [name for name in ("django", "daphne", "celery") if not python["have"][name]]:
+        # The versions that this CATMAID was made for, and no others.
+        install = f"{instance.virtualenv}/bin/pip install " + " ".join(f"-r {path}" for path in requirements)
+        fix = (
+            as_owner(python["owner"], install) if requirements else "have CATMAID's own requirements installed into it"
+        )
+        yield fault(key, f"{', '.join(lacking)} isn't installed in it", fix)
+    elif not python["have"]["uwsgi"] and not python["header"] and not python["base"].startswith("/usr/bin/python3"):
+        yield fault(
+            key, f"{python['base']} has no C headers, which uWSGI needs", "have the headers of that Python installed"
+        )
 
 
-def judge_user(instance: Instance, account: dict[str, Any] | None) -> list[str]:
-    """What a service user may do that web pages must not: key and mend, a line."""
+def judge_user(instance: Instance, account: dict[str, Any] | None) -> Iterator[Finding]:
+    """What a service user may do that web pages must not."""
     if not account:
-        return []  # one that isn't there has a line of its own
+        return  # one that isn't there has a line of its own
     rights = ["root"] if account["uid"] == 0 else [group for group in account["groups"] if group in LIKE_ROOT]
-    return [
-        f"user: {instance.user!r} has the rights of {one!r}, and so root's, which web pages must not have: give another"
-        for one in rights[:1]
-    ]
+    if rights:
+        what = f"{instance.user!r} has the rights of {rights[0]!r}, and so root's, which web pages must not have"
+        yield fault("user", what, "give another")
 
 
-def judge_instance(instance: Instance, found: dict[str, Any]) -> list[str]:
-    """What is wrong with an application that should be in place (row 31): key and mend, a line each."""
+def judge_instance(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+    """What is wrong with an application that should be in place (row 31)."""
     if not found["user"]:
-        return [f"user: there is no user {instance.user!r}: adduser --system --group {instance.user}"]
+        add = Command(f"adduser --system --group {instance.user}")
+        yield fault("user", f"there is no user {instance.user!r}", add)
+        return
     if not found["group"]:
-        return [f"runtime_group: there is no group {instance.runtime_group!r}: addgroup --system it, or correct it"]
+        add = Command(f"addgroup --system {instance.runtime_group}")
+        yield fault("runtime_group", f"there is no group {instance.runtime_group!r}", add)
+        return
     coming = instance.releases is not None and not found["release"]["there"]
     if coming:
-        lines = releases.judge(instance, found["release"])
-        python = _judge_python(found["python"], instance)
-        return lines + ([f"virtualenv: {python}"] if python else []) + _judge_settings(instance, found)
-    if not found["paths"]["checkout"]:
-        return [f"checkout: {instance.checkout} isn't there: put CATMAID's code there, or correct the path"]
-    lines = []
+        yield from releases.judge(instance, found["release"])
+    elif not found["paths"]["checkout"]:
+        yield fault("checkout", f"{instance.checkout} isn't there", "put CATMAID's code there, or correct the path")
+        return
+    else:
+        yield from _judge_files(instance, found)
+    yield from _judge_python(found["python"], instance, found["requirements"])
+    yield from _judge_settings(instance, found)
+
+
+def _judge_files(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+    """What an application in place lacks."""
+    as_said = "as CATMAID's installation page says"
     if not found["paths"]["settings_file"]:
-        lines.append(
-            f"checkout: {instance.settings_file} isn't there: make it by django/create_configuration.py, "
-            "as CATMAID's installation says"
+        yield fault(
+            "checkout",
+            f"{instance.settings_file} isn't there",
+            f"have django/create_configuration.py make it, {as_said}",
         )
     if not found["paths"]["wsgi_file"]:
-        lines.append(f"wsgi_file: {instance.wsgi_file} isn't there: make it as CATMAID's installation says")
-    python = _judge_python(found["python"], instance)
-    if python:
-        lines.append(f"virtualenv: {python}")
+        yield fault("wsgi_file", f"{instance.wsgi_file} isn't there", f"have it made {as_said}")
     if not found["folders"]["static_folder"]:
-        lines.append(
-            f"static_folder: {instance.static_folder} isn't there: "
-            f"cd {instance.projects_dir} && {instance.virtualenv}/bin/python manage.py collectstatic"
-        )
+        # CATMAID's settings call cssmin, which is in the virtualenv.
+        collect = f"cd {instance.projects_dir} && PATH={instance.virtualenv}/bin:$PATH python manage.py collectstatic"
+        fix = as_owner(found["owner"], f"{collect} --noinput")
+        yield fault("static_folder", f"{instance.static_folder} isn't there", fix)
     if not found["folders"]["files_folder"]:
-        lines.append(
-            f"files_folder: {instance.files_folder} isn't there: install -d -o {instance.user} {instance.files_folder}"
-        )
-    return lines + _judge_settings(instance, found)
+        make = Command(f"install -d -o {instance.user} {instance.files_folder}")
+        yield fault("files_folder", f"{instance.files_folder} isn't there", make)
 
 
-def _judge_settings(instance: Instance, found: dict[str, Any]) -> list[str]:
+def _judge_settings(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
     """What in settings.py doesn't fit the inventory."""
-    lines = []
     path = _settings_file(instance)
     if instance.releases and found["static_root"]:
-        lines.append(
-            f"releases: STATIC_ROOT = {found['static_root']!r} in {path} is one folder for all releases, which have "
-            "different files: STATIC_ROOT = os.path.join(os.path.dirname(__file__), '../../static')"
+        yield fault(
+            "releases",
+            f"STATIC_ROOT = {found['static_root']!r} in {path} is one folder for all releases, which have different "
+            "files",
+            "put STATIC_ROOT = os.path.join(os.path.dirname(__file__), '../../static') there",
         )
     for key, wanted in (("script_name", instance.prefix), ("static_url", f"{instance.location}static/")):
         name = {"script_name": "FORCE_SCRIPT_NAME", "static_url": "STATIC_URL"}[key]
         value = found[key]
         if value is not None and value != wanted:
-            lines.append(
-                f"prefix: {instance.mount!r} doesn't fit {name} = {value!r} in {path}: "
-                f"correct one of them ({name} = {wanted!r})"
+            yield fault(
+                "prefix",
+                f"{instance.mount!r} doesn't fit {name} = {value!r} in {path}",
+                f"correct one of them ({name} = {wanted!r})",
             )
-            break  # the other one follows from the same mistake
-    return lines
+            return  # the other one follows from the same mistake
 
 
-def judge_tiles(tiles: TileSet, found: dict[str, Any]) -> list[str]:
-    """What is wrong with a tile set (row 13): key and mend, a line each; a disk that isn't mounted is a warning."""
+NAME_ANOTHER = "name a folder that holds nothing but what is to be served"
+# What a folder that nginx serves holds and nobody wants to be read, as the survey calls it.
+_PRIVATE = {
+    "settings": "a file of settings",
+    "repository": "a repository",
+    "environment": "a Python environment",
+    "key": "a private key",
+}
+
+
+def judge_served(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """Folders that are served and aren't meant to be: one line each."""
+    own = [path for i in deployment.instances for path in (i.projects_dir, i.virtualenv, i.state_dir, i.log_dir)]
+    own += [i.releases.folder for i in deployment.instances if i.releases]
+    for key, path in _served(deployment):
+        found = survey["served_folders"][path]
+        held = next((one for one in own if is_within(one, path) or is_within(one, found["real"])), None)
+        if holds_systems(path) or holds_systems(found["real"]):
+            yield fault(key, f"{path} is the system's, and nginx would serve what is in it", NAME_ANOTHER)
+        elif held:
+            yield fault(key, f"{path} has {held} in it, which nginx would serve", NAME_ANOTHER)
+        elif found["holds"]:
+            kind, name = found["holds"][0]
+            yield fault(key, f"{path} has {_PRIVATE[kind]} in it, {name}, which nginx would serve", NAME_ANOTHER)
+    for tiles in deployment.tiles:
+        if tiles.fallback not in ("black", "none") and is_systems(tiles.fallback):
+            key = f"site.tiles[{tiles.name}].fallback"
+            yield fault(key, f"{tiles.fallback} is the system's, and nginx would serve it", "name an image elsewhere")
+
+
+def _judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What Django collects and stores elsewhere than nginx serves it from."""
+    settings = survey["instances"][instance.name]["settings"]
+    for key, name in (("static_folder", "STATIC_ROOT"), ("files_folder", "MEDIA_ROOT")):
+        path = getattr(instance, key)
+        wanted = settings and settings[name]
+        if wanted and settings["real"][name] not in (path, survey["served_folders"][path]["real"]):
+            what = f"{path} isn't Django's {name}, which is {wanted}"
+            yield fault(key, what, f"correct one of them ({name} = {path!r})")
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def holds_systems(folder: str) -> bool:
+    """Whether a folder is one of the system's, lies in one that is all the system's, or holds one."""
+    return is_systems(folder) or any(is_within(one, folder) for one in SYSTEMS)
+
+
+def judge_tiles(tiles: TileSet, found: dict[str, Any]) -> Iterator[Finding]:
+    """What is wrong with a tile set (row 13); a disk that isn't mounted is a warning."""
     if tiles.mount and not found["mounted"]:
-        return []
-    lines = []
+        return
     if not found["folder"]:
-        lines.append(
-            f"folder: {tiles.folder} isn't there: correct the path, or mount its disk; to deploy without it, name "
-            "its mount point under mount"
+        yield fault(
+            "folder",
+            f"{tiles.folder} isn't there",
+            "correct the path, or have its disk mounted; to deploy without it, name its mount point under mount",
         )
     elif found["is_mount"] and not tiles.marker:
-        lines.append(
-            f"marker: {tiles.folder} is a mount point, and there without its disk as well: name a file on the disk"
+        yield fault(
+            "marker",
+            f"{tiles.folder} is a mount point, and there without its disk as well",
+            "name a file that lies on the disk",
         )
     elif not found["proof"]:
-        lines.append(f"marker: {tiles.proof} isn't there: put a file there, or name one that is on the disk")
+        yield fault("marker", f"{tiles.proof} isn't there", "put a file there, or name one that is on the disk")
     if not found["fallback"]:
-        lines.append(f"fallback: {tiles.fallback} isn't there: put an image there, or use 'black'")
-    return lines
+        yield fault("fallback", f"{tiles.fallback} isn't there", "put an image there, or use 'black'")
 
 
-def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    """The first folder on a path that keeps somebody out, and the command that mends it (rows 7 and 9)."""
-    lines: dict[tuple[str, str], str] = {}
-    for (key, user, path, is_folder), blocked in zip(accesses(deployment), survey["blocked"], strict=True):
+def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[Finding]:
+    """The first folder on a path that keeps somebody out, and the command that lets this one user in (rows 7, 9)."""
+    found: dict[str, Finding] = {}
+    for (key, user, path, want), blocked in zip(accesses(deployment), survey["blocked"], strict=True):
         if blocked:
             part, who = blocked
-            right, verb = ("x", "enter") if part != path or is_folder else ("r", "read")
+            one = _let_in(key, user, part, want if part == path else ENTER, who == "u", survey)
             # One command may open it to several.
-            lines.setdefault((who + right, part), f"{key}: {user} can't {verb} {part}: chmod {who}+{right} {part}")
-    return list(lines.values())
+            found.setdefault(str(one.fix), one)
+    return list(found.values())
 
 
-def standing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    """What is true of a host between runs as well, and doesn't stop one: key and mend, a line each."""
-    lines = [
-        f"site[{site.server_name}].{line}" for site in deployment.sites for line in certificates.warn(site, survey)
-    ]
+def _let_in(key: str, user: str, part: str, want: str, owned: bool, survey: dict[str, Any]) -> Finding:
+    """What to say of a file or folder that keeps a user out; nobody else gets in by the fix."""
+    verb = {READ: "read", ENTER: "enter", WRITE: "write in"}[want]
+    what = f"{user} can't {verb} {part}"
+    if is_systems(part):
+        return fault(key, what, f"put what belongs to it elsewhere: {part} isn't to be opened")
+    rights = {READ: "r", ENTER: "x", WRITE: "rwx"}[want]
+    if owned:
+        return fault(key, what, Command(f"chmod u+{rights} {part}"))
+    # nginx's own user may not be there yet, and has this group.
+    whom = f"g:{SOCKET_GROUP}" if user in (NGINX_USER, SERVICE_USER) else f"u:{user}"
+    # What is in a folder already is written to as well, and what others add later.
+    entry = f"-R -m {whom}:rwX,d:{whom}:rwX" if want == WRITE else f"-m {whom}:{rights}"
+    return fault(key, what, packages.setfacl(entry, part, survey))
+
+
+def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What is true of a host between runs as well, and doesn't stop one."""
+    for site in deployment.sites:
+        yield from (found.below(f"site[{site.server_name}]") for found in certificates.warn(site, survey))
     for tiles in deployment.tiles:
-        if tiles.mount and not survey["tiles"][tiles.name]["mounted"]:
-            lines.append(
-                f"site.tiles[{tiles.name}].mount: {tiles.mount} isn't mounted: its tiles answer 503 until it is"
+        state = survey["tiles"][tiles.name]
+        if tiles.mount and not state["mounted"]:
+            yield warning(
+                f"site.tiles[{tiles.name}].mount",
+                f"{tiles.mount} isn't mounted, its tiles answer 503",
+                Command(f"mount {tiles.mount}") if state["in_fstab"] else "have its disk mounted there",
             )
-    lines += [f"maintenance: closed, users see the notice: rm {path} when it is over" for path in survey["closed"]]
-    lines += passwords.costly(deployment, survey)[1] + nginx.neighbours(survey)
+    for path in survey["closed"]:
+        yield warning("maintenance", f"{path} is there, users see the notice", _opened(deployment, path))
+    yield from (found for found in passwords.costly(deployment, survey) if found.level == "warning")
+    yield from nginx.neighbours(survey)
     other = nginx.Server.of(survey).other_default
     if other:
-        lines.append(f"nginx: {other} answers host names that no site has; without its default_server nobody would")
+        yield warning("nginx", f"{other} answers host names that no site has; without its default_server nobody would")
     if not packages.has_brotli(survey):
-        lines.append("nginx: this host's has no brotli module: answers are compressed by gzip alone")
+        yield warning("nginx", "this host's has no brotli module, answers are compressed by gzip alone")
     for instance in deployment.instances:
         for key, address in survey["instances"][instance.name]["silent"].items():
-            lines.append(
-                f"site.instances[{instance.name}].{key}: nothing answers at "
-                f"{address['host']}:{address['port']}; the deploy goes on"
-            )
+            place = f"site.instances[{instance.name}].{key}"
+            what = f"nothing answers at {address['host']}:{address['port']}"
+            here = start_here(key, survey) if address["host"] in LOCAL else None
+            yield warning(place, what, here or "start it there, or correct the address")
+    yield from _judge_work_mem(deployment, survey)
+
+
+def start_here(part: str, survey: dict[str, Any]) -> Command | None:
+    """The command for a database or broker that is installed on this host and doesn't run."""
+    known = survey["units"]
+    down = [unit for unit in PEERS[part] if known.get(unit, {}).get("enabled") and not known[unit]["active"]]
+    return Command(f"systemctl start {down[0].removesuffix('.service')}") if len(down) == 1 else None
+
+
+def _opened(deployment: Deployment, path: str) -> Command:
+    """What opens again what is closed by a flag."""
+    instance = next((i.name for i in deployment.instances if path == f"{i.config_dir}/maintenance"), None)
+    which = f" --data instance={instance}" if instance else ""
+    return run.command("runbooks/maintenance.py", f"--data maintenance=off{which}")
+
+
+def _judge_work_mem(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
     connections = sum(i.workers * i.threads for i in deployment.instances)
     if survey["work_mem"] and survey["memory"] and connections * survey["work_mem"] << 10 > survey["memory"]:
-        lines.append(
-            f"workers: {connections} (workers x threads of all instances) x {survey['work_mem'] >> 10} MiB "
+        yield warning(
+            "workers",
+            f"{connections} (workers x threads of all instances) x {survey['work_mem'] >> 10} MiB "
             f"(PostgreSQL's work_mem) = {connections * survey['work_mem'] >> 10} MiB, and the host has "
-            f"{survey['memory'] >> 20} MiB: lower workers, threads or work_mem"
+            f"{survey['memory'] >> 20} MiB",
+            "lower workers, threads or work_mem",
         )
-    return lines
 
 
-def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[str]:
-    """What the admin should know, and what doesn't stop a run: key and mend, a line each."""
-    lines = standing(deployment, survey)
-    if abs(offset) > CLOCK_SECONDS:
-        lines.append(
-            f"clock: the host's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: "
-            "timedatectl set-ntp true on the one that is wrong"
-        )
+def clock(offset: float) -> str:
+    """What is wrong with a host's clock; empty where nothing is."""
+    if abs(offset) <= CLOCK_SECONDS:
+        return ""
+    return f"the host's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
+
+
+SET_CLOCK = "correct the one that is wrong; 'timedatectl set-ntp true' keeps it right"
+
+
+def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[Finding]:
+    """What the admin should know, and what doesn't stop a run."""
+    found = list(standing(deployment, survey))
+    if clock(offset):
+        found.append(warning("clock", clock(offset), SET_CLOCK))
     last, lock = survey["last_run"], survey["lock"]
     if run.DRY and lock and lock["alive"]:
-        lines.append(f"lock: {lock['admin']} deploys there since {lock['since']}: this may change what is shown")
+        text = f"{lock['admin']} deploys there since {lock['since']}, which may change what is shown"
+        found.append(warning("lock", text))
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        lines.append(f"the run of {last['admin']} at {last['since']} broke off before its end: this one mends it")
-    return lines
-
-
-class Refused(Exception):
-    """A host can't be deployed to; the lines say why."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__(lines)
-        self.lines = lines
+        text = f"the run of {last['admin']} at {last['since']} broke off before its end; this one completes it"
+        found.append(warning("deploy", text))
+    return found
 
 
 def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], float]:
     """What one of our scripts answers as root on the current host, and how many seconds its clock is ahead."""
-    try:
-        connection.become_root()
-        before = time.time()
-        found: dict[str, Any] = host.get_fact(fact, json.dumps(asked))
-        if not found:
-            raise Refused(["python3: missing on the host: apt install python3"])
-        if found["uid"]:
-            raise connection.not_root()
-    except connection.NoAccess as error:
-        raise Refused([str(error)]) from None
+    connection.become_root()
+    before = time.time()
+    found: dict[str, Any] = host.get_fact(fact, json.dumps(asked))
+    if not found:
+        raise Refused(fault("python3", "missing on the host", Command("apt-get update && apt-get install -y python3")))
+    if found["uid"]:
+        raise connection.not_root()
     then = found["time"]
     return found, then - time.time() if then > time.time() else min(0.0, then - before)
 
@@ -404,65 +540,67 @@ def _survey(deployment: Deployment, sets: list[configuration.ConfigurationSet]) 
         busy = survey["package_manager"]
         if run.DRY or not busy or not packages.missing(deployment, survey):
             return survey, offset
+        who = f"{busy['name']} (process {busy['pid']})"
         if time.monotonic() > end:
-            raise Refused(
-                [f"packages: {busy['name']} (process {busy['pid']}) holds the package manager: wait for it or end it"]
-            )
-        logger.info(f"{host.print_prefix}waiting for {busy['name']} (process {busy['pid']}), which installs packages")
+            raise Refused(fault("packages", f"{who} holds the package manager", "run again after its end, or end it"))
+        logger.info(f"{host.print_prefix}waiting for {visible(who)}, which installs packages")
         gevent.sleep(5)
 
 
-def _judge_lock(survey: dict[str, Any]) -> list[str]:
+def _judge_lock(survey: dict[str, Any]) -> list[Finding]:
     lock = survey["lock"]
     if not lock or not lock["alive"] or run.DRY:
         return []
-    since = f"lock: {lock['admin']} deploys there since {lock['since']}"
-    return [f"{since}: wait for the end of that run, or end it on the admin's side"]
+    since = f"{lock['admin']} deploys there since {lock['since']}"
+    return [fault("lock", since, "run again after the end of that run, or end it on the admin's side")]
 
 
 def look(deployment: Deployment) -> dict[str, Any]:
     """Ask the current host; raises Refused when another run has it. Nothing else of the answer is judged."""
     survey, _ = _survey(deployment, plan.wanted_sets(deployment))
-    lines = _judge_lock(survey)
-    if lines:
-        raise Refused(lines)
+    faults = _judge_lock(survey)
+    if faults:
+        raise Refused(*faults)
     return survey
 
 
-def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configuration.ConfigurationSet]) -> list[str]:
-    """What keeps a host from serving what its inventory says: key and mend, a line each."""
-    lines = judge_system(deployment, survey)
+def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configuration.ConfigurationSet]) -> list[Finding]:
+    """What keeps a host from serving what its inventory says."""
+    faults = list(judge_system(deployment, survey))
     for site in deployment.sites:
-        lines += [f"site[{site.server_name}].{line}" for line in certificates.judge(site, survey)]
-    lines += passwords.costly(deployment, survey)[0]
+        faults += [one.below(f"site[{site.server_name}]") for one in certificates.judge(site, survey)]
+    faults += [found for found in passwords.costly(deployment, survey) if found.level == "fault"]
     for tiles in deployment.tiles:
         found = survey["tiles"][tiles.name]
-        lines += [f"site.tiles[{tiles.name}].{line}" for line in judge_tiles(tiles, found)]
+        faults += [one.below(f"site.tiles[{tiles.name}]") for one in judge_tiles(tiles, found)]
     for instance in deployment.instances:
         found = survey["instances"][instance.name]
-        wrong = judge_user(instance, survey["accounts"][instance.user]) + judge_instance(instance, found)
-        lines += [f"site.instances[{instance.name}].{line}" for line in wrong]
-    lines = lines or judge_access(deployment, survey)
-    return [*lines, *configuration.in_the_way(sets, survey)]
+        roots = {one.place: one for one in _judge_roots(instance, survey)}
+        judged = (*judge_user(instance, survey["accounts"][instance.user]), *judge_instance(instance, found))
+        # What is missing would be made in the other place.
+        wrong = [one for one in judged if one.place not in roots]
+        faults += [one.below(f"site.instances[{instance.name}]") for one in (*wrong, *roots.values())]
+    faults = faults or [*judge_served(deployment, survey), *judge_access(deployment, survey)]
+    return [*faults, *configuration.in_the_way(sets, survey)]
 
 
 def _look(deployment: Deployment) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     sets = plan.wanted_sets(deployment)
     survey, offset = _survey(deployment, sets)
-    lines = judge(deployment, survey, sets) + _judge_lock(survey)
-    if lines:
-        raise Refused(lines)
+    faults = judge(deployment, survey, sets) + _judge_lock(survey)
+    if faults:
+        raise Refused(*faults)
     report = run.report(host.name, deployment.urls)
     report.warnings += warn(deployment, survey, offset)
-    for line in report.warnings:
-        logger.warning(f"{host.print_prefix}{line}")
+    for found in report.warnings:
+        logger.warning(f"{host.print_prefix}{found.line()}")
     last = survey["last_run"]
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")
     made = plan.make(deployment, survey, report)
     if made.faults:
-        raise Refused(made.faults)
+        raise Refused(*made.faults)
     return made
 
 
@@ -480,55 +618,57 @@ def each(deployments: dict[Host, Deployment], look: Callable[[Deployment], T]) -
     return {one: greenlet.get() for one, greenlet in asked.items()}
 
 
-def described(hosts: list[Host]) -> tuple[dict[Host, Deployment], dict[str, list[str]]]:
+def described(hosts: list[Host]) -> tuple[dict[Host, Deployment], dict[str, list[Finding]]]:
     """What the inventory says of each host, and what is wrong with it where it says it wrong or isn't reached."""
     deployments: dict[Host, Deployment] = {}
     # pyinfra goes on without a host that it can't reach, and has said why.
     faults = {
-        one.name: [f"ssh_hostname: not reached, see above: mend that, or leave it out with --exclude {one.name}"]
+        one.name: [
+            fault("ssh_hostname", "not reached, see above", f"correct that, or leave it out with --exclude {one.name}")
+        ]
         for one in sorted(state.failed_hosts, key=lambda one: one.name)
     }
     for one in sorted(hosts, key=lambda one: one.name):
-        deployment, lines = validate(one)
+        deployment, wrong = validate(one)
         if deployment:
             deployments[one] = deployment
         else:
-            faults[one.name] = lines
+            faults[one.name] = wrong
     return deployments, faults
 
 
-def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[str]]:
+def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[tuple[str, Finding]]]:
     """The plans of all hosts, asked side by side, and the faults of all."""
     deployments, wrong = described(hosts)
-    faults = [f"{name}: {line}" for name, lines in wrong.items() for line in lines]
+    faults = [(name, found) for name, some in wrong.items() for found in some]
     plans: dict[str, plan.Plan] = {}
     for one, answer in each({} if faults else deployments, _look).items():
         if isinstance(answer, Refused):
-            faults += [f"{one.name}: {line}" for line in answer.lines]
+            faults += [(one.name, found) for found in answer.findings]
         else:
             plans[one.name] = answer
     return plans, faults
 
 
-def refusal(faults: list[str]) -> SystemExit:
-    """What ends a run with exit code 1 and a line for each fault."""
+def refusal(faults: list[tuple[str, Finding]]) -> SystemExit:
+    """What ends a run with exit code 1 and a line for each fault, which is one of a host."""
     run.refused(faults)
-    return SystemExit("\n".join(f"--> {line}" for line in faults))
+    return SystemExit("\n".join(f"--> {found.line(name)}" for name, found in faults))
 
 
 def alone() -> tuple[Deployment, dict[str, Any]]:
     """What the inventory says of the current host, and what that answers, for a runbook that changes it; ends the run
     with exit code 1 and a line for each fault.
     """
-    deployment, lines = validate(host)
+    deployment, faults = validate(host)
     if deployment is not None:
         try:
             survey = look(deployment)
             connection.keep_password_out_of_sight()
             return deployment, survey
         except Refused as refused:
-            lines = refused.lines
-    raise refusal([f"{host.name}: {line}" for line in lines]) from None
+            faults = list(refused.findings)
+    raise refusal([(host.name, found) for found in faults]) from None
 
 
 _first: Any = None
@@ -558,7 +698,8 @@ _found: Any = None
 def check() -> plan.Plan:
     """Validate the inventory of all hosts, survey them, and refuse in clear lines what can't work.
 
-    Ends the run with exit code 1 and a line for each fault: host, key, mend. Nothing has changed by then.
+    Ends the run with exit code 1 and a line for each fault: host, key, what is wrong, its fix. Nothing has changed by
+    then.
     The host whose turn comes first asks for all of them.
     """
     global _found

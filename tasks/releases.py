@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from catmaid_deploy.finding import Command, Finding, fault
 from operations import releases as operations
 from schema import Deployment, Instance
 from tasks import run
@@ -27,17 +29,18 @@ def too_many(deployment: Deployment, survey: dict[str, Any]) -> list[Instance]:
     ]
 
 
-def judge(instance: Instance, found: dict[str, Any]) -> list[str]:
-    """What is wrong for a release that is to be put in place: key and mend, a line each."""
+def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+    """What is wrong for a release that is to be put in place."""
     releases = instance.releases
     assert releases
     if not found["owner"]:
-        return [f"releases.owner: there is no user {releases.owner!r}: adduser --system --group {releases.owner}"]
-    return [
-        f"releases.shared: {releases.folder}/shared/{path} isn't there: put there what CATMAID's installation makes"
-        for path, there in found["shared"].items()
-        if not there
-    ]
+        add = Command(f"adduser --system --group --home {releases.folder} --no-create-home {releases.owner}")
+        yield fault("releases.owner", f"there is no user {releases.owner!r}", add)
+        return
+    for path, there in found["shared"].items():
+        if not there:
+            what = f"{releases.folder}/shared/{path} isn't there"
+            yield fault("releases.shared", what, "put there what CATMAID's installation makes")
 
 
 def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyinfra import host
 
+from catmaid_deploy.finding import warning
 from operations import configuration
 from schema import Deployment
 from tasks import preflight, record, run, supervisor
@@ -41,10 +42,9 @@ def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report
             service = supervisor.service(site, instance, members, [("hand over", short) for short in slots])
             found[instance.name] = service | {"proven": True, "details": details}
             if not instance.releases:
-                report.warnings.append(
-                    f"{instance.name}: its code lies in {instance.checkout}, which a rollback leaves as it is: put the "
-                    "code of before there first, if it is the cause"
-                )
+                what = f"its code lies in {instance.checkout}, which a rollback leaves as it is"
+                fix = "put the code of before there first, if it is the cause"
+                report.warnings.append(warning(instance.name, what, fix))
     return found
 
 

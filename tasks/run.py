@@ -6,6 +6,7 @@ import atexit
 import getpass
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import click
-from pyinfra import logger, state
+from pyinfra import host, logger, state
 from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
+from pyinfra.context import ctx_host
 
+from catmaid_deploy.finding import HERE, Command, Finding
+from catmaid_deploy.visible import visible
 from configuration import Change
 from tasks import shown
 
@@ -51,7 +55,7 @@ class Report:
     ended: str = ""
     planned: list[tuple[str, list[str], Any]] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -118,7 +122,7 @@ def _succeeded(operation: Any) -> bool:
 
 
 REPORTS: dict[str, Report] = {}
-FAULTS: list[str] = []
+FAULTS: list[tuple[str, Finding]] = []
 
 
 def admin() -> str:
@@ -149,6 +153,27 @@ def inventory_file() -> str:
     return next((word for word in sys.argv[1:] if word.endswith(".py") and Path(word).is_file()), ".")
 
 
+def command(file: str, options: str = "") -> Command:
+    """What an admin types on this machine with the inventory of this run, about the current host alone."""
+    words = sys.argv[1:]
+    file_of_run = next((word for word in reversed(words) if word.endswith(".py") and Path(word).is_file()), file)
+    # An inventory may also be the name of a host.
+    inventory = next((word for word in words if word.endswith(".py")), "INVENTORY")
+    if inventory == file_of_run:
+        inventory = words[words.index(inventory) - 1]
+    folder = Path(file_of_run).parent
+    folder = folder.parent if folder.name == "runbooks" else folder
+    one_of_many = ctx_host.isset() and len(state.inventory) > 1  # type: ignore[no-untyped-call]
+    limit = f" --limit {shlex.quote(host.name)}" if one_of_many else ""
+    further = f" {options}" if options else ""
+    return Command(f"pyinfra {shlex.quote(inventory)} {shlex.quote(str(folder / file))}{limit}{further}", HERE)
+
+
+def deploy() -> Command:
+    """A deploy to the current host, which shows what it would change and asks."""
+    return command("deploy.py")
+
+
 def _lines(report: Report) -> list[str]:
     """The last lines about one host, in a run that isn't dry."""
     lines = [f"note: {note}" for note in report.notes]
@@ -158,11 +183,11 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"  {report.state_of(operation)}{title}" + (":" if details else ""))
         lines += [f"    {detail}" for detail in details]
         if operation is not None and operation.is_complete():
-            said = (line.removeprefix("note: ") for line in operation.stdout_lines if line.startswith("note: "))
+            said = (visible(line[6:]) for line in operation.stdout_lines if line.startswith("note: "))
             lines += [f"    {line}" for line in said]
     if report.planned:
         lines.append(report.last_words)
-    lines += [f"WARNING {warning}" for warning in report.warnings]
+    lines += [f"WARNING {warning.line()}" for warning in report.warnings]
     lines += [f"serves {url}" for url in report.serves]
     return lines
 
@@ -216,7 +241,7 @@ def report(host: str, urls: list[str]) -> Report:
     return REPORTS.setdefault(host, Report(host, urls))
 
 
-def refused(faults: list[str]) -> None:
+def refused(faults: list[tuple[str, Finding]]) -> None:
     """Nothing is done on any host, for these faults, which the summary repeats."""
     REPORTS.clear()
     FAULTS[:] = faults

@@ -11,11 +11,13 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from catmaid_deploy.finding import Command, Finding
+from catmaid_deploy.visible import visible
 from configuration import Change, Difference, Link
 
 if TYPE_CHECKING:
@@ -54,17 +56,13 @@ class Terminal:
 
     def wrapped(self, line: str, style: str = "", indent: str = "  ") -> Iterator[str]:
         """A line of words, on as many lines as the terminal needs."""
+        line = visible(line)
         lines = [line]
         if self.columns:
             lines = textwrap.wrap(
                 line, self.columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
             )
         yield from (self.style(one, style) for one in lines)
-
-
-def _visible(text: str) -> str:
-    """What is in a file of the host doesn't command the admin's terminal."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", lambda m: f"^{chr(ord(m[0]) ^ 64)}", re.sub(r"[\x80-\x9f]", "?", text))
 
 
 def _name(one: Difference) -> str:
@@ -102,7 +100,7 @@ def _section(title: str, details: list[str], change: Change | None, diff: bool, 
         yield from to.wrapped(_name(one), "bold")
         for number, line in enumerate(one.lines if diff else ()):
             # The first two name the file.
-            yield to.style(_visible(line), "bold" if number < 2 else COLOURS.get(line[:1], ""))
+            yield to.style(visible(line), "bold" if number < 2 else COLOURS.get(line[:1], ""))
         if diff and one.lines:
             yield ""
     for reason in change.reasons:
@@ -130,7 +128,12 @@ def _summary(report: Report, to: Terminal) -> Iterator[str]:
     for note in report.notes:
         yield from to.wrapped(f"note: {note}")
     for warning in report.warnings:
-        yield from to.wrapped(f"WARNING {warning}", "yellow")
+        # A command is never broken, so that it can be copied.
+        command = warning.fix if isinstance(warning.fix, Command) else None
+        text = replace(warning, fix="").line() if command else warning.line()
+        yield from to.wrapped(f"WARNING {text}", "yellow")
+        if command:
+            yield f"  fix: {command}"
     for url in report.urls:
         yield f"serves {url}"
 
@@ -154,7 +157,7 @@ def text(reports: list[Report], diff: bool, to: Terminal) -> str:
 
 def _escaped(text: str) -> str:
     """Text as it is, in GitHub's and GitLab's Markdown, also within a table."""
-    text = _visible(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = visible(text.replace("\n", " ")).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~#$@!])", r"\\\1", text)
 
 
@@ -172,7 +175,7 @@ def _details(title: str, change: Change) -> str:
         blocks.append(_escaped(_name(one)))
         if one.lines:
             fence = _fence(one.lines)
-            blocks.append("\n".join([f"{fence}diff", *map(_visible, one.lines), fence]))
+            blocks.append("\n".join([f"{fence}diff", *map(visible, one.lines), fence]))
     return "\n\n".join([*blocks, "</details>"])
 
 
@@ -188,7 +191,7 @@ def _host_markdown(report: Report, dry: bool) -> Iterator[str]:
         yield "\n".join(rows)
     else:
         yield NOTHING.capitalize() + "."
-    said = [f"- **Warning:** {_escaped(one)}" for one in report.warnings]
+    said = [f"- **Warning:** {_escaped(one.line())}" for one in report.warnings]
     said += [f"- Note: {_escaped(one)}" for one in report.notes]
     said += [f"- Serves {url}" for url in report.serves]
     if report.planned and not dry:
@@ -196,11 +199,14 @@ def _host_markdown(report: Report, dry: bool) -> Iterator[str]:
     yield "\n".join(said)
 
 
-def markdown(reports: list[Report], faults: list[str], made_for: str, dry: bool, diff: bool) -> str:
+def markdown(reports: list[Report], faults: list[tuple[str, Finding]], made_for: str, dry: bool, diff: bool) -> str:
     """A summary of a run for people who read it elsewhere. Of diffs as many as LARGEST_SUMMARY has room for."""
     changing = sum(bool(report.planned) for report in reports)
     if faults:
-        blocks = ["# Refused: nothing was changed on any host", "\n".join(f"- {_escaped(fault)}" for fault in faults)]
+        blocks = [
+            "# Refused: nothing was changed on any host",
+            "\n".join(f"- {_escaped(fault.line(host))}" for host, fault in faults),
+        ]
     elif not reports:
         blocks = ["# The run ended before it had looked at the hosts", "Its output says why."]
     elif not changing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import Any
 
 from schema import Instance
@@ -28,7 +27,7 @@ def programs(one: Health, instance: Instance) -> list[dict[str, Any]]:
                 "slot": place,
                 "state": program.get("state", "not there"),
                 "seconds": one.found["ages"].get(name),
-                "ends": health.ends(one, instance, short),
+                "ends": len(health.ends(one, instance, short)),
                 "memory": program.get("memory", 0),
             }
         )
@@ -37,7 +36,7 @@ def programs(one: Health, instance: Instance) -> list[dict[str, Any]]:
 
 def document(one: Health) -> dict[str, Any]:
     """A host's state for machines."""
-    findings = [asdict(finding) for finding in one.findings]
+    findings = [finding.for_machines(one.host) for finding in one.findings]
     if not one.found or not one.deployment:
         return {"host": one.host, "findings": findings}
     found, survey = one.found, one.survey
@@ -80,7 +79,8 @@ def _instance(one: Health, instance: Instance) -> None:
         words.append(f"{sockets} WebSockets")
     queues = told["probe"].get("queues", {})
     words += [f"{length} tasks in {queue}" for queue, length in queues.items()]
-    tell.echo(f"\n  {instance.name}  {_release(instance, one.survey)}", bold=True)
+    tell.echo()
+    tell.echo(f"  {instance.name}  {_release(instance, one.survey)}", bold=True)
     tell.echo(f"    {', '.join(words)}")
     rows = [("program", "slot", "state", "since", "ends/h", "memory")]
     rows += [
@@ -126,17 +126,21 @@ def _host(one: Health) -> None:
 
 def show(hosts: list[Health]) -> None:
     """Print all hosts; ends the run with exit code 1 where one has a fault."""
+    for one in hosts:
+        one.fold()
     if not tell.JSON:
         for one in hosts:
-            tell.echo(f"\n{one.host}: {tell.count(one.faults)}", bold=True, fg="red" if one.faults else "green")
+            tell.echo()
+            tell.echo(f"{one.host}: {tell.count(one.faults)}", bold=True, fg="red" if one.faults else "green")
             if one.found:
                 _host(one)
             if one.findings:
                 tell.echo()
             for finding in one.findings:
-                tell.finding(finding.level, finding.place, finding.what, finding.mend)
+                tell.finding(finding)
         if len(hosts) > 1:
             ill = [one.host for one in hosts if one.faults]
-            tell.echo(f"\n{len(hosts)} hosts, {len(ill)} with faults" + (f": {', '.join(ill)}" if ill else ""))
+            tell.echo()
+            tell.echo(f"{len(hosts)} hosts, {len(ill)} with faults" + (f": {', '.join(ill)}" if ill else ""))
     code = int(any(one.faults for one in hosts))
     tell.end({"time": time.time(), "hosts": [document(one) for one in hosts]}, code)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from catmaid_deploy.finding import Finding, fault
 from configuration import Change, ConfigurationSet, File, Folder, Link, compare, lost
 from render import digest, render
 from schema import Instance, Site
@@ -232,8 +233,8 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
     }
 
 
-def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> str | None:
-    """What is wrong with an update for which two releases have to fit into the memory: key and mend."""
+def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> Finding | None:
+    """What is wrong with an update for which two releases have to fit into the memory."""
     slots = in_use(instance, survey)
     found = survey["supervisor"] or {}
     handed = [short for call, short in one.set.service.get("calls", ()) if call == "hand over"]
@@ -242,10 +243,8 @@ def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> str
     free = survey["memory_available"]
     if not handed or not free or needed + RESERVE_BYTES <= free:
         return None
-    return (
-        f"update: two releases at once need {needed >> 20} MiB more, and {free >> 20} MiB are free: lower workers, or "
-        "use 'chain' or 'restart' for this update"
-    )
+    what = f"two releases at once need {needed >> 20} MiB more, and {free >> 20} MiB are free"
+    return fault("update", what, "lower workers, or use 'chain' or 'restart' for this update")
 
 
 def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterator[Change]:

@@ -11,6 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
+from catmaid_deploy.finding import Command, Finding
+from catmaid_deploy.visible import visible
+
 WIDTH = 100
 # pyinfra's own option: with it, runbooks print one JSON document on standard output, and nothing else there.
 JSON = "--json" in sys.argv
@@ -18,6 +21,8 @@ COLOURS = {"fault": "red", "warning": "yellow", "ok": "green"}
 
 
 def echo(text: str = "", **style: Any) -> None:
+    """Print one line, whatever is in it."""
+    text = visible(text)
     click.echo(click.style(text, **style) if style else text, color=False if "NO_COLOR" in os.environ else None)
 
 
@@ -32,17 +37,27 @@ def table(rows: Sequence[Sequence[str]], indent: int = 4) -> list[str]:
     ]
 
 
-def finding(level: str, place: str, what: str, mend: str) -> None:
-    """One thing that is wrong: what, and on a line of its own what to type."""
-    head = f"  {level.upper():<7}  {place}: "
-    lines = textwrap.wrap(head + what, WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False, drop_whitespace=True)
-    first, *rest = lines or [head]
-    echo(first, fg=COLOURS[level])
+def finding(found: Finding) -> None:
+    """One thing that is wrong: what, what follows from it, and on a line of its own what to do."""
+    indent = " " * 11
+    first, *rest = textwrap.wrap(
+        f"  {found.level.upper():<7}  {found.place}: {found.what}",
+        WIDTH,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+    echo(first, fg=COLOURS[found.level])
     for line in rest:
         echo(line)
-    if mend:
-        # A command is never broken, so that it can be copied.
-        echo(f"           mend: {mend}")
+    if found.so:
+        echo(f"{indent}so: {', '.join(found.so)}")
+    if isinstance(found.fix, Command):
+        # Never broken, so that it can be copied.
+        where = f" on {found.fix.host}" if found.fix.host else ""
+        echo(f"{indent}fix{where}: {found.fix.text}")
+    elif found.fix:
+        for line in textwrap.wrap(f"{indent}fix: {found.fix}", WIDTH, subsequent_indent=indent, break_on_hyphens=False):
+            echo(line)
 
 
 def count(faults: Sequence[object]) -> str:
@@ -52,7 +67,7 @@ def count(faults: Sequence[object]) -> str:
 
 def complain(line: str) -> None:
     """A line of what can't be done, on standard error."""
-    click.echo(f"--> {line}", err=True)
+    click.echo(f"--> {visible(line)}", err=True)
 
 
 def size(number: float) -> str:

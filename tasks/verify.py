@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from dataclasses import asdict
 
 from schema import Site
 from tasks import tell
@@ -24,7 +23,7 @@ def _outside(one: Health, site: Site) -> None:
     try:
         address = socket.getaddrinfo(site.server_name, port, type=socket.SOCK_STREAM)[0][4][0]
     except OSError:
-        one.fault(place, "the name leads to no address", "give it one at whoever keeps your DNS names")
+        one.fault(place, "the name leads to no address", "have whoever keeps your DNS names give it one")
         return
     plain = http.client.HTTPConnection(site.server_name, port, timeout=15)
     connection = http.client.HTTPSConnection(site.server_name, port, timeout=15, context=context) if https else plain
@@ -33,16 +32,17 @@ def _outside(one: Health, site: Site) -> None:
         connection.request("GET", path, headers={"User-Agent": "catmaid-deploy verify"})
         status = connection.getresponse().status
     except ssl.SSLCertVerificationError as error:
-        one.fault(place, f"browsers don't trust its certificate: {error.verify_message}", "put the whole chain there")
+        what = f"browsers don't trust its certificate: {error.verify_message}"
+        one.fault(place, what, "have the certificate's file hold its whole chain")
     except (OSError, http.client.HTTPException) as error:
         one.fault(
             place,
             f"{address} port {port} doesn't answer: {error}",
-            "open the port in the firewall, or correct the address of the name",
+            "have the host's firewall let this port through, or correct the address of the name",
         )
     else:
         if status >= 500:
-            one.fault(place, f"it answers {status}", "see the faults above")
+            one.fault(place, f"it answers {status}", "correct what /var/log/nginx/error.log on the host says")
         else:
             how = "trusted" if https and trusted else "not verified, self-signed" if https else "HTTP"
             one.checks.append((place, f"{address}, {how}, {status}"))
@@ -53,19 +53,25 @@ def _outside(one: Health, site: Site) -> None:
 def show(hosts: list[Health]) -> None:
     """Print all checks of all hosts; ends the run with exit code 1 where one fails."""
     for one in hosts:
-        if one.found and one.deployment:
+        if one.deployment and one.survey.get("manifest"):
             for site in one.deployment.sites:
                 _outside(one, site)
+        one.fold()
     if not tell.JSON:
         for one in hosts:
-            tell.echo(f"\n{one.host}", bold=True)
+            tell.echo()
+            tell.echo(one.host, bold=True)
             for line in tell.table([("ok", name, word) for name, word in one.checks], 2):
                 tell.echo(line, fg="green")
             for finding in one.findings:
-                tell.finding(finding.level, finding.place, finding.what, finding.mend)
+                tell.finding(finding)
             tell.echo(f"  {tell.count(one.faults)}", bold=True)
     document = [
-        {"host": one.host, "checks": dict(one.checks), "findings": [asdict(finding) for finding in one.findings]}
+        {
+            "host": one.host,
+            "checks": dict(one.checks),
+            "findings": [finding.for_machines(one.host) for finding in one.findings],
+        }
         for one in hosts
     ]
     tell.end({"hosts": document}, int(any(one.faults for one in hosts)))

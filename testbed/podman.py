@@ -13,7 +13,7 @@ CAP_SYS_RESOURCE = 1 << 24
 
 
 class BedError(Exception):
-    """The testbed can't do its work; the text is one line with the mend."""
+    """The testbed can't do its work; the text is one line with the fix."""
 
 
 def root_words() -> list[str]:

@@ -1,11 +1,14 @@
-"""The runbooks that look: no fault, no complaint; and each fault is named with its cause and its mend."""
+"""The runbooks that look: no fault, no complaint; and each fault is named with its cause and its fix."""
 
 from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import shlex
 import ssl
+import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -16,9 +19,11 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from catmaid_deploy.finding import HERE
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
-from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
+from testbed.images import ROOT
+from testbed.run import CHECKOUT, PYINFRA, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE as ONE
 from testbed.updates import release
 from tests.host.conftest import boot_ready, place, running
@@ -85,7 +90,10 @@ def findings(run: Run, level: str = "fault") -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Fault:
-    """How a host is broken and mended, and what has to be said of it; ``privileged`` with rights it hasn't itself."""
+    """How a host is broken, and what has to be said of it. ``privileged`` is with rights that the host hasn't itself.
+
+    ``mends`` is what the fix tells an admin to do, where that is a sentence; a command is typed as it is printed.
+    """
 
     breaks: str
     mends: str
@@ -99,12 +107,14 @@ EXPIRED, EXPIRED_KEY = _certificate("localhost", days=-3)
 NGINX_FILE = "/etc/nginx/sites-available/catmaid-localhost.conf"
 FAULTS = {
     "a stopped program": Fault(
-        f"supervisorctl stop {place('wsgi')}", f"supervisorctl start {place('wsgi')}", "wsgi is stopped"
+        f"supervisorctl stop {place('wsgi')}",
+        f"supervisorctl start {place('wsgi')}",
+        "somebody stopped it",
     ),
     "beat is dead": Fault(
         f"supervisorctl stop {place('celery-beat')}",
         f"supervisorctl start {place('celery-beat')}",
-        "celery-beat is stopped",
+        "somebody stopped it",
     ),
     "a full disk": Fault(
         f"mount -t tmpfs -o size=20m,mode=777 tmpfs {FILES}; head -c 30m /dev/zero > {FILES}/full || true",
@@ -134,10 +144,10 @@ FAULTS = {
     "a dead broker": Fault(
         "systemctl stop rabbitmq-server",
         "systemctl start rabbitmq-server; rabbitmqctl await_startup >/dev/null",
-        "its broker doesn't answer",
+        "it doesn't answer: ",
     ),
     "the database is down": Fault(
-        "mv /srv/database /srv/away", "mv /srv/away /srv/database", "its database doesn't answer: OperationalError"
+        "mv /srv/database /srv/away", "mv /srv/away /srv/database", "it doesn't answer: OperationalError"
     ),
     "nothing listens for the database": Fault(
         "systemctl stop ssh.socket 2>/dev/null; true", "true", "nothing answers at 127.0.0.1:5999"
@@ -158,6 +168,22 @@ FAULTS = {
         "rm /etc/nginx/conf.d/other.conf /srv/privkey.pem; systemctl reload nginx",
         "it would not start with",
     ),
+    "supervisor is stopped": Fault("systemctl stop supervisor", "", "it doesn't run"),
+    "a key that everybody can read": Fault(
+        f"chmod 644 {SELF_SIGNED}/privkey.pem", "", f"{SELF_SIGNED}/privkey.pem can be read by everybody"
+    ),
+    "files that the application can't write": Fault(
+        f"chown root {FILES}; chmod 755 {FILES}", f"chown www-data {FILES}", f"www-data can't write in {FILES}"
+    ),
+    "settings that the application can't read": Fault(
+        f"chown root {SETTINGS}; chmod 600 {SETTINGS}", "", f"www-data can't read {SETTINGS}"
+    ),
+    "Supervisor asks for a password": Fault(
+        r"sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' /etc/supervisor/supervisord.conf;"
+        "systemctl restart supervisor; sleep 12",
+        "sed -i '/^username=a/d; /^password=b/d' /etc/supervisor/supervisord.conf; systemctl restart supervisor",
+        "it runs, and doesn't answer root",
+    ),
     "nginx is stopped": Fault("systemctl stop nginx", "systemctl start nginx", "users reach nothing"),
     "nginx doesn't start at boot": Fault(
         "systemctl disable nginx 2>/dev/null", "systemctl enable nginx 2>/dev/null", "enable nginx.service"
@@ -166,7 +192,7 @@ FAULTS = {
     "code that doesn't load": Fault(
         "BREAK",
         "DEPLOY",
-        "its application doesn't load: ImportError: broken on purpose",
+        "it doesn't load: ImportError: broken on purpose",
         at_a_glance="its code or Python environment is newer",
     ),
     "a deleted socket folder": Fault("rm -r /run/catmaid", "DEPLOY", "make folder /run/catmaid"),
@@ -188,15 +214,15 @@ FAULTS = {
     "a clock a day off": Fault("true", "true", "the host's is 86400 s behind this machine's"),
     "a program that restarts all the time": Fault(
         "for _ in 1 2 3; do kill -9 $(supervisorctl pid $PLACE); sleep 5; done".replace("$PLACE", place("daphne")),
-        ": > /var/log/supervisor/supervisord.log",
-        "daphne restarts all the time",
+        "true",
+        "it restarts all the time",
     ),
     "a second beat": Fault(
         f"""cd {CHECKOUT}/django/projects
         beat="exec setsid {VIRTUALENV}/bin/celery -A mysite beat -s /tmp/beat"
         su -s /bin/sh www-data -c "$beat" </dev/null >/dev/null 2>&1 &
         sleep 5""",
-        "pkill -f 'beat -s /tmp/beat'",
+        "",
         "a beat that isn't the deploy's runs by",
     ),
 }
@@ -237,6 +263,9 @@ def run_checks(host: BedHost) -> dict[str, str]:
 # One of each kind; the others with --long.
 SAMPLE = {
     "a stopped program",
+    "supervisor is stopped",
+    "a key that everybody can read",
+    "files that the application can't write",
     "a full disk",
     "an expired certificate",
     "a parent folder that nginx can't enter",
@@ -262,19 +291,53 @@ def test_each_fault_is_named(host: BedHost, request: pytest.FixtureRequest, tmp_
     if "listens" in name:
         data["instances"][0]["database"]["port"] = 5999
     names = ["verify", "status"] if request.config.getoption("long") else ["verify"]
+    inventory = tmp_path / "inventory.py"
+    inventory.write_text(f"hosts = {[('host', host.ssh_data() | {'site': data})]!r}\n")
     change(host, fault.breaks, fault.privileged)
+    fixed = False
     try:
-        runs = [pyinfra(host, {"site": data}, deploy=f"runbooks/{one}.py", env=env) for one in names]
+        for runbook_name in names:
+            run = asked(inventory, runbook_name, env)
+            assert run.code == 1, run.text
+            says = fault.at_a_glance if runbook_name == "status" and fault.at_a_glance else fault.says
+            # One cause, one line.
+            (found,) = findings(run)
+            assert says in found["what"]
+            assert found["fix"]
+        fixed = found["on"] is not None and not fault.privileged
+        if fixed:
+            typed(host, found, env)
     finally:
-        change(host, fault.mends, fault.privileged)
-    for name, run in zip(names, runs, strict=True):
-        assert run.code == 1, run.text
-        says = fault.at_a_glance if name == "status" and fault.at_a_glance else fault.says
-        said = [one for one in findings(run) if says in one["what"]]
-        assert said, findings(run)
-        assert all(one["mend"] for one in said)
-    if request.config.getoption("long"):
-        wait_for("an end", lambda: not findings(runbook(host, "verify")), 60, every=2)
+        if not fixed:
+            change(host, fault.mends, fault.privileged)
+    wait_for("an end", lambda: not findings(runbook(host, "verify")), 60, every=2)
+
+
+def asked(inventory: Path, name: str, env: dict[str, str]) -> Run:
+    """A runbook's answer, by an inventory that stays."""
+    words = [PYINFRA, "--json", str(inventory), f"runbooks/{name}.py"]
+    done = subprocess.run(words, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=300)
+    return Run(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
+
+
+def typed(host: BedHost, finding: dict[str, Any], env: dict[str, str]) -> None:
+    """The fix, exactly as it is printed, typed into bash where it says."""
+    if finding["on"] == "host":
+        host.run(f"exec bash -ec {shlex.quote(finding['fix'])}")
+        return
+    assert finding["on"] == HERE
+    path = f"{Path(PYINFRA).parent}:{os.environ['PATH']}"
+    words = ["bash", "-ec", finding["fix"]]
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        env={**os.environ, **env, "PATH": path},
+        input="y\n",
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_was_mended_is_well(host: BedHost) -> None:
@@ -332,8 +395,8 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
     assert queues() == {"celery": 0}
     assert json.loads(host.run(f"cat {notes}"))["queues"] == ["celery"]
     for breaks, mends, says in (
-        ("mv /srv/database /srv/away", "mv /srv/away /srv/database", "its database doesn't answer: OperationalError"),
-        ("rabbitmqctl -q stop_app", "rabbitmqctl -q start_app", "its broker doesn't answer"),
+        ("mv /srv/database /srv/away", "mv /srv/away /srv/database", "it doesn't answer: OperationalError"),
+        ("rabbitmqctl -q stop_app", "rabbitmqctl -q start_app", "it doesn't answer: "),
     ):
         host.run(breaks)
         try:

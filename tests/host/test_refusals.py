@@ -1,4 +1,4 @@
-"""Bad inventories and unfit hosts: one clear line with host, key and mend, and nothing changed (row 31)."""
+"""Bad inventories and unfit hosts: one clear line with host, key and fix, and nothing changed (row 31)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ OWN = {"tls": {"certificate": CERTIFICATE_FILE, "key": KEY_FILE}}
 
 def _own(says: str, key: str, certificate: str = CERTIFICATE, its_key: str = KEY) -> Case:
     """A site with a certificate of its own, which lies on the host."""
-    before = f"cat > {CERTIFICATE_FILE} <<'E'\n{certificate}E\ncat > {KEY_FILE} <<'E'\n{its_key}E\n"
+    before = (
+        f"cat > {CERTIFICATE_FILE} <<'E'\n{certificate}E\ncat > {KEY_FILE} <<'E'\n{its_key}E\nchmod 600 {KEY_FILE}\n"
+    )
     return Case(f"site[localhost].tls.{key}", says, site=OWN, before=before, after=f"rm {CERTIFICATE_FILE} {KEY_FILE}")
 
 
@@ -58,6 +60,8 @@ def _with_passphrase(key: str) -> str:
 TILES = {"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}
 SETTINGS = f"{CHECKOUT}/django/projects/mysite/settings.py"
 OTHER = SITE["instances"][1]
+# Before a fix by an access list, on a host that has no tool for these.
+INSTALL = "apt-get update && apt-get install -y acl && "
 
 CASES = {
     "no site": Case("site", "missing: describe the site", data={"site": None}),
@@ -112,7 +116,7 @@ CASES = {
     ),
     "static files that nginx can't reach": Case(
         "site.instances[catmaid].static_folder",
-        f"catmaid-nginx can't enter {CHECKOUT}/django/static: chmod o+x {CHECKOUT}/django/static",
+        f"catmaid-nginx can't enter {CHECKOUT}/django/static: {INSTALL}setfacl -m g:www-data:x",
         before=f"chmod 700 {CHECKOUT}/django/static",
         after=f"chmod 755 {CHECKOUT}/django/static",
     ),
@@ -134,14 +138,14 @@ CASES = {
     ),
     "a virtualenv without CATMAID's requirements": Case(
         "site.instances[catmaid].virtualenv",
-        "django, daphne, celery isn't installed in it",
+        f"isn't installed in it: /opt/empty/bin/pip install -r {CHECKOUT}/django/requirements.txt",
         {"virtualenv": "/opt/empty"},
         before="python3 -m venv --without-pip /opt/empty",
         after="rm -r /opt/empty",
     ),
     "no settings": Case(
         "site.instances[catmaid].checkout",
-        "settings.py isn't there: make it by django/create_configuration.py",
+        "settings.py isn't there: have django/create_configuration.py make it",
         before=f"mv {SETTINGS} /tmp/settings.py",
         after=f"mv /tmp/settings.py {SETTINGS}",
     ),
@@ -167,7 +171,7 @@ CASES = {
     ),
     "a folder that the user can't enter": Case(
         "site.instances[catmaid].user",
-        "www-data can't enter /home/catmaid: chmod o+x /home/catmaid",
+        f"www-data can't enter /home/catmaid: {INSTALL}setfacl -m u:www-data:x /home/catmaid",
         before="chmod 700 /home/catmaid",
         after="chmod 755 /home/catmaid",
     ),
@@ -229,11 +233,13 @@ CASES = {
         site={"headers": {"content_security_policy": "default-src 'self'\"; evil on"}},
     ),
     "no tiles": Case(
-        "site.tiles[fafb].folder", "/data/fafb isn't there: correct the path, or mount", site={"tiles": [TILES]}
+        "site.tiles[fafb].folder",
+        "/data/fafb isn't there: correct the path, or have its disk mounted",
+        site={"tiles": [TILES]},
     ),
     "tiles that nginx can't enter": Case(
         "site.tiles[fafb].folder",
-        "catmaid-nginx can't enter /data: chmod o+x /data",
+        f"catmaid-nginx can't enter /data: {INSTALL}setfacl -m g:www-data:x /data",
         site={"tiles": [TILES]},
         before="mkdir -p /data/fafb; chmod 700 /data",
         after="rm -r /data",
@@ -269,7 +275,10 @@ CASES = {
         "sudo_password", "sudo refuses it", data={"_sudo": True, "sudo_password": "wrong"}, user="careful"
     ),
     "a sudo password where all can see it": Case(
-        "_sudo_password", "call the key sudo_password", data={"_sudo": True, "_sudo_password": "x"}, user="careful"
+        "_sudo_password",
+        "give it as sudo_password instead",
+        data={"_sudo": True, "_sudo_password": "x"},
+        user="careful",
     ),
 }
 
@@ -309,7 +318,7 @@ def data_of(case: Case) -> dict[str, Any]:
 
 @pytest.mark.row_31
 @pytest.mark.parametrize("name", CASES)
-def test_one_line_with_host_key_and_mend(unfit: BedHost, name: str) -> None:
+def test_one_line_with_host_key_and_fix(unfit: BedHost, name: str) -> None:
     case = CASES[name]
     if case.before:
         unfit.run(case.before)
@@ -342,7 +351,7 @@ def test_apache_on_the_port(unfit: BedHost) -> None:
         assert run.code != 0
         (line,) = run.refusals
         assert line.startswith("host: port 80: held by apache2 (process ")
-        assert "systemctl disable --now apache2" in line
+        assert "systemctl disable --now apache2.service" in line
         assert unfit.run(STATE) == before
     finally:
         unfit.run("systemctl disable --now apache2; apt-get -qq purge -y apache2 >/dev/null 2>&1")
@@ -358,7 +367,9 @@ def test_no_space_left(unfit: BedHost) -> None:
         run = pyinfra(unfit, {"site": SITE}, "-y")
         assert run.code != 0
         (line,) = run.refusals
-        assert line.startswith(f"host: space: 10 MiB are free on {where}, 700 MiB are needed: free some")
+        assert line.startswith(
+            f"host: space: 10 MiB are free on {where}, 700 MiB are needed: remove what isn't needed below {where}"
+        )
         assert unfit.run(STATE) == before
     finally:
         subprocess.run([*mount, "umount", where], check=True)
@@ -407,7 +418,7 @@ def test_one_host_that_does_not_answer_stops_the_others(unfit: BedHost) -> None:
     gone = {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_user": "root", "site": SITE}
     run = pyinfra(unfit, {"site": SITE}, "-y", more={"gone": gone})
     assert run.code != 0
-    assert "gone: ssh_hostname: not reached, see above: mend that, or leave it out with --exclude gone" in run.text
+    assert "gone: ssh_hostname: not reached, see above: correct that, or leave it out with --exclude gone" in run.text
     assert unfit.run(STATE) == before
 
 
@@ -433,7 +444,7 @@ def test_a_key_that_the_host_does_not_know(unfit: BedHost, tmp_path: Path) -> No
 @pytest.mark.row_9
 @pytest.mark.parametrize("key", ["static_folder", "files_folder"])
 def test_nginx_can_not_enter_a_folder(unfit: BedHost, key: str) -> None:
-    """Below another folder that blocks: the message names the first one, and its command mends it."""
+    """Below another folder that blocks: the message names the first one, and its command opens it."""
     folder = f"{CHECKOUT}/django/{key.removesuffix('_folder')}"
     unfit.run(f"chmod 700 {folder}; chown catmaid {folder}; chmod 700 {CHECKOUT}/django")
     try:
@@ -441,13 +452,16 @@ def test_nginx_can_not_enter_a_folder(unfit: BedHost, key: str) -> None:
         first = pyinfra(unfit, {"site": site}, "--dry").refusals
         assert any(f"www-data can't enter {CHECKOUT}/django: " in line for line in first), first
         assert not any(f"can't enter {folder}" in line for line in first)
-        unfit.run(f"chmod o+x {CHECKOUT}/django")
+        unfit.run(first[0].rpartition(": ")[2])
         (line,) = pyinfra(unfit, {"site": site}, "--dry").refusals
         assert line.startswith(f"host: site.instances[catmaid].{key}: catmaid-nginx can't enter {folder}: ")
         unfit.run(line.rpartition(": ")[2])
         assert pyinfra(unfit, {"site": site}, "--dry").code == 0
     finally:
-        unfit.run(f"chmod 755 {folder} {CHECKOUT}/django; chown www-data {CHECKOUT}/django/files")
+        unfit.run(
+            f"setfacl -R -b {CHECKOUT}/django; chmod 755 {folder} {CHECKOUT}/django;"
+            f"chown www-data {CHECKOUT}/django/files"
+        )
 
 
 @pytest.mark.row_5

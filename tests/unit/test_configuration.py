@@ -70,16 +70,16 @@ def test_what_left_the_set_is_removed_when_it_was_ours() -> None:
 
 def test_somebody_elses_file_is_in_the_way() -> None:
     foreign = survey(SAME | {"/etc/a": on_host("mine\n")})
-    (line,) = in_the_way([SET], foreign)
-    assert line.startswith("/etc/a: somebody else's file is in the way")
+    (finding,) = in_the_way([SET], foreign)
+    assert finding.line() == "/etc/a: somebody else's file is in the way: mv /etc/a /etc/a.before"
     assert list(in_the_way([SET], foreign | {"manifest": {"set": {"/etc/a": "x"}}})) == []
     ours = on_host(f"# {MARK}a.j2\nedited\n")
     assert list(in_the_way([SET], survey(SAME | {"/etc/a": ours}))) == []
     assert list(in_the_way([SET], survey(SAME))) == []
-    (line,) = in_the_way([SET], survey(SAME | {"/etc/f": on_host("a file")}))
-    assert "/etc/f" in line
-    (line,) = in_the_way([SET], survey(SAME | {"/etc/l": SAME["/etc/l"] | {"target": "/etc/b"}}))
-    assert "/etc/l" in line
+    (finding,) = in_the_way([SET], survey(SAME | {"/etc/f": on_host("a file")}))
+    assert finding.place == "/etc/f"
+    (finding,) = in_the_way([SET], survey(SAME | {"/etc/l": SAME["/etc/l"] | {"target": "/etc/b"}}))
+    assert finding.place == "/etc/l"
 
 
 def test_a_packages_file_is_replaced_as_long_as_it_is_as_it_came() -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 import schema
+from catmaid_deploy.finding import Command, fault, warning
 from facts import survey as facts
 from facts.survey import Logs, Survey, Verify
-from tasks import health, logs, tell
+from tasks import causes, health, logs, tell
 from tasks.health import Health
 
 SITE: dict[str, Any] = {
@@ -79,6 +80,7 @@ def test_a_certificate_that_ends_is_told(seconds: float, level: str | None) -> N
     deployment = schema.load(SITE)
     one = Health("host", deployment)
     one.found = {"served": {"catmaid.example.org": {"problem": None, "seconds_left": seconds, "version": "TLSv1.3"}}}
+    one.found["survey"] = {"certificates": {"catmaid.example.org served": {"seconds_left": seconds}}}
     health._certificates(one, deployment.sites[0])
     assert [finding.level for finding in one.findings] == ([level] if level else [])
     assert len(one.checks) == (level is None)
@@ -106,7 +108,10 @@ def test_who_listens_is_found_as_in_the_kernel_s_table(family: socket.AddressFam
         assert (port, inode) in by_kernel & by_table
         other = connected.getsockname()[1]
         assert other not in {port for port, _ in by_kernel | by_table}
-        assert ON_HOST["listeners"]([port, other])[port] == {Path("/proc/self/comm").read_text().strip(): os.getpid()}
+        holders = ON_HOST["listeners"]([port, other])[port]
+        assert {name: one["pid"] for name, one in holders.items()} == {
+            Path("/proc/self/comm").read_text().strip(): os.getpid()
+        }
 
 
 def test_tables_fit_the_terminal() -> None:
@@ -117,11 +122,11 @@ def test_tables_fit_the_terminal() -> None:
 
 
 def test_a_finding_fits_and_its_command_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    mend = "systemctl restart " + "x" * 120
-    tell.finding("fault", "nginx", "word " * 60, mend)
+    command = "systemctl restart " + "x" * 120
+    tell.finding(fault("nginx", "word " * 60, Command(command)))
     *lines, last = capsys.readouterr().out.splitlines()
     assert all(len(line) <= tell.WIDTH for line in lines)
-    assert last.strip() == f"mend: {mend}"
+    assert last.strip() == f"fix: {command}"
 
 
 @pytest.mark.parametrize(
@@ -229,3 +234,127 @@ def test_what_is_joined_has_each_name_once(fact: type[Survey]) -> None:
 def test_a_command_is_short_enough_for_the_kernel(fact: type[Survey]) -> None:
     """It is one argument of a shell's, which has at most 128 KiB; this leaves most of that to the question."""
     assert len(shlex.quote(str(fact().command("")))) < 64 << 10
+
+
+# ---- one cause, one line ----
+
+NEEDS = causes.needs(schema.load(SITE))
+PARTS = (
+    "page of catmaid",
+    "WebSocket of catmaid",
+    "task of catmaid",
+    "tile of fafb",
+    "from here to catmaid.example.org",
+)
+
+
+def folded(*places: str) -> dict[str, tuple[str, ...]]:
+    """The causes that are left of faults at these places, each with what follows."""
+    return {one.place: one.so for one in causes.folded([fault(place, "wrong") for place in places], NEEDS)}
+
+
+@pytest.mark.parametrize(
+    ("cause", "others"),
+    [
+        ("supervisor", ["wsgi of catmaid", "celery of catmaid", *PARTS[:3], PARTS[4]]),
+        ("nginx", ["TLS of catmaid.example.org", "HTTP of catmaid.example.org", "tile of fafb", *PARTS[:2], PARTS[4]]),
+        ("wsgi of catmaid", ["page of catmaid", "from here to catmaid.example.org"]),
+        ("site.instances[catmaid].database", ["database of catmaid", "page of catmaid"]),
+        ("site.tiles[fafb].mount", ["tile of fafb", "missing tile of fafb"]),
+        ("broker of catmaid", ["WebSocket of catmaid", "task of catmaid"]),
+        ("site.instances[catmaid].virtualenv", ["application of catmaid", "wsgi of catmaid", "page of catmaid"]),
+        ("port 80", ["nginx", "page of catmaid"]),
+    ],
+)
+def test_what_follows_from_a_fault_stands_below_it(cause: str, others: list[str]) -> None:
+    for places in ([cause, *others], [*others, cause]):
+        assert {name: set(so) for name, so in folded(*places).items()} == {cause: set(others)}
+
+
+def test_what_has_a_cause_of_its_own_is_a_fault_of_its_own() -> None:
+    assert folded("wsgi of catmaid", "tile of fafb", "page of catmaid-closed") == {
+        "wsgi of catmaid": (),
+        "tile of fafb": (),
+        "page of catmaid-closed": (),
+    }
+    assert folded("space", "celery") == {"space": (), "celery": ()}
+    # A warning neither causes a fault nor follows from one.
+    found = causes.folded([warning("nginx", "no brotli"), fault("page of catmaid", "502")], NEEDS)
+    assert [(one.level, one.so) for one in found] == [("fault", ()), ("warning", ())]
+
+
+def test_the_graph_has_no_circle_and_names_all_that_is_asked() -> None:
+    for place in NEEDS:
+        assert causes.cause(place, {place}, NEEDS) == place
+    asked = {f"{page.kind} of {page.whose}" for page in health.pages(schema.load(SITE))}
+    assert asked <= set(NEEDS)
+
+
+# ---- programs that end ----
+
+
+@pytest.mark.parametrize(
+    ("times", "fault"),
+    [
+        ([], False),
+        ([90, 95], False),
+        ([85, 90, 95], True),
+        # It has run for long enough since.
+        ([50, 55, 60], False),
+        # One every five minutes is expected to end again.
+        ([-800, -500, -200], True),
+        ([-2000, -1700, -1400], False),
+    ],
+)
+def test_a_program_restarts_all_the_time_until_it_has_run_well(times: list[float], fault: bool) -> None:
+    assert health.restarts(times, 100) == fault
+
+
+def test_ends_before_a_program_was_started_by_somebody_don_t_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code: dict[str, Any] = {}
+    exec(facts.Health.script.removesuffix("\nanswer(health)\n"), code)  # noqa: S102
+    log = tmp_path / "supervisord.log"
+    read = code["ROOT"].read
+    monkeypatch.setattr(
+        code["ROOT"], "read", lambda path, **how: log.read_text() if path.endswith(".log") else read(path, **how)
+    )
+    now = time.strftime("%Y-%m-%d %H:%M:%S,000", time.localtime())
+    end = f"{now} INFO exited: catmaid-wsgi-a (exit status 1; not expected)\n"
+    stops = ["stopped: catmaid-wsgi-a (exit status 0)", "gave up: catmaid-wsgi-a entered FATAL state, too many start"]
+    for stop in stops:
+        log.write_text(f"{3 * end}{now} INFO {stop}\n{end}{now} INFO stopped: catmaid-wsgi-b (exit status 0)\n")
+        assert [len(times) for times in code["ends"]().values()] == [1]
+
+
+# ---- what is the deploy's own ----
+
+
+def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
+    one = Health("host", schema.load(SITE))
+    stranger = {"process": 77, "kind": "worker", "virtualenv": "/env", "unit": None}
+    one.found = {"survey": {"supervisor": None}, "strangers": [stranger]}
+    health._strangers(one)
+    assert one.findings == []
+    for known, unit, command in (
+        ({}, None, "kill -- -77"),
+        ({}, "old-celery.service", "systemctl disable --now old-celery.service"),
+        ({"old:worker": {"pid": 77}}, None, "supervisorctl stop old:worker"),
+    ):
+        one.findings.clear()
+        one.found = {"survey": {"supervisor": known}, "strangers": [stranger | {"unit": unit}]}
+        health._strangers(one)
+        assert [finding.fix for finding in one.findings] == [Command(command)]
+
+
+def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
+    one = Health("host", schema.load(SITE))
+    units = {name: {"active": True} for name in ("supervisor.service", "nginx.service", health.ROTATION)}
+    survey = {"supervisor": None, "units": units, "files": {}}
+    one.found = {"survey": survey, "strangers": [], "nginx_refuses": [], "old_logs": []}
+    health._services(one)
+    assert one.deployment
+    for instance in one.deployment.instances:
+        health._programs(one, instance)
+    assert [finding.place for finding in one.findings] == ["supervisor"]

@@ -19,7 +19,7 @@ CASES = {
     "no such group": (
         f'hosts = [("@local", {{"site": {SITE}}})]',
         ["--limit", "web"],
-        "no host is left: correct --limit or --exclude, which take names of hosts and groups of the inventory",
+        "INVENTORY: no host is left: correct --limit or --exclude, which take names of hosts and groups of the",
     ),
     "a key that is not there": (
         f'hosts = [("127.0.0.1", {{"ssh_key": "/none/key", "site": {SITE}}})]',
@@ -40,7 +40,7 @@ CASES = {
     "a secret that is not there": (
         "from catmaid_deploy import secret\nhosts = [secret.from_environment('LAB_NOT_SET')]",
         [],
-        "INVENTORY, line 2: the environment variable LAB_NOT_SET isn't set: export LAB_NOT_SET=... in the shell",
+        "INVENTORY, line 2: the environment variable LAB_NOT_SET isn't set: give it in the shell",
     ),
 }
 
@@ -64,4 +64,5 @@ def test_what_is_said(case: str, tmp_path: Path) -> None:
 def test_a_labs_own_keys_are_let_through() -> None:
     own = {"site": {}, "rack": 3, "size": 2, "env": "test", "sites_before": 1, "_sudo_user": "root", "ssh_user": "a"}
     assert preflight.misspelt(own) == []
-    assert preflight.misspelt({"sites": [], "ssh_usr": "a"}) == ["ssh_usr: unknown key; did you mean 'ssh_user'?"]
+    (finding,) = preflight.misspelt({"sites": [], "ssh_usr": "a"})
+    assert finding.line() == "ssh_usr: unknown key; did you mean 'ssh_user'?"

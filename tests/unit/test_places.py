@@ -143,6 +143,7 @@ def _application(folder: Path) -> dict[str, Any]:
         "virtualenv": str(folder / "env"),
         "wsgi_file": str(folder / "wsgi"),
         "settings_file": str(folder / "settings.py"),
+        "requirements": [],
         "settings": {"notes": str(folder / "notes"), "folder": "/projects", "said": "said", "environment": {}},
     }
 

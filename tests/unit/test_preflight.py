@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import schema
+from catmaid_deploy.finding import Finding
 from tasks import preflight
 
 TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}
@@ -21,9 +22,14 @@ def survey(**more: Any) -> dict[str, Any]:
     return found | {"instances": {"catmaid": {"silent": {}}}} | more
 
 
+def only(findings: list[Finding]) -> str:
+    (finding,) = findings
+    return finding.line()
+
+
 @pytest.mark.row_5
 def test_work_mem_that_does_not_fit_is_told_with_the_three_figures() -> None:
-    (line,) = preflight.warn(SITE, survey(work_mem=128 << 10), 0)
+    line = only(preflight.warn(SITE, survey(work_mem=128 << 10), 0))
     assert line.startswith(
         "workers: 16 (workers x threads of all instances) x 128 MiB (PostgreSQL's work_mem) = 2048 MiB"
     )
@@ -33,15 +39,17 @@ def test_work_mem_that_does_not_fit_is_told_with_the_three_figures() -> None:
 
 
 def test_a_clock_that_is_off() -> None:
-    (line,) = preflight.warn(SITE, survey(), -95.0)
-    assert line.startswith("clock: the host's is 95 s behind this machine's: timedatectl set-ntp true")
+    line = only(preflight.warn(SITE, survey(), -95.0))
+    assert line.startswith("clock: the host's is 95 s behind this machine's: correct the one that is wrong")
     assert preflight.warn(SITE, survey(), 5.0) == []
 
 
 def test_a_run_that_broke_off() -> None:
     last = {"admin": "jane@lab", "since": "2026-11-24T10:00:00+0000"}
-    (line,) = preflight.warn(SITE, survey(last_run=last), 0)
-    assert line == "the run of jane@lab at 2026-11-24T10:00:00+0000 broke off before its end: this one mends it"
+    line = only(preflight.warn(SITE, survey(last_run=last), 0))
+    assert line == (
+        "deploy: the run of jane@lab at 2026-11-24T10:00:00+0000 broke off before its end; this one completes it"
+    )
     assert preflight.warn(SITE, survey(last_run=last | {"ended": True}), 0) == []
     holder = last | {"alive": True}
     assert preflight.warn(SITE, survey(last_run=last, lock=holder), 0) == []
@@ -51,8 +59,8 @@ def test_a_run_that_broke_off() -> None:
 def test_the_first_folder_that_blocks_is_named_once() -> None:
     asked = preflight.accesses(SITE)
     blocked = [("/home/catmaid", "o") if user == schema.NGINX_USER else None for _, user, _, _ in asked]
-    (line,) = preflight.judge_access(SITE, {"blocked": blocked})
-    assert line.endswith("can't enter /home/catmaid: chmod o+x /home/catmaid")
+    line = only(preflight.judge_access(SITE, {"blocked": blocked, "packages": {"acl": "2"}}))
+    assert line.endswith("can't enter /home/catmaid: setfacl -m g:www-data:x /home/catmaid")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,77 @@ def test_the_first_folder_that_blocks_is_named_once() -> None:
     ],
 )
 def test_a_service_user_who_is_root_by_another_name(account: dict[str, Any] | None, said: str) -> None:
-    lines = preflight.judge_user(SITE.instances[0], account)
-    assert bool(lines) == bool(said)
-    assert all(said in line for line in lines)
+    found = list(preflight.judge_user(SITE.instances[0], account))
+    assert bool(found) == bool(said)
+    assert all(said in finding.what for finding in found)
+
+
+@pytest.mark.row_9
+def test_a_folder_of_files_is_to_be_written_to() -> None:
+    asked = preflight.accesses(SITE)
+    blocked = [(path, "o") if want == preflight.WRITE else None for _, _, path, want in asked]
+    line = only(preflight.judge_access(SITE, {"blocked": blocked, "packages": {}}))
+    files = SITE.instances[0].files_folder
+    install = "apt-get update && apt-get install -y acl && "
+    assert line.endswith(
+        f"www-data can't write in {files}: {install}setfacl -R -m g:www-data:rwX,d:g:www-data:rwX {files}"
+    )
+
+
+@pytest.mark.parametrize("part", ["/etc", "/etc/shadow", "/root"])
+def test_no_fix_opens_what_is_the_system_s(part: str) -> None:
+    asked = preflight.accesses(SITE)
+    blocked = [(part, "o") if number == 0 else None for number in range(len(asked))]
+    (finding,) = preflight.judge_access(SITE, {"blocked": blocked, "packages": {}})
+    assert isinstance(finding.fix, str)
+
+
+FOLDER = "/home/catmaid/catmaid-server/django/static"
+
+
+@pytest.mark.parametrize(
+    ("static", "real", "holds", "said"),
+    [
+        (FOLDER, FOLDER, [], ""),
+        ("/srv/static", "/srv/static", [["settings", "mysite/settings.py"]], "has a file of settings in it"),
+        ("/srv/static", "/srv/static", [["key", "a.pem"]], "has a private key in it, a.pem"),
+        ("/srv/static", "/etc", [], "is the system's"),
+        ("/home", "/home", [], "is the system's"),
+        ("/home/catmaid", "/home/catmaid", [], "django/projects in it"),
+        ("/home/catmaid/catmaid-server/django", "/x", [], "django/projects in it"),
+        ("/var/log/catmaid", "/var/log/catmaid", [], "is the system's"),
+    ],
+)
+def test_what_is_served_is_what_is_meant(static: str, real: str, holds: list[list[str]], said: str) -> None:
+    site = schema.load({"server_name": "a.org", "instances": [{"static_folder": static}]})
+    served = {static: {"real": real, "holds": holds}}
+    served.setdefault(site.instances[0].files_folder, {"real": site.instances[0].files_folder, "holds": []})
+    found = list(preflight.judge_served(site, {"served_folders": served}))
+    assert len(found) == bool(said)
+    assert all(said in finding.what and finding.place.endswith(".static_folder") for finding in found)
+
+
+def test_a_fallback_is_no_file_of_the_system_s() -> None:
+    tiles = {"name": "t", "url": "/t", "folder": "/d/t", "fallback": "/etc/shadow"}
+    site = schema.load({"server_name": "a.org", "tiles": [tiles]})
+    (finding,) = preflight.judge_served(site, {"served_folders": {"/d/t": {"real": "/d/t", "holds": []}}})
+    assert finding.place == "site.tiles[t].fallback"
+
+
+@pytest.mark.parametrize(
+    ("root", "real", "said"),
+    [
+        (FOLDER, FOLDER, False),
+        # By a link.
+        ("/srv/static", FOLDER, False),
+        ("/srv/static", "/srv/static", True),
+        (None, None, False),
+    ],
+)
+def test_folders_are_those_of_django(root: str | None, real: str | None, said: bool) -> None:
+    files = SITE.instances[0].files_folder
+    settings = {"STATIC_ROOT": root, "MEDIA_ROOT": files, "real": {"STATIC_ROOT": real, "MEDIA_ROOT": files}}
+    served = {path: {"real": path, "holds": []} for path in (FOLDER, files)}
+    survey = {"instances": {"catmaid": {"settings": settings}}, "served_folders": served}
+    found = list(preflight._judge_roots(SITE.instances[0], survey))
+    assert [finding.place for finding in found] == (["static_folder"] if said else [])

@@ -19,6 +19,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from pyinfra import host
 from pyinfra.operations import server
+from catmaid_deploy.finding import fault
 from tasks import run
 report = run.report(host.name, [])
 commands = {commands!r}
@@ -26,7 +27,7 @@ if "wait" in commands:
     print("waiting", flush=True)
     time.sleep(3)
 elif "refuse" in commands:
-    run.refused(["site.user: wrong"])
+    run.refused([("@local", fault("site.user", "wrong"))])
     raise SystemExit("--> site.user: wrong")
 elif commands:
     report.planned.append(("a change", ["detail"], server.shell(name="A change", commands=commands)))

@@ -47,22 +47,23 @@ def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_SUDO", VALUE)
     assert secret.from_environment("LAB_SUDO").unmask() == VALUE
     monkeypatch.setenv("LAB_SUDO", "")
-    mend = "export LAB_SUDO=... in the shell that runs pyinfra"
-    assert refusal(lambda: secret.from_environment("LAB_SUDO")) == f"the environment variable LAB_SUDO is empty: {mend}"
+    fix = "give it in the shell that runs pyinfra, as export LAB_SUDO=..."
+    assert refusal(lambda: secret.from_environment("LAB_SUDO")) == f"the environment variable LAB_SUDO is empty: {fix}"
     monkeypatch.delenv("LAB_SUDO")
     said = refusal(lambda: secret.from_environment("LAB_SUDO"))
-    assert said == f"the environment variable LAB_SUDO isn't set: {mend}"
+    assert said == f"the environment variable LAB_SUDO isn't set: {fix}"
 
 
 def test_from_a_file_that_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / "sudo"
     said = refusal(lambda: secret.from_file("~/sudo"))
-    mend = "put the secret there, alone in its first line, and chmod 600 it"
-    assert said == f"~/sudo can't be read (No such file or directory): {mend}"
+    fix = "put the secret there, in its first line, readable by you alone"
+    assert said == f"~/sudo can't be read (No such file or directory): {fix}"
     file.write_text(f"{VALUE}\nnotes\n")
     file.chmod(0o640)
-    assert refusal(lambda: secret.from_file("~/sudo")) == "~/sudo can be read by others: chmod 600 ~/sudo"
+    said = refusal(lambda: secret.from_file("~/sudo"))
+    assert said == f"~/sudo can be read by others: on this machine: chmod 600 {file}"
     file.chmod(0o600)
     assert secret.from_file("~/sudo").unmask() == VALUE
     file.write_bytes(b"\xff\xfe")
@@ -79,13 +80,13 @@ def test_from_a_password_manager(words: tuple[str, ...], stand_in: Callable[[str
     assert (tmp_path / "asked").read_text() == "asked\n"  # of two hosts the first one asks
     other = (*words[:-1], "lab-other")
     assert refusal(lambda: secret.from_command(*other)) == (
-        f"'{' '.join(other)}' ended with 1: run it in this shell, and mend what it says"
+        f"'{' '.join(other)}' ended with 1: run it in this shell, and correct what it says"
     )
 
 
 def test_a_password_manager_that_is_not_there_or_says_nothing(stand_in: Callable[[str, str], None]) -> None:
     said = refusal(lambda: secret.from_command("no-such-manager", "x"))
-    assert said == "'no-such-manager x' can't be run: install no-such-manager, or correct its name"
+    assert said == "'no-such-manager x' can't be run: have no-such-manager installed, or correct its name"
     stand_in("silent", "echo")
     assert (
         refusal(lambda: secret.from_command("silent"))

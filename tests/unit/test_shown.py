@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catmaid_deploy.finding import Command, fault, warning
 from configuration import Change, ConfigurationSet, File, Folder, Item, Link, compare
 from tasks import shown
 from tasks.run import Report
@@ -49,7 +50,7 @@ def report(host: str = "lab.example.org") -> Report:
     made = Report(host, [f"https://{host}/catmaid/"])
     made.planned = [("install packages", ["nginx"], None), ("nginx", change.summary, None)]
     made.changes = {"nginx": change}
-    made.warnings = ["workers: too | many <b>*of* them"]
+    made.warnings = [warning("workers", "too | many <b>*of* them")]
     made.notes = ["last changed by carol"]
     return made
 
@@ -164,7 +165,8 @@ def test_where_there_are_colours(
 
 def test_words_are_wrapped_in_a_terminal_and_lines_of_files_are_not() -> None:
     one = report()
-    one.warnings = ["word " * 40]
+    command = Command("setfacl " + "x" * 120)
+    one.warnings = [warning("workers", "word " * 40), warning("tiles", "closed", command)]
     long = "x" * 150
     one.changes["nginx"] = Change(
         ConfigurationSet("nginx"),
@@ -172,7 +174,7 @@ def test_words_are_wrapped_in_a_terminal_and_lines_of_files_are_not() -> None:
         (f"reload nginx: {'why ' * 40}",),
     )
     lines = shown.text([one], True, shown.Terminal(columns=100)).splitlines()
-    assert [line for line in lines if len(line) > 100] == [f"+{long}"]
+    assert [line for line in lines if len(line) > 100] == [f"+{long}", f"  fix: {command.text}"]
     assert max(map(len, shown.text([one], True, PLAIN).splitlines())) > 200
 
 
@@ -280,6 +282,7 @@ def test_diffs_that_are_too_long_for_a_comment_stay_out() -> None:
 
 
 def test_a_refusal_and_a_run_that_broke_are_told() -> None:
-    refused = shown.markdown([], ["a: site.user: there is no user 'x'"], "lab.py", True, True)
+    finding = fault("site.user", "there is no user 'x'")
+    refused = shown.markdown([], [("a", finding)], "lab.py", True, True)
     assert refused.startswith("# Refused: nothing was changed on any host\n\n- a: site.user: there is no user 'x'")
     assert shown.markdown([], [], "lab.py", True, True).startswith("# The run ended before it had looked at the hosts")

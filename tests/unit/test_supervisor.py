@@ -121,7 +121,9 @@ def test_two_releases_have_to_fit_into_the_memory() -> None:
     survey = {"files": {}, "supervisor": {"catmaid:catmaid-wsgi-a": running}, "memory_available": 3 << 30}
     service = {"calls": [("hand over", "wsgi")]}
     change = Change(ConfigurationSet("programs of catmaid", service=service), ())
-    assert judge_memory(instance, change, survey) == (
+    judged = judge_memory(instance, change, survey)
+    assert judged
+    assert judged.line() == (
         "update: two releases at once need 3072 MiB more, and 3072 MiB are free: lower workers, or use 'chain' or "
         "'restart' for this update"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import schema
+from catmaid_deploy.finding import Command
 from configuration import File
 from schema import Deployment
 from tasks import certificates, nginx, notices, packages, passwords, preflight
@@ -36,6 +37,7 @@ def survey(
         "certificates": certificates_found | more.pop("others", {}),
         "files": {"/etc/catmaid/tls/a.org": {"target": link}} if link else {},
         "acme_servers": {"a.org": server},
+        "keys": {},
     }
     return answer | more
 
@@ -84,11 +86,33 @@ def test_what_a_site_that_signs_for_itself_needs(served: dict[str, Any] | None, 
 @pytest.mark.row_19
 def test_certificates_that_the_admin_hears_of() -> None:
     own = load(tls={"certificate": "/c", "key": "/k"}).sites[0]
-    assert certificates.judge(own, survey(found())) == certificates.warn(own, survey(found())) == []
-    assert certificates.judge(own, survey(found(-2))) == ["tls.certificate: /c ended 2 days ago: renew it"]
-    assert certificates.warn(own, survey(found(5))) == ["tls.certificate: /c ends in 5 days: renew it"]
-    (line,) = certificates.warn(ACME.sites[0], survey(found(5), LIVE))
-    assert line.startswith("tls.certificate: ends in 5 days and wasn't renewed: see /var/log/letsencrypt")
+    assert [*certificates.judge(own, survey(found())), *certificates.warn(own, survey(found()))] == []
+    (ended,) = certificates.judge(own, survey(found(-2)))
+    assert ended.line() == "tls.certificate: /c ended 2 days ago: renew it"
+    (ends,) = certificates.warn(own, survey(found(5)))
+    assert ends.line() == "tls.certificate: /c ends in 5 days: renew it"
+    (late,) = certificates.warn(ACME.sites[0], survey(found(5), LIVE))
+    assert late.line().startswith(
+        "tls.certificate: ends in 5 days and wasn't renewed: the reason is in /var/log/letsencrypt"
+    )
+
+
+@pytest.mark.row_19
+@pytest.mark.parametrize(
+    ("mode", "readers", "said"),
+    [
+        ("600", [], ""),
+        ("640", [], ""),
+        ("644", ["www-data"], "/k can be read by everybody"),
+        ("640", ["catmaid", "www-data"], "/k can be read by catmaid, www-data"),
+    ],
+)
+def test_a_key_that_others_can_read_is_a_fault(mode: str, readers: list[str], said: str) -> None:
+    own = load(tls={"certificate": "/c", "key": "/k"}).sites[0]
+    keys = {"/k": {"user": "root", "group": "ssl-cert", "mode": mode, "readers": readers}}
+    faults = list(certificates.judge(own, survey(found()) | {"keys": keys}))
+    assert [one.what for one in faults] == ([said] if said else [])
+    assert all(one.fix == Command("chown root:root /k && chmod 600 /k") for one in faults)
 
 
 @pytest.mark.row_13
@@ -108,7 +132,7 @@ def test_certificates_that_the_admin_hears_of() -> None:
 def test_tiles_that_are_not_there(tiles: dict[str, Any], host: dict[str, Any], lines: list[str]) -> None:
     (one,) = load(tiles=[{"name": "t", "url": "/t", "folder": "/d/t"} | tiles]).tiles
     there = {"folder": True, "proof": True, "fallback": True, "mounted": False, "is_mount": False}
-    judged = preflight.judge_tiles(one, there | host)
+    judged = [finding.line() for finding in preflight.judge_tiles(one, there | host)]
     assert len(judged) == len(lines)
     assert all(line.startswith(start) for line, start in zip(judged, lines, strict=True))
 
@@ -130,7 +154,7 @@ def test_the_nearest_passwords_count() -> None:
 
 
 BCRYPT, SHA = "$2y$%s$" + "a" * 53, "$6$%ssalt$" + "a" * 86
-CHEAP = ": make one by 'htpasswd -nBC 5 alice' or 'openssl passwd -6'"
+CHEAP = ": give one made by 'htpasswd -nBC 5 alice' or 'openssl passwd -6'"
 
 
 @pytest.mark.row_12
@@ -138,7 +162,7 @@ CHEAP = ": make one by 'htpasswd -nBC 5 alice' or 'openssl passwd -6'"
     "hashed", [BCRYPT % "04", BCRYPT % "07", SHA % "", SHA % "rounds=16000$", SHA % "rounds=1000$"]
 )
 def test_cheap_hashes_are_taken(hashed: str) -> None:
-    assert passwords.costly(load(passwords={"alice": hashed}), {"password_lines": []}) == ([], [])
+    assert list(passwords.costly(load(passwords={"alice": hashed}), {"password_lines": []})) == []
 
 
 @pytest.mark.row_12
@@ -146,9 +170,10 @@ def test_cheap_hashes_are_taken(hashed: str) -> None:
 def test_a_costly_hash_is_refused_when_new_and_else_a_warning(hashed: str) -> None:
     site = load(passwords={"alice": hashed})
     line = f"passwords: the hash of alice takes nginx over 10 ms for each try{CHEAP}"
-    assert passwords.costly(site, {"password_lines": []}) == ([line], [])
     known = [sha256(f"alice:{hashed}".encode()).hexdigest()]
-    assert passwords.costly(site, {"password_lines": known}) == ([], [line])
+    for lines, level in (([], "fault"), (known, "warning")):
+        (finding,) = passwords.costly(site, {"password_lines": lines})
+        assert (finding.level, finding.line()) == (level, line)
 
 
 @pytest.mark.row_12

@@ -1,0 +1,94 @@
+"""What depends on what, on a host: of many things that fail at once, the one that is to be fixed, and what follows.
+
+A part's name is the place of its findings: of a stopped program and a page that answers 502 the page is the
+consequence, since `needs` has the program for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from catmaid_deploy.finding import Finding
+from schema import Deployment, Instance, Site, TileSet
+from tasks.program import PROGRAMS
+
+# The place of what differs in a set of files.
+CONFIGURATION = "configuration of "
+NGINX_FILES = "nginx's files"
+Needs = Mapping[str, tuple[str, ...]]
+
+
+def _keys(part: str, *keys: str) -> tuple[str, ...]:
+    """Places that are keys of the inventory."""
+    return tuple(f"{part}.{key}" for key in keys)
+
+
+def _instance(site: Site, instance: Instance) -> dict[str, tuple[str, ...]]:
+    name = instance.name
+    described = f"site.instances[{name}]"
+    web = ("nginx", f"TLS of {site.server_name}")
+    files = f"{CONFIGURATION}nginx"
+    application = f"application of {name}"
+    needs = {
+        f"database of {name}": _keys(described, "database"),
+        f"broker of {name}": _keys(described, "broker"),
+        application: _keys(described, "user", "runtime_group", "checkout", "wsgi_file", "virtualenv", "prefix"),
+        f"page of {name}": (*web, f"wsgi of {name}", application, f"database of {name}", files),
+        f"static file of {name}": (*web, *_keys(described, "static_folder"), files),
+        f"WebSocket of {name}": (*web, f"daphne of {name}", application, f"broker of {name}", files),
+        f"task of {name}": (f"celery of {name}", application, f"broker of {name}"),
+    }
+    for short in PROGRAMS:
+        broker = (f"broker of {name}",) if short.startswith("celery") else ()
+        needs[f"{short} of {name}"] = ("supervisor", application, *broker)
+    return needs
+
+
+def _tiles(site: Site, tiles: TileSet) -> dict[str, tuple[str, ...]]:
+    keys = _keys(f"site.tiles[{tiles.name}]", "mount", "folder", "marker", "fallback")
+    needed = ("nginx", f"TLS of {site.server_name}", *keys, f"{CONFIGURATION}nginx")
+    return {f"tile of {tiles.name}": needed, f"missing tile of {tiles.name}": needed}
+
+
+def needs(deployment: Deployment) -> dict[str, tuple[str, ...]]:
+    """What each part of a host needs by itself, the likeliest cause first."""
+    found: dict[str, tuple[str, ...]] = {
+        "nginx": (NGINX_FILES, "port 80", "port 443"),
+        NGINX_FILES: (f"{CONFIGURATION}nginx",),
+    }
+    for site in deployment.sites:
+        tls = f"TLS of {site.server_name}"
+        found[tls] = ("nginx", *_keys(f"site[{site.server_name}]", "tls.certificate", "tls.key"))
+        found[f"HTTP of {site.server_name}"] = ("nginx", f"{CONFIGURATION}nginx")
+        first = [f"page of {instance.name}" for instance in site.instances[:1]]
+        found[f"from here to {site.server_name}"] = ("nginx", tls, *first)
+        for instance in site.instances:
+            found |= _instance(site, instance)
+        for tiles in site.tiles:
+            found |= _tiles(site, tiles)
+    return found
+
+
+def cause(place: str, at_fault: Collection[str], graph: Needs) -> str | None:
+    """The part that is at fault, and needs nothing that is, of all that ``place`` needs, with itself as the last."""
+    for need in graph.get(place, ()):
+        if found := cause(need, at_fault, graph):
+            return found
+    return place if place in at_fault else None
+
+
+def folded(findings: list[Finding], graph: Needs) -> list[Finding]:
+    """The findings, faults first, without what follows from others of them: that stands with its cause."""
+    at_fault = {finding.place for finding in findings if finding.level == "fault"}
+    so: dict[str, list[str]] = {}
+    kept = []
+    for finding in findings:
+        by = cause(finding.place, at_fault, graph) if finding.level == "fault" else finding.place
+        if by is None or by == finding.place:
+            kept.append(finding)
+        elif finding.place not in so.setdefault(by, []):
+            so[by].append(finding.place)
+    # Of several findings of one place the first has what follows.
+    told = [replace(finding, so=tuple(so.pop(finding.place, ()))) for finding in kept]
+    return sorted(told, key=lambda finding: finding.level)
