@@ -454,6 +454,9 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
         yield warning("maintenance", f"{path} is there, users see the notice", _opened(deployment, path))
     yield from (found for found in passwords.costly(deployment, survey) if found.level == "warning")
     yield from nginx.neighbours(survey)
+    for path, user in survey["nginx_files_of_others"]:
+        what = f"{path} can be changed by {user}, and nginx reads it as root"
+        yield warning("nginx", what, "have root alone own it and the folders that lead to it")
     other = nginx.Server.of(survey).other_default
     if other:
         yield warning("nginx", f"{other} answers host names that no site has; without its default_server nobody would")
@@ -509,6 +512,10 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[
     found = list(standing(deployment, survey))
     if clock(offset):
         found.append(warning("clock", clock(offset), SET_CLOCK))
+    for name, instance in survey["instances"].items():
+        if problem := instance["settings_problem"]:
+            what = f"its settings can't be loaded, and so its folders weren't compared with Django's: {problem}"
+            found.append(warning(f"site.instances[{name}].checkout", what, "correct settings.py"))
     last, lock = survey["last_run"], survey["lock"]
     if run.DRY and lock and lock["alive"]:
         text = f"{lock['admin']} deploys there since {lock['since']}, which may change what is shown"
@@ -566,6 +573,10 @@ def look(deployment: Deployment) -> dict[str, Any]:
 
 def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configuration.ConfigurationSet]) -> list[Finding]:
     """What keeps a host from serving what its inventory says."""
+    if survey["hanging"]:
+        # Of what lies there nothing is known: it would be called missing.
+        fix = "see whether its disk answers, and what is there"
+        return [fault("disk", f"{path} gives {user} no answer in time", fix) for user, path in survey["hanging"]]
     faults = list(judge_system(deployment, survey))
     for site in deployment.sites:
         faults += [one.below(f"site[{site.server_name}]") for one in certificates.judge(site, survey)]

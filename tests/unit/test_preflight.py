@@ -18,8 +18,9 @@ def survey(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
     found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
+    found["nginx_files_of_others"] = []
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
-    return found | {"instances": {"catmaid": {"silent": {}}}} | more
+    return found | {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}} | more
 
 
 def only(findings: list[Finding]) -> str:
@@ -147,3 +148,16 @@ def test_folders_are_those_of_django(root: str | None, real: str | None, said: b
     survey = {"instances": {"catmaid": {"settings": settings}}, "served_folders": served}
     found = list(preflight._judge_roots(SITE.instances[0], survey))
     assert [finding.place for finding in found] == (["static_folder"] if said else [])
+
+
+def test_a_disk_that_does_not_answer_is_all_that_is_said() -> None:
+    (finding,) = preflight.judge(SITE, {"hanging": [["www-data", "/data/fafb"]]}, [])
+    assert finding.what == "/data/fafb gives www-data no answer in time"
+
+
+def test_settings_that_can_t_be_loaded_and_files_that_root_reads_are_named() -> None:
+    broken = {"catmaid": {"silent": {}, "settings_problem": "NameError: x"}}
+    others = [["/etc/nginx/conf.d/lab.conf", "alice"]]
+    first, second = preflight.warn(SITE, survey(instances=broken, nginx_files_of_others=others), 0)
+    assert "can be changed by alice, and nginx reads it as root" in first.what
+    assert second.what.endswith("NameError: x")
