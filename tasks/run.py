@@ -25,7 +25,7 @@ from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_host
 
 from catmaid_deploy.finding import HERE, Command, Finding
-from catmaid_deploy.visible import visible
+from catmaid_deploy.visible import visible, without_passwords
 from configuration import Change
 from tasks import shown
 
@@ -183,7 +183,7 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"  {report.state_of(operation)}{title}" + (":" if details else ""))
         lines += [f"    {detail}" for detail in details]
         if operation is not None and operation.is_complete():
-            said = (visible(line[6:]) for line in operation.stdout_lines if line.startswith("note: "))
+            said = (line.removeprefix("note: ") for line in operation.stdout_lines if line.startswith("note: "))
             lines += [f"    {line}" for line in said]
     if report.planned:
         lines.append(report.last_words)
@@ -220,7 +220,7 @@ def _tell() -> None:
     elif not DRY:
         for report in reports:
             for line in _lines(report):
-                logger.info(f"[{report.host}] {line}")
+                logger.info(f"[{report.host}] {without_passwords(visible(line))}")
     if SUMMARY:
         made_for = f"{inventory_file()}, revision {revision(inventory_file())}"
         text = shown.markdown(reports, FAULTS, made_for, DRY, state.config.DIFF)
