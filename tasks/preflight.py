@@ -412,27 +412,27 @@ def judge_tiles(tiles: TileSet, found: dict[str, Any]) -> Iterator[Finding]:
 
 def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[Finding]:
     """The first folder on a path that keeps somebody out, and the command that lets this one user in (rows 7, 9)."""
-    found: dict[str, Finding] = {}
+    found: dict[tuple[str, str], Finding] = {}
     for (key, user, path, want), blocked in zip(accesses(deployment), survey["blocked"], strict=True):
         if blocked:
-            part, who = blocked
-            one = _let_in(key, user, part, want if part == path else ENTER, who == "u", survey)
-            # One command may open it to several.
-            found.setdefault(str(one.fix), one)
+            part, letter = blocked
+            # nginx's own user may not be there yet, and has this group: one command may open it to both.
+            whom = f"g:{SOCKET_GROUP}" if user in (NGINX_USER, SERVICE_USER) else f"u:{user}"
+            whom = "owner" if letter == "u" else whom
+            one = _let_in(key, user, part, want if part == path else ENTER, whom, survey)
+            found.setdefault((whom, part), one)
     return list(found.values())
 
 
-def _let_in(key: str, user: str, part: str, want: str, owned: bool, survey: dict[str, Any]) -> Finding:
+def _let_in(key: str, user: str, part: str, want: str, whom: str, survey: dict[str, Any]) -> Finding:
     """What to say of a file or folder that keeps a user out; nobody else gets in by the fix."""
     verb = {READ: "read", ENTER: "enter", WRITE: "write in"}[want]
     what = f"{user} can't {verb} {part}"
     if is_systems(part):
         return fault(key, what, f"put what belongs to it elsewhere: {part} isn't to be opened")
     rights = {READ: "r", ENTER: "x", WRITE: "rwx"}[want]
-    if owned:
+    if whom == "owner":
         return fault(key, what, Command(f"chmod u+{rights} {part}"))
-    # nginx's own user may not be there yet, and has this group.
-    whom = f"g:{SOCKET_GROUP}" if user in (NGINX_USER, SERVICE_USER) else f"u:{user}"
     # What is in a folder already is written to as well, and what others add later.
     entry = f"-R -m {whom}:rwX,d:{whom}:rwX" if want == WRITE else f"-m {whom}:{rights}"
     return fault(key, what, packages.setfacl(entry, part, survey))

@@ -171,7 +171,7 @@ CASES = {
     ),
     "a folder that the user can't enter": Case(
         "site.instances[catmaid].user",
-        f"www-data can't enter /home/catmaid: {INSTALL}setfacl -m u:www-data:x /home/catmaid",
+        f"www-data can't enter /home/catmaid: {INSTALL}setfacl -m g:www-data:x /home/catmaid",
         before="chmod 700 /home/catmaid",
         after="chmod 755 /home/catmaid",
     ),
@@ -454,7 +454,8 @@ def test_nginx_can_not_enter_a_folder(unfit: BedHost, key: str) -> None:
         assert not any(f"can't enter {folder}" in line for line in first)
         unfit.run(first[0].rpartition(": ")[2])
         (line,) = pyinfra(unfit, {"site": site}, "--dry").refusals
-        assert line.startswith(f"host: site.instances[catmaid].{key}: catmaid-nginx can't enter {folder}: ")
+        who = "www-data can't write in" if key == "files_folder" else "catmaid-nginx can't enter"
+        assert line.startswith(f"host: site.instances[catmaid].{key}: {who} {folder}: ")
         unfit.run(line.rpartition(": ")[2])
         assert pyinfra(unfit, {"site": site}, "--dry").code == 0
     finally:
