@@ -1,6 +1,7 @@
 """pyinfra's configuration, which it reads before it connects to the hosts."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -90,9 +91,12 @@ class Checks(logging.Filter):
 
 
 def _interrupted(*_: object) -> NoReturn:
-    """Ctrl-C before the deploy itself is loaded, which has more to say: pyinfra would end with 0."""
+    """Ctrl-C before the deploy itself is loaded, which has more to say: pyinfra would end with 0.
+
+    At once: while hosts are reached, what is raised can end as the failure of a host.
+    """
     click.echo("--> interrupted: nothing was changed on any host", err=True)
-    sys.exit(130)
+    os._exit(130)
 
 
 _make_known_hosts()

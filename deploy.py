@@ -27,3 +27,5 @@ if plan:
     certificates.get(plan)
     releases.remove_old(plan)
     record.end(plan)
+else:
+    record.clear(plan)

@@ -663,6 +663,11 @@ class Instance(_Model):
             "/", description="A page below the prefix that a new release must answer before it serves users (row 26)."
         )
     )
+    ready_status: Annotated[int, Field(ge=200, le=599)] | None = Field(
+        None,
+        description="The status that `ready_page` answers with by design; without one it is any below 400. Each of the "
+        "site's names has to be answered so.",
+    )
     celery: Celery = Field(
         default_factory=lambda: Celery.model_validate({}), description="Options of the Celery worker and beat."
     )

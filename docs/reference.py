@@ -76,6 +76,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "migrate": "before",
         "start_seconds": 300,
         "ready_page": "/projects/",
+        "ready_status": 401,
         "celery": {"concurrency": 2},
     },
     schema.TileSet: {

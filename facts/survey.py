@@ -15,7 +15,14 @@ from typing_extensions import override
 
 _FOLDER = Path(__file__).parent
 _LINES = re.DOTALL | re.MULTILINE
-_SURVEY = ("clean_on_host.py", "places_on_host.py", "probe_on_host.py", "web_on_host.py", "survey_on_host.py")
+_SURVEY = (
+    "clean_on_host.py",
+    "places_on_host.py",
+    "probe_on_host.py",
+    "web_on_host.py",
+    "asking_on_host.py",
+    "survey_on_host.py",
+)
 
 
 def _joined(*further: str) -> str:

@@ -20,6 +20,7 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
+from facts.asking_on_host import begin_asking, end_asking, included
 from facts.places_on_host import (
     Places,
     application,
@@ -98,6 +99,7 @@ def units(output):
         found[values.get("Id", "?")] = {
             "active": values.get("ActiveState") == "active",
             "enabled": values.get("UnitFileState") == "enabled",
+            "failed": values.get("ActiveState") == "failed",
             "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
         }
     return found
@@ -698,6 +700,7 @@ def survey_instance(instance, told, python, code, settings):
 def survey(question, places=None, answered=None):
     """``places`` has further questions, and ``answered`` processes, by virtualenv, that tell of its Python as well."""
     places, answered = places or Places(), answered or {}
+    asking = begin_asking(question["asking"])
     first = Places()
     owners, its_workers = ask_owners(question, first), ask_workers(first)
     first.begin()
@@ -771,6 +774,8 @@ def survey(question, places=None, answered=None):
         found["instances"][name]["folders"] = folders
     found["packages"], found["as_it_came"] = packages(asked_packages.end()[1])
     found["units"] = units(asked_units.end()[1])
+    found["included"] = included()
+    found["asked"] = end_asking(asking, found["supervisor"], found["units"])
     return found
 
 

@@ -11,21 +11,31 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import stat
 import sys
 import time
 
-from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, start_unit, tell
+from facts.asking_on_host import (
+    PARSED,
+    PARSER,
+    RENEWED,
+    begin_asking,
+    end_asking,
+    supervisor_files,
+)
+from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, tell
 from operations.files_on_host import Files, data
 from operations.packages_on_host import install
-from operations.programs_on_host import Supervisor
+from operations.programs_on_host import Supervisor, supervisors
 from operations.release_on_host import put_in_place, remove_old
 from operations.trust_on_host import ROOT, As, Failed, NotRoots, proc, run
 
 LOG = "/var/log/catmaid-deploy.log"
 STAGE = STATE + "/stage"
 LOCK_SECONDS = 2 * 3600
+ERROR_LOG = "/var/log/nginx/error.log"
 LARGEST_COPY = 1 << 20
 # A parser that takes longer hangs.
 CHECK_SECONDS = 60
@@ -84,7 +94,7 @@ def take_lock(job):
     make_folders(STATE)
     mine = {"run": job["run"], "admin": job["admin"], "revision": job["revision"], "since": job["since"]}
     if last and not last.get("ended"):
-        note(last, "broke off before its end")
+        note(last, cut_words(last))
     ROOT.write(STATE + "/last-run.json", json.dumps(mine).encode())
     mine.update(session=session(), time=time.time())
     ROOT.write(RUN + "/lock.json", json.dumps(mine).encode())
@@ -104,13 +114,80 @@ def note(who, what):
     ROOT.append(LOG, line)
 
 
-def record(job):
-    check_lock(job)
+def cut_words(last):
+    """What the record says of a run that didn't come to its end."""
+    did = last.get("did")
+    return "was cut before its end" + ("; it had done: " + "; ".join(did) if did else ", before it had done anything")
+
+
+def end_run(what, how=True):
+    """The run's line in the record, and the host is free. ``how`` is True, 'failed' or 'cut'."""
     mine = ROOT.json(STATE + "/last-run.json")
-    what = "; ".join(job["changed"])
     note(mine, what)
-    ROOT.write(STATE + "/last-run.json", json.dumps(dict(mine, ended=True, changed=what)).encode())
+    mine.pop("did", None)
+    ROOT.write(STATE + "/last-run.json", json.dumps(dict(mine, ended=how, changed=what)).encode())
     ROOT.unlink(RUN + "/lock.json")
+
+
+def did(what):
+    """Note what a job has done, for a run that doesn't come to its end; if it has lost its admin this was its end."""
+    mine = ROOT.json(STATE + "/last-run.json")
+    mine["did"] = [*mine.get("did", []), what]
+    ROOT.write(STATE + "/last-run.json", json.dumps(mine).encode())
+    if not alive(ROOT.json(RUN + "/lock.json")):
+        end_run(cut_words(mine), "cut")
+
+
+def clear(job):
+    """Write down the end of a run that was cut, when there is nothing left of it to do."""
+    last, found = ROOT.json(STATE + "/last-run.json"), ROOT.json(RUN + "/lock.json")
+    if last.get("run") != job["last_run"] or last.get("ended") or (found and alive(found)):
+        return
+    end_run(cut_words(last) + "; there was nothing left to do", "cut")
+    say("recorded in " + LOG)
+
+
+def ask_host(asking, tries=20):
+    """What users don't see as they should now, a line each. What has just begun gets some seconds."""
+    while True:
+        found = end_asking(begin_asking(asking), supervisors(), units_of(asking))
+        tries -= 1
+        if not found["wrong"] or tries <= 0:
+            say("asked: " + json.dumps(found["served"]))
+            return [": ".join(word for word in one if word) for one in found["wrong"]]
+        time.sleep(1)
+
+
+def units_of(asking):
+    """Of each unit whether it is active, enabled, and failed."""
+    words = ["is-active", "is-enabled", "is-failed"]
+    names = [*asking["units"], *([RENEWED] if asking["renewal"] else [])]
+    answers = {word: run(["systemctl", word, *names])[1].splitlines() for word in words}
+    good = {"is-active": "active", "is-enabled": "enabled", "is-failed": "failed"}
+    return {
+        name: {word[3:]: answers[word][n : n + 1] == [good[word]] for word in words} for n, name in enumerate(names)
+    }
+
+
+def remember_parsed():
+    """Supervisor's parser has taken its files as they are: the next look need not ask it."""
+    ROOT.write(PARSED, json.dumps({"files": supervisor_files()}).encode())
+
+
+def record(job):
+    """The end of a run: it is done only if users see what they should."""
+    check_lock(job)
+    what = "; ".join(job["changed"])
+    if job.get("failed"):
+        ask_host(job["asking"], 1)
+        end_run("failed: %s%s" % (job["failed"], "; done before: " + what if what else ""), "failed")
+        return
+    wrong = ask_host(job["asking"])
+    if wrong:
+        end_run("%s; then the host was asked: %s" % (what, "; ".join(wrong)), "failed")
+        raise Failed("all is in place, but the host doesn't serve as described:\n" + "\n".join(wrong))
+    remember_parsed()
+    end_run(what)
     say("recorded in " + LOG)
 
 
@@ -168,21 +245,12 @@ def staged(path, item, trees):
     ROOT.prepare(STAGE + path, content, 0o644 if open_to_all else 0o600)
 
 
-# By Debian's package alone: nothing else that Python would look for is root's own for certain.
-PARSE = """
-import sys
-sys.path.append("/usr/lib/python3/dist-packages")
-from supervisor.options import ServerOptions
-ServerOptions().realize(["-c", sys.argv[1]])
-"""
-
-
 def refusal(words):
     """What a service's parser says against the staged files; None when it takes them."""
     if words[0] == "as user":
         code, output = As(words[1]).run(words[2:], CHECK_SECONDS)
     elif words[0] == "supervisor":
-        code, output = run(["/usr/bin/python3", "-IS", "-c", PARSE, *words[1:]], CHECK_SECONDS)
+        code, output = run([*PARSER, *words[1:]], CHECK_SECONDS)
     elif words[0] == "systemd-analyze":
         # It ends with 0 for a key that it doesn't know, and with 1 for what is wrong elsewhere.
         own = {"SYSTEMD_UNIT_PATH": STAGE + "/etc/systemd/system:"}
@@ -219,7 +287,8 @@ class Systemd:
             self.back()
             say("systemd has read its files")
         for unit in self.enable:
-            code, output = run(["systemctl", "enable", unit])
+            now = ["--now"] if unit.endswith(".timer") else []
+            code, output = run(["systemctl", "enable", *now, unit])
             if code:
                 raise Failed("%s can't be enabled: %s" % (unit, output))
 
@@ -236,14 +305,18 @@ class Nginx:
 
     def __init__(self, job):
         self.digest, self.host = job["service"]["digest"], job["service"]["state_host"]
+        self.begin, self.read_so_far = time.time(), 0
 
     def owns(self, path):
         return False
 
     def bring(self):
         # What the parser passed can still fail in earnest: a port that is taken, a log that can't be opened.
+        self.begin, self.read_so_far = time.time(), self._log_size()
         if not is_active(self.unit):
-            start_unit(self.unit)
+            code, output = run(["systemctl", "enable", "--now", self.unit])
+            if code:
+                raise Failed("nginx doesn't start:\n" + self._own_words(output))
             say("started nginx")
         self._reload()
         end = time.time() + 10
@@ -252,8 +325,8 @@ class Nginx:
         while self._asked() != self.digest:
             if time.time() > end:
                 raise Failed(
-                    "nginx doesn't take the new configuration within 10 s; its log says:\n"
-                    + ending(ROOT.read("/var/log/nginx/error.log", end=True), 5)
+                    "nginx doesn't take the new configuration within 10 s:\n"
+                    + self._own_words("it says nothing; another program may have one of its ports: ss -ltnp")
                 )
             time.sleep(0.02)
         say("reloaded nginx")
@@ -265,7 +338,25 @@ class Nginx:
     def _reload(self):
         code, output = run(["systemctl", "reload", self.unit])
         if code:
-            raise Failed("nginx doesn't reload: %s" % output)
+            raise Failed("nginx doesn't reload:\n" + self._own_words(output))
+
+    @staticmethod
+    def _log_size():
+        status = ROOT.status(ERROR_LOG)
+        return status.st_size if status else 0
+
+    def _own_words(self, otherwise):
+        """What nginx says now of its files, or has said since this job began: systemctl doesn't know."""
+        code, output = run(["nginx", "-t", "-q"])
+        if code:
+            return ending(output, 5)
+        new = self._log_size() - self.read_so_far
+        lines = ROOT.read(ERROR_LOG, most=min(new, 1 << 16), end=True).splitlines() if new > 0 else []
+        lines = [line for line in lines if re.search(r"\[(?:emerg|alert|crit)\]", line)]
+        # The words of one that didn't start are systemd's alone: it had no log yet.
+        journal = ["journalctl", "-u", self.unit, "--since", "@%d" % self.begin, "-o", "cat"]
+        lines = lines or [line for line in run(journal)[1].splitlines() if line.startswith("nginx:")]
+        return "\n".join(lines[-5:]) or otherwise
 
     def _asked(self):
         try:
@@ -319,6 +410,7 @@ def apply(job):
     if not manifest[job["set"]]:
         del manifest[job["set"]]
     ROOT.write(STATE + "/manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
+    did(job["set"])
 
 
 def roll_back(job):
@@ -332,18 +424,21 @@ def roll_back(job):
             service.bring()
         except Exception as error:  # whatever it was, what ran goes on
             service.back()
-            raise Failed("%s: %s\nwhat ran before the rollback serves" % (one["group"], error)) from None
+            end_run("failed: %s; %s" % (one["group"], error), "failed")
+            raise Failed("%s: %s\nwhat ran before the rollback runs on" % (one["group"], error)) from None
     record(job)
 
 
 def install_packages(job):
     check_lock(job)
     install(job["install"])
+    did("installed " + ", ".join(job["install"]["packages"]))
 
 
 def release(job):
     check_lock(job)
     put_in_place(job["release"])
+    did("the release %s" % job["release"]["revision"])
 
 
 def remove_releases(job):
@@ -359,6 +454,7 @@ JOBS = {
     "roll back": roll_back,
     "remove releases": remove_releases,
     "record": record,
+    "clear": clear,
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,18 +17,23 @@ from pyinfra.connectors.util import CommandOutput
 from configuration import Change, File, Folder, Item
 
 # In the order in which they need each other: the one by which root touches what others may write comes first.
-_PARTS = ("trust", "common", "files", "packages", "programs", "release", "apply")
+_PARTS = (
+    *("operations/trust", "facts/asking", "operations/common", "operations/files", "operations/packages"),
+    *("operations/programs", "operations/release", "operations/apply"),
+)
 
 
 def _joined() -> str:
     """The script for the host: its parts in a row, without their imports from each other."""
-    texts = [(Path(__file__).parent / f"{part}_on_host.py").read_text() for part in _PARTS]
-    return "\n\n".join(
-        re.sub(r"^from operations\.\w+ import (\([^)]*\)|.*)$", "", t, flags=re.MULTILINE) for t in texts
-    )
+    texts = [(Path(__file__).parent.parent / f"{part}_on_host.py").read_text() for part in _PARTS]
+    imports = r"^from (?:facts|operations)\.\w+ import (\([^)]*\)|.*)$"
+    return "\n\n".join(re.sub(imports, "", text, flags=re.MULTILINE) for text in texts)
 
 
 _SCRIPT = _joined()
+# All of a command is one argument of a shell's, and the kernel takes 128 KiB of that.
+_START = "import sys, zlib, binascii; exec(zlib.decompress(binascii.a2b_base64(sys.argv.pop(1))))"
+_PACKED = base64.b64encode(zlib.compress(_SCRIPT.encode())).decode()
 _KINDS = {File: "file", Folder: "folder"}
 
 
@@ -44,7 +51,7 @@ def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) ->
     """The job travels on standard input: one transfer for all files, and none of it in a process list."""
     # Debian's own Python without what others put where it looks for more; it warns of children made beside threads.
     python = ("/usr/bin/python3", "-IS", "-W", "ignore::DeprecationWarning")
-    return kind(*python, "-c", QuoteString(_SCRIPT), _stdin=json.dumps(described))
+    return kind(*python, "-c", QuoteString(_START), _PACKED, _stdin=json.dumps(described))
 
 
 def _plain(item: Item) -> dict[str, Any]:
@@ -109,25 +116,45 @@ def applied(change: Change, run: str) -> Generator[StringCommand]:
 
 
 @operation()
-def rolled_back(services: list[dict[str, Any]], claim: dict[str, Any], changed: list[str]) -> Generator[StringCommand]:
+def rolled_back(
+    services: list[dict[str, Any]], claim: dict[str, Any], changed: list[str], asking: dict[str, Any]
+) -> Generator[StringCommand]:
     """
     Hand over to the slots that were in use before, code and configuration together (row 27).
 
     + services: the programs of each instance, from `tasks.supervisor.service`
     + claim: what `locked` takes
     + changed: what this changes, a few words each, for the record
+    + asking: what the host is asked before that, from `tasks.asking.question`
 
     It takes the host and records itself: one job, since users wait.
     """
-    yield job({"do": "roll back", "services": services, "changed": changed, **claim}, Told)
+    yield job({"do": "roll back", "services": services, "changed": changed, "asking": asking, **claim}, Told)
 
 
 @operation()
-def recorded(run: str, changed: list[str]) -> Generator[StringCommand]:
+def recorded(run: str, changed: list[str], asking: dict[str, Any]) -> Generator[StringCommand]:
     """
-    End a run: a line in /var/log/catmaid-deploy.log, and the lock is free.
+    End a run: the host is asked whether users see what they should, gets a line in /var/log/catmaid-deploy.log, and
+    is free. It fails, and the record says so, if they don't.
 
     + run: the name of the run that holds the lock
     + changed: what it changed, a few words each
+    + asking: what the host is asked, from `tasks.asking.question`
     """
-    yield job({"do": "record", "run": run, "changed": changed})
+    yield job({"do": "record", "run": run, "changed": changed, "asking": asking})
+
+
+def failed(run: str, what: str, changed: list[str], asking: dict[str, Any]) -> StringCommand:
+    """The command that ends a run which failed at ``what``: as `recorded`, whatever the host answers."""
+    return job({"do": "record", "run": run, "changed": changed, "asking": asking, "failed": what})
+
+
+@operation()
+def cleared(last_run: str) -> Generator[StringCommand]:
+    """
+    Write down that a run was cut before its end, when nothing is left of it to do.
+
+    + last_run: its name
+    """
+    yield job({"do": "clear", "last_run": last_run})

@@ -7,6 +7,7 @@ answered all that it was asked. Until the link is moved nobody notices; after it
 Joined with the others of its kind: see `operations.configuration`.
 """
 
+import fnmatch
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ import threading
 import time
 import xmlrpc.client
 
+from facts.asking_on_host import included
 from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, start_unit, tell
 from operations.files_on_host import Files
 from operations.trust_on_host import LARGEST, ROOT, As, Failed, proc, run, spare
@@ -30,6 +32,13 @@ BUSY_SECONDS = 900
 TRIAL_SECONDS = 600
 BEFORE = STATE + "/before"
 CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
+# What the start script ends with by itself.
+CODES = {
+    64: "it ended with the code 64: it saw no deploy that wants it",
+}
+INCLUDE = (
+    "[include] in /etc/supervisor/supervisord.conf has to say files = /etc/supervisor/conf.d/*.conf; what ran goes on"
+)
 DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN")
 
 
@@ -91,6 +100,12 @@ def last_words(log, offset):
 
 
 # ---- asked with the rights of the service user, whose sockets and files these are ----
+
+
+def lacks_name(page, status):
+    """What is behind Django's short answer to a name that it doesn't know."""
+    if status == 400:
+        yield "400 is what Django answers to a name that ALLOWED_HOSTS in settings.py lacks: %s" % page["host"]
 
 
 def ask_http(at, path, page, timeout):
@@ -262,13 +277,19 @@ class Slot:
     def _check(self):
         info = self.owner.info(self.name)
         if info["statename"] in DOWN:
-            raise self.failed("ended")
+            raise self.failed("ended", self._silent_end(info["exitstatus"]))
         self.pid = self.pid or info["pid"]
         if info["pid"] and info["pid"] != self.pid:
             raise self.failed("ended")
         left = available_memory()
         if left < RESERVE_BYTES:
             raise self.failed("takes too much memory: the host has %d MiB left" % (left >> 20))
+
+    def _silent_end(self, code):
+        """What an exit code means where the program itself says nothing."""
+        if last_words(self.log, self.offset):
+            return []
+        return [CODES.get(code, "it ended with the code %d and wrote nothing into its log" % code)]
 
     def failed(self, what, said=()):
         told = list(said) or last_words(self.log, self.offset)
@@ -305,23 +326,27 @@ class Slot:
     def _silent(self, page, why):
         return self.failed("doesn't answer %s (%s)" % (page["path"], why))
 
-    def _judge(self, page, statuses):
+    def _judge(self, page, statuses, is_well):
         for status in statuses:
-            if status >= 500:
+            if not is_well(status):
                 # Django tells nobody why, but for whoever asks it from within.
-                words = self.owner.explain(self.new)[1].splitlines()
-                raise self.failed("answers %s with %d" % (page["path"], status), words)
+                words = self.owner.explain(self.new, page["host"])[1].splitlines()
+                what = "answers %s as %s with %d" % (page["path"], page["host"], status)
+                raise self.failed(what, [*words, *lacks_name(page, status)])
 
     def _try_wsgi(self):
         """One more request than ten for each worker, so that at least one gets eleven: some die after a few."""
         page, workers = self.owner.page, self._workers()
-        self._judge(page, [self._answers(lambda at, path, page: ask_uwsgi(at, path, page, 30), page)])
+        for name in page["names"]:
+            one = dict(page, host=name)
+            status = self._answers(lambda at, path, page: ask_uwsgi(at, path, page, 30), one)
+            self._judge(one, [status], self.owner.is_well)
         if self.owner.proven:
             return
         number = 11 * len(workers)
         trial = lambda at, path, page: try_often(at, path, page, number)  # noqa: E731
         statuses, faults = self._answers(trial, page, TRIAL_SECONDS)
-        self._judge(page, statuses)
+        self._judge(page, statuses, self.owner.is_well)
         if faults:
             raise self._silent(page, faults[0])
         if self._workers() != workers:
@@ -329,7 +354,8 @@ class Slot:
 
     def _try_daphne(self):
         page = dict(self.owner.page, path=self.owner.page["channels"])
-        self._judge(page, [self._answers(lambda at, path, page: ask_http(at, path, page, 30), page)])
+        status = self._answers(lambda at, path, page: ask_http(at, path, page, 30), page)
+        self._judge(page, [status], lambda status: status < 500)
 
     def _try_celery(self):
         pass
@@ -556,7 +582,14 @@ class Supervisor:
 
     # ---- what a set needs ----
 
+    def _check_include(self):
+        """Supervisor reads the files that its own file names, and no others."""
+        patterns = None if self.removed else included()
+        if patterns is not None and not any(fnmatch.fnmatchcase(self._group_file(), one) for one in patterns):
+            raise Failed("Supervisor won't read %s: %s" % (self._group_file(), INCLUDE))
+
     def bring(self):
+        self._check_include()
         if not is_active(self.unit):
             start_unit(self.unit)
             say("started Supervisor")
@@ -577,6 +610,8 @@ class Supervisor:
                 say("started %s" % short)
             if "name" in calls:
                 self._make_names()
+            for short in calls.get("continue", ()):
+                self._continue(short)
             self._hand_over(calls.get("hand over", ()))
             for short in calls.get("chain", ()):
                 self._chain(short)
@@ -644,8 +679,12 @@ class Supervisor:
     def _note(self):
         """For a rollback: which slots were in use before."""
         make_folders(BEFORE)
-        used = {slot.short: [slot.old, slot.new] for slot in self.slots}
-        ROOT.write("%s/%s.json" % (BEFORE, self.group), json.dumps({"slots": used, "time": time.time()}).encode())
+        path, now = "%s/%s.json" % (BEFORE, self.group), time.time()
+        kept = ROOT.json(path)
+        used = dict(kept.get("slots", {}), **{slot.short: [slot.old, slot.new] for slot in self.slots})
+        times = {short: kept.get("time") for short in kept.get("slots", {})}
+        times.update(kept.get("times", {}), **{slot.short: now for slot in self.slots})
+        ROOT.write(path, json.dumps({"slots": used, "times": times}).encode())
 
     def back(self):
         """What ran before runs again: the slots that were in use, and the group as its file says now."""
@@ -675,6 +714,8 @@ class Supervisor:
     def _update(self, group):
         """What supervisorctl calls reread and update, of one group: others keep running as they are."""
         ((added, changed, removed),) = self._ask("reloadConfig")
+        if not self.removed and (group in removed or not self._is_known(group, added)):
+            raise Failed("Supervisor doesn't read %s: %s" % (self._group_file(), INCLUDE))
         if group in changed or group in removed:
             self._ask("stopProcessGroup", group)
             self._ask("removeProcessGroup", group)
@@ -685,6 +726,13 @@ class Supervisor:
             self._ask("addProcessGroup", group)
             self.fresh = True
             say("started the programs of %s" % group)
+
+    def _group_file(self):
+        return "/etc/supervisor/conf.d/%s.conf" % self.group
+
+    def _is_known(self, group, added):
+        """Whether Supervisor has a group, or will. One that its files don't name would be taken for well."""
+        return group in added or any(p["group"] == group for p in self._ask("getAllProcessInfo"))
 
     def _hand_to_user(self):
         """Sockets and numbers of processes go that the programs of another user have left, who isn't the group's
@@ -702,9 +750,13 @@ class Supervisor:
             ROOT.remove_tree(self.runtime_dir)
             ROOT.make_folder(self.runtime_dir, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
-    def explain(self, place):
+    def is_well(self, status):
+        """Whether users may get such an answer to the page that is asked of a release."""
+        return status == self.page["status"] if self.page["status"] else status < 400
+
+    def explain(self, place, name):
         """What the application says of its page when it is loaded by a process of its own: its last lines."""
-        return self.of_release(place, "explain", self.page["below"], self.page["host"])
+        return self.of_release(place, "explain", self.page["below"], name)
 
     def of_release(self, place, *words):
         """Ask the release in a slot, as its user; returns the exit code and the last lines."""
@@ -713,9 +765,12 @@ class Supervisor:
 
     def _prove(self, place):
         """Load the release by a process of its own, for which there is room, and have it answer."""
-        code, output = self.explain(place)
-        if code:
-            raise Failed("the new release is refused, the one before serves; the cause:\n" + output)
+        for name in self.page["names"]:
+            code, output = self.explain(place, name)
+            answer = re.search(r"^it answers (\d+)$", output, re.MULTILINE)
+            if code or not answer or not self.is_well(int(answer.group(1))):
+                lines = [output, *lacks_name(dict(self.page, host=name), int(answer.group(1)) if answer else 0)]
+                raise Failed("the new release is refused, the one before serves; the cause:\n" + "\n".join(lines))
 
     def _chain(self, short):
         """New processes one after the other. They would take the master along if they couldn't load the code."""
@@ -786,6 +841,12 @@ class Supervisor:
             ROOT.unlink(self.closed)
         self.closed = None
 
+    def _continue(self, short):
+        """Have a program go on that a signal has stopped, with all its processes."""
+        pid = self.info(self.named(self.in_use(short)))["pid"]
+        self.them.run(["pkill", "-CONT", "-g", str(pid)], 20)
+        say("continued %s, which a signal had stopped" % short)
+
     def _restart(self, short):
         """With the maintenance page, where there is no room for two: it comes back with its new files."""
         place = self.in_use(short)
@@ -835,3 +896,13 @@ class Supervisor:
         if program["statename"] != "RUNNING":
             return False
         return self.is_ready(short, self.in_use(short))
+
+
+def supervisors():
+    """State and process of each program, by Supervisor's name; None where it doesn't run."""
+    try:
+        proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local())
+        infos = proxy.supervisor.getAllProcessInfo()
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        return None
+    return {"%s:%s" % (i["group"], i["name"]): {"state": i["statename"], "pid": i["pid"]} for i in infos}

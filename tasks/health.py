@@ -13,7 +13,7 @@ from catmaid_deploy.finding import Command, Finding
 from configuration import ConfigurationSet
 from facts import survey as facts
 from schema import Deployment, Instance, Site, TileSet
-from tasks import causes, connection, plan, preflight, run, supervisor, tell
+from tasks import asking, causes, connection, plan, preflight, run, supervisor, tell
 
 GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
@@ -439,7 +439,7 @@ def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
     one.findings += refused
     last, lock = one.survey["last_run"], one.survey["lock"]
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        one.warn("deploy", f"the run of {last['admin']} at {last['since']} broke off", run.deploy())
+        one.warn("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end", run.deploy())
     for found in preflight.standing(deployment, one.survey):
         # A run goes on without them, users don't.
         missed = found.place.endswith((".database", ".broker", ".mount"))
@@ -459,6 +459,8 @@ def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool
     for instance in one.deployment.instances:
         _programs(one, instance)
     _strangers(one)
+    at_fault = {finding.place for finding in one.findings}
+    one.findings += [finding for finding in asking.findings(one.survey) if finding.place not in at_fault]
     refused = _inventory(one, sets)
     for instance in one.deployment.instances:
         _applications(one, instance, verify)

@@ -16,9 +16,9 @@ from catmaid_deploy.finding import fault
 from configuration import Change
 from operations import configuration
 from schema import Deployment, Maintenance
-from tasks import nginx, preflight, run
+from tasks import asking, nginx, preflight, run
+from tasks.asking import HOST_FLAG
 
-HOST_FLAG = "/etc/catmaid/maintenance"
 OPTIONS = ("text", "end", "allow")
 USAGE = (
     "--data maintenance=on or --data maintenance=off, and with on: --data text=..., end=..., allow=..., instance=..."
@@ -86,7 +86,7 @@ def check() -> Switch:
         raise _refuse("maintenance", "say what to do", f"give {USAGE}")
     deployment, survey = preflight.alone()
     flags = _flags(deployment)
-    report = run.report(host.name, deployment.urls)
+    report = run.report(host.name, deployment.urls, asking.question(deployment))
     as_described = nginx.change(deployment, survey)
     differs = bool(as_described.differences or as_described.reasons)
     change = None

@@ -23,7 +23,20 @@ from catmaid_deploy.visible import visible
 from facts.survey import Survey
 from render import digest
 from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
-from tasks import certificates, connection, nginx, packages, passwords, plan, program, releases, run, system
+from tasks import (
+    asking,
+    causes,
+    certificates,
+    connection,
+    nginx,
+    packages,
+    passwords,
+    plan,
+    program,
+    releases,
+    run,
+    system,
+)
 
 T = TypeVar("T")
 
@@ -166,7 +179,8 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             packages.CONFIGURATION,
             packages.ACL,
         ],
-        "units": [*system.UNITS, system.RENEWAL, *PEERS["database"], *PEERS["broker"]],
+        "asking": asking.question(deployment),
+        "units": [*system.UNITS, system.RENEWAL, system.RENEWED, *PEERS["database"], *PEERS["broker"]],
         "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],
         "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
         "certificates": certificates.question(deployment),
@@ -521,7 +535,7 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[
         text = f"{lock['admin']} deploys there since {lock['since']}, which may change what is shown"
         found.append(warning("lock", text))
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        text = f"the run of {last['admin']} at {last['since']} broke off before its end; this one completes it"
+        text = f"the run of {last['admin']} at {last['since']} was cut before its end; this one does what is left"
         found.append(warning("deploy", text))
     return found
 
@@ -542,9 +556,15 @@ def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], floa
 def _survey(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> tuple[dict[str, Any], float]:
     """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
     end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(deployment, sets)
+    patience = time.monotonic() + max((instance.start_seconds for instance in deployment.instances), default=0)
     while True:
         survey, offset = ask(Survey, asked)
         busy = survey["package_manager"]
+        begun = asking.starting(survey)
+        if begun and not run.DRY and time.monotonic() < patience:
+            logger.info(f"{host.print_prefix}waiting for {', '.join(begun)}, which has just begun")
+            gevent.sleep(2)
+            continue
         if run.DRY or not busy or not packages.missing(deployment, survey):
             return survey, offset
         who = f"{busy['name']} (process {busy['pid']})"
@@ -592,7 +612,7 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
         wrong = [one for one in judged if one.place not in roots]
         faults += [one.below(f"site.instances[{instance.name}]") for one in (*wrong, *roots.values())]
     faults = faults or [*judge_served(deployment, survey), *judge_access(deployment, survey)]
-    return [*faults, *configuration.in_the_way(sets, survey)]
+    return [*faults, *asking.judge(survey), *configuration.in_the_way(sets, survey)]
 
 
 def _look(deployment: Deployment) -> plan.Plan:
@@ -602,7 +622,8 @@ def _look(deployment: Deployment) -> plan.Plan:
     faults = judge(deployment, survey, sets) + _judge_lock(survey)
     if faults:
         raise Refused(*faults)
-    report = run.report(host.name, deployment.urls)
+    report = run.report(host.name, deployment.urls, asking.question(deployment))
+    report.first = not survey["manifest"]
     report.warnings += warn(deployment, survey, offset)
     for found in report.warnings:
         logger.warning(f"{host.print_prefix}{found.line()}")
@@ -612,6 +633,13 @@ def _look(deployment: Deployment) -> plan.Plan:
     made = plan.make(deployment, survey, report)
     if made.faults:
         raise Refused(*made.faults)
+    if not made:
+        # What a run changes is asked for at its end.
+        report.wrong = causes.folded(asking.findings(survey), causes.needs(deployment))
+        report.served = survey["asked"]["served"]
+    elif run.DRY:
+        report.served = survey["asked"]["served"]
+    report.away = asking.away(deployment, survey)
     return made
 
 

@@ -11,7 +11,7 @@ from pyinfra import host
 from catmaid_deploy.finding import warning
 from operations import configuration
 from schema import Deployment
-from tasks import preflight, record, run, supervisor
+from tasks import asking, preflight, record, run, supervisor
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class Rollback:
         return bool(self.services)
 
 
+def _when(before: dict[str, Any], short: str) -> str:
+    """When a program was handed over; a note of before has one time for all."""
+    seconds = before.get("times", {}).get(short) or before.get("time", 0)
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
 def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> dict[str, dict[str, Any]]:
     found = {}
     for site in deployment.sites:
@@ -37,8 +43,9 @@ def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report
             if not slots:
                 report.notes.append(f"{instance.name}: there is no release before this one")
                 continue
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(before["time"]))
-            details = [f"{places[short]} to {old}, which it replaced at {when}" for short, old in slots.items()]
+            details = [
+                f"{places[short]} to {old}, which it replaced at {_when(before, short)}" for short, old in slots.items()
+            ]
             service = supervisor.service(site, instance, members, [("hand over", short) for short in slots])
             found[instance.name] = service | {"proven": True, "details": details}
             if not instance.releases:
@@ -51,7 +58,7 @@ def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report
 def check() -> Rollback:
     """Look at the current host; ends the run with exit code 1 and a line for each fault."""
     deployment, survey = preflight.alone()
-    report = run.report(host.name, deployment.urls)
+    report = run.report(host.name, deployment.urls, asking.question(deployment))
     return Rollback(survey, report, _services(deployment, survey, report))
 
 
@@ -63,5 +70,7 @@ def apply(rollback: Rollback) -> None:
         services=list(rollback.services.values()),
         claim=record.claim(rollback.survey),
         changed=[record.words(title, lines) for title, lines in details.items()],
+        asking=rollback.report.asking,
     )
+    rollback.report.last = operation
     rollback.report.planned += [(title, lines, operation) for title, lines in details.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import json
 import os
 import secrets
 import shlex
@@ -47,12 +48,18 @@ class Report:
     """What a run planned for one host, what came of it, and what its admin should know.
 
     ``first`` says that nothing of a deploy is there yet, ``ended`` is what came of the run: "", "failed", or "cut".
+    ``asking`` is what the host is asked in the end, by the operation ``last``, and ``served`` what it answered then.
     """
 
     host: str
     urls: list[str]
     first: bool = False
     ended: str = ""
+    asking: dict[str, Any] = field(default_factory=dict)
+    last: Any = None
+    served: list[str] | None = None
+    wrong: list[Finding] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
     planned: list[tuple[str, list[str], Any]] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[Finding] = field(default_factory=list)
@@ -70,8 +77,17 @@ class Report:
 
     @property
     def serves(self) -> list[str]:
-        """The addresses that may be called served."""
-        return self.urls if DRY or not self.planned or self.last_words == "done" else []
+        """The addresses that were asked and answered."""
+        if self.served is not None:
+            return self.served
+        return self.urls if DRY or not self.planned else []
+
+    @property
+    def nothing(self) -> str:
+        """What a run with nothing to do says of that."""
+        if self.wrong:
+            return "nothing that a deploy could change, and yet not all is as described:"
+        return shown.NOTHING + "".join(f"; but {part}" for part in self.away)
 
     def state_of(self, operation: Any) -> str:
         """What came of something planned, as a word before it; nothing where it was done, or is to be."""
@@ -92,8 +108,9 @@ class Report:
         if not self.done and how != "failed":
             return f"{how}: nothing was changed"
         if not self.pending and not self.ended:
-            return "done"
-        left = "nothing serves yet" if self.first else "what ran before still runs"
+            return "done" + "".join(f"; but {part}" for part in self.away)
+        serves = bool(self.served) or (self.served is None and not self.first)
+        left = "what ran before still runs" if serves else "nothing serves"
         return f"{how}: {left}; fix the cause and run again"
 
 
@@ -178,7 +195,7 @@ def _lines(report: Report) -> list[str]:
     """The last lines about one host, in a run that isn't dry."""
     lines = [f"note: {note}" for note in report.notes]
     if not report.planned:
-        lines.append(shown.NOTHING)
+        lines += [report.nothing, *(f"FAULT {finding.line()}" for finding in report.wrong)]
     for title, details, operation in report.planned:
         lines.append(f"  {report.state_of(operation)}{title}" + (":" if details else ""))
         lines += [f"    {detail}" for detail in details]
@@ -192,12 +209,23 @@ def _lines(report: Report) -> list[str]:
     return lines
 
 
+def answered(lines: list[str]) -> list[str]:
+    """The addresses that a host calls served at the end of a job."""
+    found = [line.partition("asked: ")[2] for line in lines if line.startswith("asked: ")]
+    return [str(url) for url in json.loads(found[-1])] if found else []
+
+
 def _settle() -> None:
     """What came of the run on each host, as far as this machine knows."""
     failed = {host.name for host in state.failed_hosts}
     for report in REPORTS.values():
+        if report.last is not None and report.last.is_complete():
+            report.served = answered(report.last.stdout_lines)
         # pyinfra ends a host's run at the first operation that fails.
         report.ended = report.ended or ("failed" if report.host in failed else "")
+
+
+_was_interrupted = False
 
 
 def _interrupted(*_: object) -> NoReturn:
@@ -207,6 +235,8 @@ def _interrupted(*_: object) -> NoReturn:
             report.ended = "cut"
     if not Progress.under_way and not any(report.done for report in REPORTS.values()):
         click.echo("--> interrupted: nothing was changed on any host", err=True)
+    global _was_interrupted
+    _was_interrupted = True
     sys.exit(INTERRUPTED)
 
 
@@ -236,9 +266,9 @@ def _unwritable(error: OSError) -> str:
     )
 
 
-def report(host: str, urls: list[str]) -> Report:
+def report(host: str, urls: list[str], asking: dict[str, Any] | None = None) -> Report:
     """Begin the report of a host; all reports are printed when the run has ended."""
-    return REPORTS.setdefault(host, Report(host, urls))
+    return REPORTS.setdefault(host, Report(host, urls, asking=asking or {}))
 
 
 def refused(faults: list[tuple[str, Finding]]) -> None:
@@ -248,10 +278,23 @@ def refused(faults: list[tuple[str, Finding]]) -> None:
 
 
 def _end(end: Callable[[], NoReturn]) -> NoReturn:
-    """End pyinfra's command line with PENDING instead of 0 where changes are pending and no host has failed."""
-    if not state.failed_hosts and any(report.pending for report in REPORTS.values()):
+    """End pyinfra's command line with 1 where a host isn't as described after all, and with PENDING instead of 0 where
+    that is asked for, changes are pending and no host has failed.
+    """
+    if any(report.wrong for report in REPORTS.values()):
+        sys.exit(1)
+    if EXIT_CODE and not state.failed_hosts and any(report.pending for report in REPORTS.values()):
         sys.exit(PENDING)
     end()
+
+
+def _end_of_process() -> None:
+    _tell()
+    if _was_interrupted:
+        # What was raised may have ended as the failure of a host.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def _begin() -> None:
@@ -262,16 +305,15 @@ def _begin() -> None:
             Path(SUMMARY).write_text("")
         except OSError as error:
             raise SystemExit(f"--> {_unwritable(error)}") from None
-    if EXIT_CODE:
-        # pyinfra has no option for it. This is the one place where it ends a run that neither broke nor was
-        # interrupted; a handler of atexit can't change the code.
-        cli: Any = sys.modules["pyinfra_cli.cli"]
-        if not hasattr(cli, "_exit"):
-            raise SystemExit("--> CATMAID_DEPLOY_EXIT_CODE: not with this pyinfra: install that of requirements.txt")
-        cli._exit = partial(_end, cli._exit)
+    # pyinfra has no option for it. This is the one place where it ends a run that neither broke nor was
+    # interrupted; a handler of atexit can't change the code.
+    cli: Any = sys.modules["pyinfra_cli.cli"]
+    if not hasattr(cli, "_exit"):
+        raise SystemExit("--> the exit code can't be told by this pyinfra: install that of requirements.txt")
+    cli._exit = partial(_end, cli._exit)
     signal.signal(signal.SIGINT, _interrupted)
     state.add_callback_handler(Progress())  # type: ignore[no-untyped-call]
-    atexit.register(_tell)
+    atexit.register(_end_of_process)
 
 
 if "pyinfra_cli.main" in sys.modules:

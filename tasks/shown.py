@@ -121,7 +121,9 @@ def _summary(report: Report, to: Terminal) -> Iterator[str]:
     if report.planned:
         yield "dry run, nothing was changed; a deploy would:"
     else:
-        yield NOTHING
+        yield report.nothing
+        for finding in report.wrong:
+            yield from to.wrapped(f"FAULT {finding.line()}", "red")
     for title, details, _ in report.planned:
         brief = _brief(details, report.changes.get(title))
         yield from to.wrapped(f"  {title}" + (f": {brief}" if brief else ""), indent="    ")
@@ -134,7 +136,7 @@ def _summary(report: Report, to: Terminal) -> Iterator[str]:
         yield from to.wrapped(f"WARNING {text}", "yellow")
         if command:
             yield f"  fix: {command}"
-    for url in report.urls:
+    for url in report.serves:
         yield f"serves {url}"
 
 
@@ -190,8 +192,9 @@ def _host_markdown(report: Report, dry: bool) -> Iterator[str]:
             rows.append(f"| {_escaped(title)} | {_escaped(came + brief)} |")
         yield "\n".join(rows)
     else:
-        yield NOTHING.capitalize() + "."
-    said = [f"- **Warning:** {_escaped(one.line())}" for one in report.warnings]
+        yield _escaped(report.nothing.capitalize()) + "."
+    said = [f"- **Fault:** {_escaped(one.line())}" for one in report.wrong]
+    said += [f"- **Warning:** {_escaped(one.line())}" for one in report.warnings]
     said += [f"- Note: {_escaped(one)}" for one in report.notes]
     said += [f"- Serves {url}" for url in report.serves]
     if report.planned and not dry:
@@ -209,6 +212,8 @@ def markdown(reports: list[Report], faults: list[tuple[str, Finding]], made_for:
         ]
     elif not reports:
         blocks = ["# The run ended before it had looked at the hosts", "Its output says why."]
+    elif any(report.wrong for report in reports):
+        blocks = ["# Not all is as described"]
     elif not changing:
         blocks = ["# Nothing to do"]
     else:

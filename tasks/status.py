@@ -113,7 +113,7 @@ def _host(one: Health) -> None:
             rows.append(("space", space["mount"], f"{tell.size(space['free'])} of {tell.size(space['size'])} free"))
     last = survey["last_run"]
     if last:
-        state = "" if last.get("ended") else ", broke off"
+        state = {"failed": ", failed", "cut": ", cut", None: ", cut"}.get(last.get("ended"), "")
         rows.append(("deploy", str(last["since"]), f"by {last['admin']}, revision {last['revision']}{state}"))
     updates = found["security_updates"]
     rows.append(("updates", "unknown" if updates is None else f"{len(updates)} for security", ""))

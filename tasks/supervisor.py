@@ -12,7 +12,7 @@ from catmaid_deploy.finding import Finding, fault
 from configuration import Change, ConfigurationSet, File, Folder, Link, compare, lost
 from render import digest, render
 from schema import Instance, Site
-from tasks import celery, daphne, wsgi
+from tasks import asking, celery, daphne, wsgi
 from tasks.program import Program, places, pointers, start_script
 
 UP = ("RUNNING", "STARTING")
@@ -128,6 +128,8 @@ def decide(
     replaced: Collection[str] = (),
     update: str = "hand over",
     described: Mapping[str, Mapping[str, str]] | None = None,
+    server: Collection[str] = (),
+    doing: Mapping[str, str] | None = None,
 ) -> Iterator[Call]:
     """Yield what brings ``group`` from what was found to what is wanted, each with the reason; nothing when it is so.
 
@@ -140,6 +142,8 @@ def decide(
     + replaced: the packages that this run installs into its virtualenv
     + update: how the web server is to be replaced, as the inventory says
     + described: the sections of the group's file
+    + server: the packages of its own web server
+    + doing: a word about each program, from `asking.doing`
     """
     if found is None:
         yield "update", group, "Supervisor doesn't run yet"
@@ -161,14 +165,18 @@ def decide(
             continue
         if process["state"] not in UP:
             yield "start", program.short, f"it is {process['state']}"
+        elif (doing or {}).get(program.short) == "stopped":
+            yield "continue", program.short, "a signal has stopped it"
+        elif (doing or {}).get(program.short) == "silent":
+            yield call, program.short, "it gives no sign of life"
         elif process["digest"] is None:
             yield call, program.short, "it runs without its folder or its start script"
         elif process["digest"] != program.digest:
             yield call, program.short, "it runs with other files"
-        elif process["replaced"] or (replaced and program.short == "wsgi"):
+        elif process["replaced"] or (set(replaced) & set(server) and program.short == "wsgi"):
             yield call, program.short, "another release of it is installed"
-        # uWSGI brings nothing else along, and isn't counted as code.
-        elif process["code"] != code or set(replaced) - {"uwsgi"}:
+        # These bring nothing else along, and aren't counted as code.
+        elif process["code"] != code or set(replaced) - {"uwsgi", "gunicorn"}:
             # One by one they keep what their master has read.
             way = update if program.short == "wsgi" else call
             yield way, program.short, "its code or Python environment is newer"
@@ -192,7 +200,21 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
     slots = in_use(instance, survey)
     code = survey["instances"][instance.name]["code"]
     described = sections(group_file)
-    calls = list(decide(instance.name, members, slots, group_digest, code, found, replaced, instance.update, described))
+    calls = list(
+        decide(
+            instance.name,
+            members,
+            slots,
+            group_digest,
+            code,
+            found,
+            replaced,
+            instance.update,
+            described,
+            wsgi.needed(instance),
+            asking.doing(survey, instance),
+        )
+    )
     if any(d.path == group_file.path for d in differences) and not any(call == "update" for call, _, _ in calls):
         calls.insert(0, ("update", instance.name, "its file changes"))
     changed = {d.path.rpartition("/")[0].rpartition("/")[2] for d in differences if d.item}
@@ -224,6 +246,8 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
         "migrate": instance.migrate,
         "page": {
             "host": site.server_name,
+            "names": site.names,
+            "status": instance.ready_status,
             "https": site.certificate is not None,
             "path": instance.prefix + instance.ready_page,
             "below": instance.ready_page,

@@ -11,7 +11,7 @@ from schema import Deployment
 UNITS = ("nginx.service", "supervisor.service")
 LOGROTATE = "/etc/logrotate.d/catmaid"
 # Renews what certbot got, twice a day.
-RENEWAL = "certbot.timer"
+RENEWAL, RENEWED = "certbot.timer", "certbot.service"
 
 
 def wanted(deployment: Deployment) -> ConfigurationSet:
@@ -55,9 +55,12 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         reasons.append("reload systemd: its files are newer")
     wanted_units = (*UNITS, *([RENEWAL] if deployment.acme_sites else []))
     enable = [unit for unit in wanted_units if not units.get(unit, {}).get("enabled")]
+    # A timer that is off renews nothing until the next boot.
+    start = [unit for unit in wanted_units if unit == RENEWAL and not units.get(unit, {}).get("active")]
     # A unit of a package that isn't there yet comes enabled.
     reasons += [
         f"enable {unit}: it doesn't start at boot" for unit in enable if unit.split(".")[0] in survey["packages"]
     ]
-    one.service.update(enable=enable if reasons or differences else [], reload=reload)
+    reasons += [f"start {unit}: it is off" for unit in start if unit not in enable and "certbot" in survey["packages"]]
+    one.service.update(enable=[*enable, *start] if reasons or differences else [], reload=reload)
     return Change(one, differences, tuple(reasons))

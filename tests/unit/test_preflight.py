@@ -49,7 +49,7 @@ def test_a_run_that_broke_off() -> None:
     last = {"admin": "jane@lab", "since": "2026-11-24T10:00:00+0000"}
     line = only(preflight.warn(SITE, survey(last_run=last), 0))
     assert line == (
-        "deploy: the run of jane@lab at 2026-11-24T10:00:00+0000 broke off before its end; this one completes it"
+        "deploy: the run of jane@lab at 2026-11-24T10:00:00+0000 was cut before its end; this one does what is left"
     )
     assert preflight.warn(SITE, survey(last_run=last | {"ended": True}), 0) == []
     holder = last | {"alive": True}

@@ -47,7 +47,7 @@ def report(host: str = "lab.example.org") -> Report:
     one = ConfigurationSet("nginx", WANTED)
     found = compare(one, survey(FOUND, manifest={"nginx": {"/etc/nginx/old.conf": "x"}}))
     change = Change(one, found, ("reload nginx: its files change",))
-    made = Report(host, [f"https://{host}/catmaid/"])
+    made = Report(host, [f"https://{host}/catmaid/"], served=[f"https://{host}/catmaid/"])
     made.planned = [("install packages", ["nginx"], None), ("nginx", change.summary, None)]
     made.changes = {"nginx": change}
     made.warnings = [warning("workers", "too | many <b>*of* them")]

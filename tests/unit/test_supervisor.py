@@ -106,7 +106,9 @@ def test_a_program_that_left_the_file_updates_the_group() -> None:
 
 
 def test_another_release_of_uwsgi_takes_over() -> None:
-    assert calls(found(), replaced=["uwsgi"]) == [("hand over", "wsgi")]
+    assert calls(found(), replaced=["uwsgi"], server=["uwsgi"]) == [("hand over", "wsgi")]
+    # That of another instance with the same virtualenv.
+    assert calls(found(), replaced=["gunicorn"], server=["uwsgi"]) == []
     assert calls(found(celery_a=program(replaced=True))) == [("hand over", "celery")]
 
 

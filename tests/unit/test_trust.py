@@ -214,7 +214,7 @@ def test_each_name_of_the_joined_scripts_is_there_once() -> None:
     """One would replace the other without a word."""
     seen: dict[str, str] = {}
     for part in configuration._PARTS:
-        tree = ast.parse((FOLDER / f"operations/{part}_on_host.py").read_text())
+        tree = ast.parse((FOLDER / f"{part}_on_host.py").read_text())
         for node in tree.body:
             names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
             names += [t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)]

@@ -1,0 +1,368 @@
+"""What users would see of a host now, asked by the host itself: a part of each look, and the last word of a run.
+
+Joined to the survey and to the jobs that change a host. It changes nothing.
+
+    begun = begin_asking(question)                  works beside what goes on here
+    found = end_asking(begun, programs, units)      programs as Supervisor tells of them, units as systemd does
+"""
+
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+
+from operations.trust_on_host import ROOT, As, Asked, Failed, plain, proc, processes, run
+
+# How long a page may take. Who asks is the host itself: no network is in between.
+PAGE_SECONDS = 10
+SILENT = "no answer within %d s" % PAGE_SECONDS
+# A worker and a beat that live touch a file more often than this.
+SIGN_SECONDS = 10
+# Requests at once: an application with few threads has users to serve meanwhile.
+AT_ONCE = 8
+MOST_BYTES = 1 << 20
+SUPERVISORD = "/etc/supervisor/supervisord.conf"
+# The state of Supervisor's files when its parser last took them: to ask it takes longer than all else.
+PARSED = "/var/lib/catmaid-deploy/parsed.json"
+# By Debian's package alone: nothing else that Python would look for is root's own for certain.
+PARSE = """
+import sys
+sys.path.append("/usr/lib/python3/dist-packages")
+from supervisor.options import ServerOptions
+ServerOptions().realize(["-c", sys.argv[1]])
+"""
+PARSER = ["/usr/bin/python3", "-IS", "-c", PARSE]
+# With the key of the host, and with the other half of each cookie.
+KEY, PASSWORDS = "/etc/nginx/conf.d/catmaid-key.conf", "/etc/nginx/conf.d/catmaid-passwords.conf"
+# What Debian has beside nginx, by the names of its units and of their processes.
+WEB_SERVERS = ("apache2", "caddy", "haproxy", "lighttpd")
+WANTED = "/etc/systemd/system/multi-user.target.wants"
+RENEWAL, RENEWED = "certbot.timer", "certbot.service"
+NAMED_FILES = re.compile(r'^\s*(?:ssl_\w+|include)\s+"?(/[^\s;"*]+)', re.MULTILINE)
+
+
+# ---- pages ----
+
+
+def _cookies():
+    """What lets the host itself in where a password is asked for, by the guard's name: root alone may read it."""
+    key = re.search(r"\$catmaid_key \{\s*default (\w+);", ROOT.read(KEY))
+    halves = re.findall(r'^map "\$cookie_(\w+)\|(\w+)\$catmaid_key"', ROOT.read(PASSWORDS), re.MULTILINE)
+    return {name: half + key.group(1) for name, half in halves} if key else {}
+
+
+def _connect(page, context):
+    connection = socket.create_connection((b"127.0.0.1", page["port"]), timeout=PAGE_SECONDS)
+    if not page["https"]:
+        return connection
+    return context.wrap_socket(connection, server_hostname=page["sni"])
+
+
+def _request(page, cookies):
+    lines = ["GET %s HTTP/1.1" % page["path"], "Host: " + page["host"], "User-Agent: catmaid-deploy"]
+    if page["websocket"]:
+        origin = "%s://%s" % ("https" if page["https"] else "http", page["host"])
+        lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Origin: " + origin]
+        lines += ["Sec-WebSocket-Key: Y2F0bWFpZC1kZXBsb3kgIQ=="]
+    else:
+        lines += ["Connection: close"]
+    if page["guard"] in cookies:
+        lines += ["Cookie: %s=%s" % (page["guard"], cookies[page["guard"]])]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _answer(page, context, cookies):
+    """The status that a page answers with, or why there is none."""
+    try:
+        with _connect(page, context) as connection:
+            connection.sendall(_request(page, cookies))
+            answer = connection.makefile("rb")
+            status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(1 << 16))
+            # What a handshake opens has no end. A page is read, so that its program isn't left with half of it.
+            if not page["websocket"]:
+                answer.read(MOST_BYTES)
+            return int(status.group(1)) if status else "no answer"
+    except socket.timeout:
+        return SILENT
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+
+
+def _answers(pages):
+    """What each page answers, asked side by side; one that takes too long is left behind."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    cookies, left = _cookies(), list(enumerate(pages))
+    found = [SILENT] * len(pages)
+
+    def work():
+        while left:
+            try:
+                number, page = left.pop(0)
+            except IndexError:
+                return
+            found[number] = _answer(page, context, cookies)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(pages)))]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + PAGE_SECONDS
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    return list(found)
+
+
+def _is_well(page, status):
+    if not isinstance(status, int):
+        return False
+    # Where the host can't let itself in, the question for a password is nginx's own.
+    if page["guard"] and status == 401:
+        return True
+    return status in page["good"] if page["good"] else status < 400
+
+
+# ---- processes ----
+
+
+def _table():
+    """Each process with its name, state, parent, group and start, in clock ticks since boot."""
+    found = {}
+    for pid in processes():
+        line = proc(pid, "stat")
+        name, _, rest = line.partition("(")[2].rpartition(")")
+        words = rest.split()
+        if len(words) > 19:
+            found[pid] = name, words[0], int(words[1]), int(words[2]), int(words[19])
+    return found
+
+
+def _since(ticks):
+    """When a process started, in seconds since the epoch."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _begun(table, file, children):
+    """Since when all workers of a service run, or itself: what it has read of its files is no older."""
+    master = ROOT.read(file).strip()
+    if not master.isdigit() or int(master) not in table:
+        return None
+    starts = [one[4] for one in table.values() if one[2] == int(master)] if children else [table[int(master)][4]]
+    return _since(min(starts)) if starts else None
+
+
+# ---- the services' own tests of what is on disk ----
+
+
+def _changed(paths):
+    """When what is at these paths last changed; now, where one is missing."""
+    found = [ROOT.status(path, follow=True) for path in paths]
+    return max([time.time() if one is None else one.st_ctime for one in found] or [0])
+
+
+def _nginx_refuses(since):
+    """What nginx says of its files; it isn't asked about those that its workers have all read."""
+    paths = {"/etc/nginx"}
+    for path, _ in ROOT.tree("/etc/nginx"):
+        paths.add(path)
+        if "/sites-enabled/" in path or "/conf.d/" in path:
+            paths.update(NAMED_FILES.findall(ROOT.read(path)))
+    if since and _changed(paths) < since - 1:
+        return ""
+    code, output = run(["nginx", "-t", "-q"], 30)
+    return _first_line(output) if code else ""
+
+
+def supervisor_files():
+    """Supervisor's files as one recognizes them: path, change and size each."""
+    paths = [SUPERVISORD, *(path for path, _ in ROOT.tree("/etc/supervisor/conf.d"))]
+    found = ((path, ROOT.status(path, follow=True)) for path in paths)
+    return [[path, status.st_ctime_ns, status.st_size] for path, status in found if status]
+
+
+def included():
+    """The patterns of files that Supervisor reads beside its own; None where it isn't installed."""
+    text = ROOT.read(SUPERVISORD)
+    section = re.search(r"^\[include\][^\n]*\n(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(r"^files\s*[=:](.*(?:\n[ \t]+.*)*)", section.group(1), re.MULTILINE) if section else None
+    if not text:
+        return None
+    words = re.sub(r"[;#].*", "", found.group(1)).split() if found else []
+    return [os.path.join(os.path.dirname(SUPERVISORD), word) for word in words]
+
+
+def _supervisor_refuses(since):
+    """What Supervisor's parser says of its files; it isn't asked about those that it has taken."""
+    files = supervisor_files()
+    newest = max([changed for _, changed, _ in files] or [0]) / 1e9
+    if not files or (since and newest < since - 1) or ROOT.json(PARSED).get("files") == files:
+        return ""
+    code, output = run([*PARSER, SUPERVISORD], 30)
+    return _first_line(output, -1) if code else ""
+
+
+def _first_line(text, number=0):
+    lines = [line for line in text.strip().splitlines() if line.strip()] or ["it doesn't say why"]
+    # nginx has the time and the number of a process before that.
+    return plain(re.sub(r"^[\d/]+ [\d:]+ (\[\w+\]) \d+#\d+: ", r"\1 ", lines[number]))[:300]
+
+
+def _in_the_place(table, ports):
+    """A web server that starts at boot and doesn't run now: it may have nginx's ports before nginx does."""
+    running = {one[0] for one in table.values()}
+    for name in sorted(set(ROOT.names(WANTED)) & {"%s.service" % one for one in WEB_SERVERS}):
+        short = name.partition(".")[0]
+        text = ROOT.read("/etc/apache2/ports.conf") if short == "apache2" else ""
+        listens = re.findall(r"^\s*Listen\s+(?:\S*:)?(\d+)", text, re.MULTILINE)
+        elsewhere = short in running or (listens and not set(map(int, listens)) & set(ports))
+        if not elsewhere:
+            yield name
+
+
+def _look_around(question):
+    """What a child of root's finds out beside the rest."""
+    table = _table()
+    return {
+        "answers": _answers(question["pages"]),
+        "closed": [path for page in question["pages"] for path in page["closed"] if ROOT.exists(path)],
+        "stopped": sorted({one[3] for one in table.values() if one[1] == "T"}),
+        "ages": {pid: time.time() - _since(one[4]) for pid, one in table.items() if one[0] != "nginx"},
+        "nginx": _nginx_refuses(_begun(table, "/run/nginx.pid", True)),
+        "supervisor": _supervisor_refuses(_begun(table, "/run/supervisord.pid", False)),
+        "others": list(_in_the_place(table, question["ports"])),
+    }
+
+
+def _signs(paths):
+    """A child's work: how long ago each sign of life was given."""
+
+    def look(at):
+        found = {path: at.status(path) for path in paths}
+        return {path: time.time() - status.st_mtime for path, status in found.items() if status}
+
+    return look
+
+
+# ---- both together ----
+
+
+def place_in_use(program):
+    """The slot that a program runs in."""
+    target = ROOT.target(program["pointer"]) or ""
+    first = program["short"] + "-a"
+    return target if target in (first, program["short"] + "-b") else first
+
+
+def begin_asking(question):
+    """Start what answers meanwhile."""
+    signs = {}
+    for program in question["programs"]:
+        if program["sign"]:
+            path = "%s/%s/alive" % (program["folder"], place_in_use(program))
+            signs.setdefault(program["user"], []).append(path)
+    children = []
+    for user, paths in signs.items():
+        try:
+            children.append(As(user).begin(_signs(paths)))
+        except Failed:
+            pass  # a user who isn't there has no programs either
+    return question, Asked(lambda at: _look_around(question), PAGE_SECONDS + 30), children
+
+
+def end_asking(begun, programs, units):
+    """What is wrong, a place, words, a command and a log each; what is served; and what each program does.
+
+    + programs: state and process by Supervisor's name; None where Supervisor doesn't run
+    + units: of each unit whether it is ``active``, ``enabled`` and ``failed``
+    """
+    question, around, children = begun
+    signs = {}
+    for child in children:
+        try:
+            signs.update(child.end())
+        except (Failed, OSError):
+            pass  # without a sign a program is silent
+    seen = around.end()
+    doing = {}
+    wrong = [*_services(question, seen, programs, units), *_programs(question, seen, programs, signs, doing)]
+    served = []
+    for page, status in zip(question["pages"], seen["answers"]):
+        if set(page["closed"]) & set(seen["closed"]):
+            continue
+        if _is_well(page, status):
+            served += [page["url"]] if page["url"] else []
+            continue
+        what = "%s answers %s" % (page["words"], status if isinstance(status, int) else "nothing: %s" % status)
+        wrong.append([page["place"], what, "", _log(page, question)])
+        if status == SILENT and doing.get(page["program"]) == "well":
+            doing[page["program"]] = "silent"
+    return {"wrong": wrong, "served": served, "programs": doing}
+
+
+def _log(page, question):
+    """Where it is written why a page doesn't answer."""
+    for program in question["programs"]:
+        if program["place"] == page["program"]:
+            return "%s/%s.log" % (program["log"], place_in_use(program))
+    return "/var/log/nginx/error.log"
+
+
+def _services(question, seen, programs, units):
+    """What is wrong with nginx, Supervisor, certbot, and with what starts at boot."""
+    if not units.get("nginx.service", {}).get("active"):
+        yield ["nginx", "it doesn't run: users reach nothing", "systemctl start nginx", ""]
+    if seen["nginx"]:
+        yield ["nginx's files", "nginx would not start with them as they are: " + seen["nginx"], "", ""]
+    if programs is None:
+        yield ["supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor", ""]
+    if seen["supervisor"]:
+        what = "it would not start with its files as they are: " + seen["supervisor"]
+        yield ["supervisor", what, "", SUPERVISORD]
+    for name in question["units"]:
+        if not units.get(name, {}).get("enabled"):
+            yield ["boot", "%s doesn't start at boot" % name, "systemctl enable " + name, ""]
+    for name in seen["others"]:
+        what = "%s starts at boot, and may take nginx's ports before nginx does" % name
+        yield ["boot", what, "systemctl disable " + name, ""]
+    if question["renewal"]:
+        if not units.get(RENEWAL, {}).get("active"):
+            what = "nobody renews them: %s is off" % RENEWAL
+            yield ["certificates", what, "systemctl enable --now " + RENEWAL, ""]
+        if units.get(RENEWED, {}).get("failed"):
+            what = "their last renewal failed"
+            yield ["certificates", what, "", "/var/log/letsencrypt/letsencrypt.log"]
+
+
+def _programs(question, seen, programs, signs, doing):
+    """What is wrong with an instance's programs; ``doing`` gets a word about each: well, starting, stopped..."""
+    for program in question["programs"]:
+        place = place_in_use(program)
+        name = "%s:%s-%s" % (program["name"], program["name"], place)
+        info = (programs or {}).get(name) or {"state": "not there", "pid": None}
+        log = "%s/%s.log" % (program["log"], place)
+        word = _word(program, info, seen, signs.get("%s/%s/alive" % (program["folder"], place)), log)
+        doing[program["place"]] = word
+        if word == "down" and programs is not None:
+            yield [program["place"], "it doesn't run: it is %s" % info["state"], "", log]
+        elif word == "starting":
+            yield [program["place"], "it has just begun and isn't ready", "", log]
+        elif word == "stopped":
+            yield [program["place"], "it is stopped by a signal", "kill -CONT -- -%d" % info["pid"], ""]
+        elif word == "silent":
+            yield [program["place"], "it gives no sign of life", "", log]
+
+
+def _word(program, info, seen, sign, log):
+    """well, down, starting, stopped, silent, or away for one that waits for its broker."""
+    if info["state"] not in ("RUNNING", "STARTING") or not info["pid"]:
+        return "down"
+    if info["pid"] in seen["stopped"]:
+        return "stopped"
+    if program["sign"] and (sign is None or sign > SIGN_SECONDS):
+        # Celery's own words, for the worker and for beat.
+        if "Trying again in" in ROOT.read(log, most=4096, end=True):
+            return "away"
+        return "starting" if seen["ages"].get(str(info["pid"]), 0) < program["seconds"] else "silent"
+    return "well"

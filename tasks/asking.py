@@ -1,0 +1,154 @@
+"""What a host is asked about itself, so that a run's last word is so: its pages, its programs, its services' own tests.
+
+The host answers for itself (`facts.asking_on_host`): within the one look at it, and once more at the end of a run that
+changed something.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from typing import Any
+
+from catmaid_deploy.finding import Command, Finding, fault
+from schema import Deployment, Instance, Site, is_address
+from tasks import passwords, program, system
+
+# What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
+HANDSHAKES = [101, 403]
+# Programs that no page is behind touch a file of theirs while they live.
+SIGNS = ("celery", "celery-beat")
+HOST_FLAG = "/etc/catmaid/maintenance"
+
+
+def _page(site: Site, name: str, path: str, place: str) -> dict[str, Any]:
+    https = site.certificate is not None
+    address = f"[{name}]" if ":" in name else name
+    return {
+        "place": place,
+        "program": None,
+        "words": f"http{'s' if https else ''}://{address}{site.port_suffix if https else ''}{path}",
+        "url": None,
+        "name": name,
+        "host": f"{address}{site.port_suffix if https else ''}",
+        # Browsers name no address in the TLS handshake.
+        "sni": None if is_address(name) else name,
+        "port": 443 if https else 80,
+        "https": https,
+        "path": path,
+        "websocket": False,
+        "good": [],
+        "guard": None,
+        "closed": [],
+    }
+
+
+def _of_instance(site: Site, instance: Instance) -> Iterator[dict[str, Any]]:
+    guard = passwords.guard(site, instance)
+    common = {
+        "guard": guard.cookie if guard else None,
+        "closed": [HOST_FLAG, f"{instance.config_dir}/maintenance"],
+    }
+    good = [instance.ready_status] if instance.ready_status else []
+    for name in site.names:
+        page = _page(site, name, instance.prefix + instance.ready_page, f"page of {instance.name}")
+        url = f"{site.address}{instance.location}" if name == site.server_name else None
+        yield page | common | {"url": url, "good": good, "program": f"wsgi of {instance.name}"}
+    page = _page(site, site.server_name, f"{instance.location}channels/updates/", f"WebSocket of {instance.name}")
+    yield page | common | {"websocket": True, "good": HANDSHAKES, "program": f"daphne of {instance.name}"}
+
+
+def pages(deployment: Deployment) -> Iterator[dict[str, Any]]:
+    """What users ask for: the page of each instance by each name of its site, its WebSocket, and the way to tiles."""
+    for site in deployment.sites:
+        for instance in site.instances:
+            yield from _of_instance(site, instance)
+        for name in site.names:
+            for tiles in site.tiles:
+                # nginx's own answer: a tile itself may be missing, or on a disk that is away.
+                page = _page(site, name, tiles.location, f"tile of {tiles.name}")
+                url = f"{site.address}{tiles.location}" if name == site.server_name else None
+                yield page | {"url": url, "good": [401, 404]}
+
+
+def question(deployment: Deployment) -> dict[str, Any]:
+    """What `facts.asking_on_host` is to ask."""
+    renewal = bool(deployment.acme_sites)
+    return {
+        "pages": list(pages(deployment)),
+        "programs": [
+            {
+                "place": f"{short} of {instance.name}",
+                "name": instance.name,
+                "short": short,
+                "pointer": f"{instance.config_dir}/{short}",
+                "folder": instance.runtime_dir,
+                "user": instance.user,
+                "log": instance.log_dir,
+                "sign": short in SIGNS,
+                "seconds": instance.start_seconds,
+            }
+            for instance in deployment.instances
+            for short in program.PROGRAMS
+        ],
+        "units": [*system.UNITS, *([system.RENEWAL] if renewal else [])],
+        "renewal": renewal,
+        "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
+    }
+
+
+# ---- what is wrong by the answer ----
+
+# What has Supervisor read the file of each instance's group.
+PATTERN = "/etc/supervisor/conf.d/*.conf"
+GROUP_FILE = "/etc/supervisor/conf.d/catmaid.conf"
+
+
+def judge(survey: dict[str, Any]) -> Iterator[Finding]:
+    """What keeps Supervisor from ever reading what a deploy writes for it."""
+    patterns = survey["included"]
+    if patterns is not None and not any(fnmatch.fnmatchcase(GROUP_FILE, pattern) for pattern in patterns):
+        yield fault(
+            "supervisor",
+            f"it reads {' '.join(patterns) or 'no other files'}, and so no program of a deploy",
+            f"say files = {PATTERN} below [include] in /etc/supervisor/supervisord.conf",
+        )
+
+
+def _look_into(log: str) -> str:
+    return f"the cause is in {log}" if log else ""
+
+
+def findings(survey: dict[str, Any]) -> list[Finding]:
+    """What the host answered that isn't as it should be."""
+    return [
+        fault(place, what, Command(command) if command else _look_into(log))
+        for place, what, command, log in survey["asked"]["wrong"]
+    ]
+
+
+def doing(survey: dict[str, Any], instance: Instance) -> dict[str, str]:
+    """A word about each program of an instance: well, down, starting, stopped, silent or away."""
+    words = survey["asked"]["programs"]
+    return {short: words.get(f"{short} of {instance.name}", "") for short in program.PROGRAMS}
+
+
+def starting(survey: dict[str, Any]) -> list[str]:
+    """The programs that have just begun, of which nobody can say yet whether they are well."""
+    return [name for name, word in survey.get("asked", {}).get("programs", {}).items() if word == "starting"]
+
+
+def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+    """The parts that are away by themselves, and don't make a run fail."""
+    found = [
+        f"the {key} of {instance.name} is away"
+        for instance in deployment.instances
+        for key in survey["instances"][instance.name]["silent"]
+    ]
+    waiting = [name for name, word in survey["asked"]["programs"].items() if word == "away"]
+    found += [f"{name} waits for its broker" for name in waiting if not found]
+    return found + [
+        f"the tiles {tiles.name} are away: {tiles.mount} isn't mounted"
+        for tiles in deployment.tiles
+        if tiles.mount and not survey["tiles"][tiles.name]["mounted"]
+    ]
