@@ -8,6 +8,8 @@ from facts.places_on_host import start_as
 from operations.trust_on_host import plain
 
 PACKAGES = ("django", "daphne", "celery", "uwsgi", "gunicorn", "gevent", "psycogreen")
+# How long an application may take to load, and to say what it is.
+LOADING_SECONDS, SAYING_SECONDS = 60, 30
 # No message of a driver or of settings says more that helps.
 LONGEST = 300
 
@@ -94,7 +96,7 @@ def late(*_):
 def by_notes():
     import signal
     from importlib import import_module
-    with open(notes) as file:
+    with open(os.open(notes, os.O_RDONLY | os.O_NONBLOCK)) as file:
         status = os.fstat(file.fileno())
         kept = json.load(file)
     lasts = status.st_uid == os.geteuid() and begin - 86400 < status.st_mtime <= begin
@@ -196,7 +198,7 @@ def short(text):
     return plain(clean(text[: 4 * LONGEST])).replace("\n", " ")[:LONGEST]
 
 
-def last_said(process, seconds=60):
+def last_said(process, seconds):
     """The last line of what a program says of its errors."""
     code, _, error = process.end(seconds)
     if code == -9:
@@ -204,7 +206,7 @@ def last_said(process, seconds=60):
     return short((error.strip().splitlines() or ["exit code %s" % code])[-1])
 
 
-def last_object(process, seconds=60):
+def last_object(process, seconds):
     """The JSON object in the last line that a program prints; None where there is none."""
     try:
         found = json.loads(process.end(seconds)[1].splitlines()[-1])
@@ -220,9 +222,9 @@ def begin_python(user, virtualenv):
     return start_as(user, [virtualenv + "/bin/python", "-I", "-c", PYTHON])
 
 
-def end_python(process):
+def end_python(process, seconds=SAYING_SECONDS):
     """What a virtualenv's Python is like, of what PYTHON printed."""
-    begun = process.end()[1].partition("catmaid-deploy asks\n")[2]
+    begun = process.end(seconds)[1].partition("catmaid-deploy asks\n")[2]
     lines, ended, _ = begun.partition("catmaid-deploy asked\n")
     try:
         version, base, packages_exist, header, *names = lines.splitlines()
@@ -230,7 +232,7 @@ def end_python(process):
     except ValueError:
         ended = ""
     if not ended:
-        return {"broken": last_said(process)}
+        return {"broken": last_said(process, seconds)}
     have = {}
     for name in names:
         # With an old pip, or without wheel, '-py3.11' stands behind the version.
@@ -271,9 +273,9 @@ def environment(one):
 
 def end_probe(process):
     """What a probe found, or why it found nothing: an application's word, of the types that are expected."""
-    found = last_object(process)
+    found = last_object(process, LOADING_SECONDS)
     if found is None:
-        return {"broken": last_said(process)}
+        return {"broken": last_said(process, LOADING_SECONDS)}
     queues = found.get("queues")
     lengths = queues.items() if isinstance(queues, dict) else ()
     task = found.get("task")

@@ -37,7 +37,15 @@ from facts.places_on_host import (
     tiles,
     whole,
 )
-from facts.probe_on_host import begin_python, begin_settings, end_python, last_object, last_said
+from facts.probe_on_host import (
+    LOADING_SECONDS,
+    SAYING_SECONDS,
+    begin_python,
+    begin_settings,
+    end_python,
+    last_object,
+    last_said,
+)
 from facts.web_on_host import accounts, ask_neighbours, group_name, nginx_files, nginxs_user, password_lines
 from operations.trust_on_host import (
     NOBODY,
@@ -58,7 +66,6 @@ STATE = "/var/lib/catmaid-deploy"
 RUN = "/run/catmaid-deploy"
 LARGEST_FILE = 1 << 18
 LOCK_SECONDS = 2 * 3600
-SETTINGS_SECONDS = 30
 # What is known of an application whose user isn't there, and of releases.
 NOTHING = {
     "paths": {"checkout": False, "wsgi_file": False, "settings_file": False},
@@ -665,9 +672,9 @@ def settings_of(instance, told, loading):
     """The settings as Django has them, or None and why."""
     if loading is None:
         return told["application"].value["settings"], None
-    found = last_object(loading, SETTINGS_SECONDS)
+    found = last_object(loading, SAYING_SECONDS)
     if found is None:
-        return None, last_said(loading, SETTINGS_SECONDS)
+        return None, last_said(loading, SAYING_SECONDS)
     try:
         found = As(instance["user"]).do(lambda at: resolved(at, found))
     except (Failed, OSError) as error:
@@ -762,14 +769,17 @@ def survey(question, places=None, answered=None):
     found["served_folders"] = {path: one.value for path, one in holds.items()}
     found["nginx"] = nginx(question["state_host"], its_workers())
     found["supervisor"] = supervisor(noted())
-    pythons = {one: end_python(process) for one, process in pythons.items()}
+    ended = {}
+    for virtualenv, process in pythons.items():
+        # One that loads the application as well may take as long as that.
+        ended[virtualenv] = end_python(process, LOADING_SECONDS if virtualenv in answered else SAYING_SECONDS)
     found["instances"] = {}
     for one in question["instances"]:
         name, told_of = one["name"], told[one["name"]]
-        python = dict(pythons[one["virtualenv"]])
+        python = dict(ended[one["virtualenv"]])
         python["owner"] = pythons_owner(one, owners, told_of["application"].value)
         settings = settings_of(one, told_of, loading.get(name))
-        found["instances"][name] = survey_instance(one, told_of, python, codes[name].end()[1], settings)
+        found["instances"][name] = survey_instance(one, told_of, python, codes[name].end(SAYING_SECONDS)[1], settings)
         folders = {key: there_is[one[key]].value for key in ("static_folder", "files_folder")}
         found["instances"][name]["folders"] = folders
     found["packages"], found["as_it_came"] = packages(asked_packages.end()[1])

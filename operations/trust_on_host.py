@@ -598,7 +598,7 @@ class Process:
 
     def __init__(self, words, env, cwd="/", most=LARGEST, stderr=subprocess.PIPE):
         self.most, self.told = most, None
-        self.process = None
+        self.process, self.begun = None, time.monotonic()
         try:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
@@ -608,10 +608,11 @@ class Process:
             self.told = 127, "", str(error)
 
     def end(self, seconds=60):
-        """Exit code, output and errors, however often they are asked for; -9 when it took too long."""
+        """Exit code, output and errors, however often they are asked for; -9 when it took too long since its start."""
         if self.told is None:
             files = [file for file in (self.process.stdout, self.process.stderr) if file]
-            end = time.monotonic() + seconds
+            # Of several that hang side by side each has used up its time, but for what it takes to read what it said.
+            end = max(self.begun + seconds, time.monotonic() + 1)
             texts = _collect(self.process, files, end, self.most)
             texts = [text.decode("utf-8", "replace") for text in texts] + [""]
             if time.monotonic() >= end and self.process.returncode == -signal.SIGKILL:
