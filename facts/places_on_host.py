@@ -58,7 +58,7 @@ class Places:
         Of a user who isn't there nothing is known: the answer is ``value``, as for one that hangs.
         """
         answer = Answer(path, act, value)
-        user = user if user is ROOT or isinstance(user, As) else self.user(user)
+        user = self.user(user) if isinstance(user, (str, int)) else user
         if user is not None:
             self._asked.setdefault(0 if user is ROOT else user.uid, (user, []))[1].append(answer)
         return answer

@@ -266,9 +266,10 @@ def test_of_a_user_who_isn_t_there_nothing_is_known() -> None:
     places = ON_HOST["Places"]()
     asked = places.ask("nobody-of-that-name", "/x", lambda at: 1, "unknown")
     root = places.ask("root", "/x", lambda at: 1, "unknown")
+    none = places.ask(places.user("nobody-of-that-name"), "/x", lambda at: 1, "unknown")
     places.begin()
     places.end()
-    assert (asked.value, root.value, places.hanging) == ("unknown", "unknown", [])
+    assert (asked.value, root.value, none.value, places.hanging) == ("unknown", "unknown", "unknown", [])
 
 
 def test_nginx_s_user_has_the_rights_that_it_will_have() -> None:
