@@ -199,7 +199,7 @@ def other_owner(host: BedHost) -> Run:
 
 
 def new_release(host: BedHost) -> Run:
-    releases = {"repository": "/srv/catmaid.git", "revision": "v1", "keep": 1}
+    releases = {"repository": "/srv/catmaid.git", "revision": "v1", "keep": 2}
     return pyinfra(host, {"site": changed(virtualenv=VIRTUALENV, releases=releases)}, "-y")
 
 

@@ -173,9 +173,9 @@ def half_deployed(host: BedHost) -> None:
 def releases(host: BedHost) -> None:
     """Put in place, replaced, and the oldest removed."""
     prepare(host)
-    for name in ("1.0", "1.1", "1.2"):
+    for name in ("1.0", "1.1", "1.2", "1.3"):
         tag(host, name)
-        site = released(name, migrate="before", keep=1)
+        site = released(name, migrate="before", keep=2)
         site["instances"][0]["start_seconds"] = 300
         run(host, site)
     pyinfra(host, {"site": site}, "-y", deploy="runbooks/verify.py")
