@@ -563,6 +563,8 @@ class Releases(_Model):
     def _check(self) -> Releases:
         if self.revision in ("shared", "repository.git", "current"):
             raise ValueError(f"revision: {self.revision!r} is the deploy's own folder: give a tag or a commit")
+        if self.owner == "root":
+            raise ValueError("owner: root runs nothing of a repository: give another user, such as catmaid")
         return self
 
     def lasting(self, path: str) -> str:

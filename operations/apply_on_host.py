@@ -429,6 +429,14 @@ def roll_back(job):
     record(job)
 
 
+def set_flag(job):
+    """Put a file there with a text, or take it away."""
+    if job["text"] is None:
+        ROOT.unlink(job["path"])
+    else:
+        ROOT.write(job["path"], job["text"].encode())
+
+
 def install_packages(job):
     check_lock(job)
     install(job["install"])
@@ -448,6 +456,7 @@ def remove_releases(job):
 
 JOBS = {
     "lock": take_lock,
+    "flag": set_flag,
     "install": install_packages,
     "release": release,
     "apply": apply,

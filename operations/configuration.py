@@ -87,6 +87,17 @@ def installed(virtualenv: str, packages: list[str], run: str) -> Generator[Strin
 
 
 @operation()
+def flagged(path: str, text: str | None) -> Generator[StringCommand]:
+    """
+    Put a file of root's in its place that closes CATMAID for users while it is there, or take it away (row 18).
+
+    + path: the file
+    + text: what it says; None takes it away
+    """
+    yield job({"do": "flag", "path": path, "text": text})
+
+
+@operation()
 def applied(change: Change, run: str) -> Generator[StringCommand]:
     """
     Put a set's files in place, all or none, and have its service run with them (rows 1, 14, 15 and 28).

@@ -15,7 +15,7 @@ def installer(virtualenv):
         uid = As(NOBODY).do(lambda at: (status := at.status(virtualenv, follow=True)) and status.st_uid)
     if not uid:
         raise Failed(
-            "%s belongs to root, as whom nothing is installed from the network: chown -R catmaid: %s"
+            "%s belongs to root, and root installs nothing from the network: chown -R catmaid: %s"
             % (virtualenv, virtualenv)
         )
     return As(uid)

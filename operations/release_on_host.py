@@ -28,11 +28,12 @@ def git(job, what, *words, seconds=LOCAL_SECONDS):
 
 
 def make_for(path, user):
-    """A folder of a user's, with those that it is in: by root only where root alone may write."""
+    """A folder of a user's with those that it is in, if it is missing: by root only where root alone may write."""
     if owner(path):
-        return As(user).do(lambda at: make_missing(at, path))
-    make_missing(ROOT, path.rpartition("/")[0])
-    return ROOT.make_folder(path, 0o755, As(user).uid, As(user).gid)
+        As(user).do(lambda at: make_missing(at, path))
+    elif not ROOT.is_folder(path):
+        make_missing(ROOT, path.rpartition("/")[0])
+        ROOT.make_folder(path, 0o755, As(user).uid, As(user).gid)
 
 
 def make_missing(at, path):
@@ -189,5 +190,5 @@ def remove_old(job):
             used += ROOT.read(path)
     for name in As(job["owner"]).do(lambda at: releases(at, job["folder"]))[job["keep"] :]:
         path = "%s/%s" % (job["folder"], name)
-        if path + "/" not in used and remove_release(job, path):
+        if name.isprintable() and path + "/" not in used and remove_release(job, path):
             say("removed the release %s" % name)

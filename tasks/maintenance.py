@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any
 
 from pydantic import ValidationError
 from pyinfra import host
-from pyinfra.operations import files
 
 from catmaid_deploy.finding import fault
 from configuration import Change
@@ -116,13 +114,8 @@ def apply(switch: Switch) -> None:
         whose = "the host" if path == HOST_FLAG else path.split("/")[3]
         title = f"{'close' if switch.close else 'open'} {whose} for users"
         name = title.capitalize()
-        if switch.close:
-            text = f"closed by {run.admin()} at {run.SINCE}{', ' + OWN_WORDS if switch.own_words else ''}\n"
-            made = partial(
-                files.put, name=name, src=io.StringIO(text), dest=path, user="root", group="root", mode="644"
-            )
-        else:
-            made = partial(files.file, name=name, path=path, present=False)
+        text = f"closed by {run.admin()} at {run.SINCE}{', ' + OWN_WORDS if switch.own_words else ''}\n"
+        made = partial(configuration.flagged, name=name, path=path, text=text if switch.close else None)
         steps.append((title, [path], made))
     if switch.change:
         title = "the maintenance page's words"

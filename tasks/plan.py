@@ -64,6 +64,7 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         for instance in deployment.instances
         if (found := supervisor.judge_memory(instance, groups[instance.name], survey))
     ]
+    faults += wsgi.judge(outdated, survey)
     changes = [
         system.change(deployment, survey),
         *groups.values(),

@@ -5,6 +5,7 @@ Rows 2, 3, 4, 16, 24, 25 and 29. All of them speak the uwsgi protocol with nginx
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from operations import configuration
@@ -45,6 +46,16 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
             first, others = found.get(instance.virtualenv, (instance, {}))
             found[instance.virtualenv] = first, others | lacking
     return found
+
+
+def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str, Any]) -> Iterator[str]:
+    """Why what a virtualenv lacks can't be installed: key and mend, a line each."""
+    for virtualenv, (instance, _) in outdated.items():
+        if survey["instances"][instance.name]["python"]["owner"] == "root":
+            yield (
+                f"site.instances[{instance.name}].virtualenv: {virtualenv} belongs to root, and root installs "
+                f"nothing from the network: chown -R catmaid: {virtualenv}"
+            )
 
 
 def install(plan: Plan) -> None:

@@ -400,8 +400,13 @@ def _waiting(owner, method, _time=time):
     plain = getattr(owner, method)
 
     def stop(name):
-        if read("/tmp/moment").strip() == name:
-            write_whole("/tmp/moment", b"reached\\n")
+        with open("/tmp/moment", "r+") as file:
+            reached = file.read().strip() == name
+            if reached:
+                file.seek(0)
+                file.truncate()
+                file.write("reached\\n")
+        if reached:
             _time.sleep(4)
 
     def replaced(self, *words):
@@ -434,7 +439,7 @@ KILLED = {
     "the new master": "kill -9 $(cut -d' ' -f1 /run/catmaid/$new/started)",
     "the old master": "kill -9 $(cut -d' ' -f1 /run/catmaid/$old/started)",
     "supervisord": "kill -9 $(cat /run/supervisord.pid)",
-    "the deploying process": "pkill -KILL -f '^python3 -c '",
+    "the deploying process": "pkill -KILL -f '^/usr/bin/python3 -IS .* -c '",
     "the host": "",
 }
 SAMPLE = {
