@@ -266,8 +266,10 @@ def check(job):
     for words in job["checks"]:
         output = refusal([word.replace("{stage}", STAGE) for word in words])
         if output is not None:
+            # Of a virtualenv's, which one.
             program = next((word for word in words if word.startswith("/")), words[0])
-            raise Failed("%s refuses the new files: nothing was changed\n%s" % (os.path.basename(program), output))
+            name = program if words[0] == "as user" else words[0]
+            raise Failed("%s refuses the new files: nothing was changed\n%s" % (name, output))
 
 
 # ---- services ----

@@ -69,6 +69,11 @@ def start_time(pid):
     return line.rpartition(")")[2].split()[19] if line else None
 
 
+def lives(noted):
+    """Whether the process lives that noted its number and its start."""
+    return len(noted) > 1 and start_time(noted[0]) == noted[1]
+
+
 def available_memory():
     found = re.search(r"^MemAvailable:\s+(\d+) kB", ROOT.read("/proc/meminfo"), re.MULTILINE)
     return int(found.group(1)) << 10 if found else 1 << 62
@@ -197,6 +202,16 @@ def loaded(at, run_dir, server):
         return []
 
 
+def wait_until(seconds, holds):
+    """Whether something holds, at the latest when so many seconds have passed."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 class Slot:
     """The slot of a program that isn't in use, on its way to be it."""
 
@@ -269,7 +284,6 @@ class Slot:
             if now > told + 10:
                 say("%s loads for %d s now, at most %d" % (self.new, now - self.begun, seconds))
                 told = now
-            time.sleep(0.05)
         getattr(self, "_try_" + self.short.replace("-", "_"))()
         self._check()
         tell("%s is ready after %.1f s" % (self.new, time.time() - self.begun))
@@ -300,9 +314,9 @@ class Slot:
         )
 
     def is_ready(self):
-        if not self.owner.is_ready(self.short, self.new, self.offset):
-            return False
-        return self.short != "wsgi" or len(self._workers()) == self._described()[1]
+        """Whether it would serve, at the latest in half a second: then Supervisor and the memory are looked at."""
+        server = self._described() if self.short == "wsgi" else None
+        return self.owner.is_ready(self.short, self.new, self.offset, server, 0.5)
 
     def _described(self):
         """The web server and the number of its workers by the slot's own files: a rollback's are of before."""
@@ -426,9 +440,8 @@ class Beat(Slot):
         if self.owner.proven:
             return
         # Waited for where it isn't known that the new one can read its schedule: it would end at once.
-        end = time.time() + 30
-        while self.owner.working(self.old) and time.time() < end:
-            time.sleep(0.05)
+        noted = self.owner.started(self.old)
+        wait_until(30, lambda: not lives(noted))
         # A Supervisor that was killed meanwhile has started it anew: that is no fault of the release.
         self.pid = None
         self._check()
@@ -562,17 +575,25 @@ class Supervisor:
 
     def working(self, place):
         """Whether the main process lives that was started in a slot, whoever is its parent now."""
-        words = self.started(place)
-        return len(words) > 1 and start_time(words[0]) == words[1]
+        return lives(self.started(place))
 
-    def is_ready(self, short, place, offset=0):
-        """Whether a program would serve; of a worker without a broker nobody can say more than that it waits for it."""
+    def is_ready(self, short, place, offset=0, server=None, seconds=0):
+        """Whether a program would serve, with all processes of a web server where these are given.
+
+        Of a worker without a broker nobody can say more than that it waits for it.
+        """
         log = "%s/%s.log" % (self.log_dir, place)
         if short == "celery" and any("Cannot connect to" in line for line in last_lines(log, offset)):
             return True
         # Daphne listens when it has loaded the application.
-        path = "%s/%s/%s" % (self.runtime_dir, place, "socket" if short == "daphne" else "ready")
-        return self.ask(lambda at: at.exists(path))
+        run_dir = "%s/%s" % (self.runtime_dir, place)
+        path = run_dir + ("/socket" if short == "daphne" else "/ready")
+
+        def holds(at):
+            return at.exists(path) and (not server or len(loaded(at, run_dir, server[0])) == server[1])
+
+        # One child waits: as many as there are looks would take the processor from what loads.
+        return self.ask(lambda at: wait_until(seconds, lambda: holds(at)))
 
     def finish(self, place):
         """Have what runs in a slot end when it has answered what it was asked."""
@@ -861,7 +882,7 @@ class Supervisor:
         while self.started(place) == before:
             if time.time() > end:
                 raise Failed("%s still has work in hand after %d s: run again later" % (place, BUSY_SECONDS))
-            time.sleep(0.1)
+            time.sleep(0.2)
         say("restarted %s, closed meanwhile" % short)
 
     def _wait(self):

@@ -424,6 +424,15 @@ class Here:
         finally:
             os.close(thing)
 
+    def lock(self, path):
+        """Hold a file until this process ends; raises BlockingIOError where another one does."""
+        file = self._open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise
+
     # ---- sockets ----
 
     def connect(self, path, seconds=5):
@@ -551,15 +560,6 @@ class Root(Here):
             os.fchown(folder, uid, gid)
         finally:
             os.close(folder)
-
-    def lock(self, path):
-        """Hold a file of root's until this process ends; raises BlockingIOError where another one does."""
-        file = self._open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
-            raise
 
 
 ROOT = Root()

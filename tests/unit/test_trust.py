@@ -128,6 +128,51 @@ def test_a_tree_goes_without_what_its_links_lead_to(tmp_path: Path) -> None:
     HERE.remove_tree(str(tree))
 
 
+def test_a_folder_is_emptied_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    HERE.empty(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_log_is_read_from_where_it_was(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\nafter\n")
+    assert HERE.read(str(log), since=7) == "after\n"
+    assert HERE.read(str(log), since=7, most=3, end=True) == "er\n"
+    assert HERE.read(str(log), most=100, end=True) == "before\nafter\n"
+
+
+def test_nothing_is_added_to_a_file_of_two_names(tmp_path: Path) -> None:
+    """One of them may be in a folder where it says something else."""
+    log = tmp_path / "log"
+    HERE.append(str(log), "one\n")
+    HERE.append(str(log), "two\n")
+    assert log.read_text() == "one\ntwo\n"
+    os.link(log, tmp_path / "other")
+    with pytest.raises(OSError, match="own"):
+        HERE.append(str(log), "three\n")
+
+
+def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
+    HERE.lock(str(tmp_path / "lock"))
+    with pytest.raises(BlockingIOError):
+        HERE.lock(str(tmp_path / "lock"))
+
+
+def test_below_the_folder_of_logs_no_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ubuntu's belongs to root, and rsyslog's group may make names there."""
+    real = trust._roots
+    monkeypatch.setattr(trust, "_roots", lambda status: status.st_ino != os.stat("/etc").st_ino and real(status))
+    with pytest.raises(trust.NotRoots):
+        trust.ROOT.open("/etc/passwd")
+    monkeypatch.setattr(trust, "LOGS", "/etc")
+    os.close(trust.ROOT.open("/etc/passwd"))
+    link = next(path for path in Path("/etc").iterdir() if path.is_symlink() and path.is_file())
+    with pytest.raises(OSError, match="links"):
+        trust.ROOT.open(str(link))
+
+
 def test_a_process_ends_in_time_and_within_its_size() -> None:
     assert trust.start(["sleep", "60"]).end(0.2)[0] == -9
     # A child that goes on with the other end of the pipe isn't waited for.
