@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from catmaid_deploy.finding import Command, Finding, fault
 from operations import configuration
 from schema import SOCKET_GROUP, Deployment, Instance
 from tasks import run
@@ -48,14 +49,13 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
     return found
 
 
-def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str, Any]) -> Iterator[str]:
-    """Why what a virtualenv lacks can't be installed: key and mend, a line each."""
+def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str, Any]) -> Iterator[Finding]:
+    """Why what a virtualenv lacks can't be installed."""
     for virtualenv, (instance, _) in outdated.items():
         if survey["instances"][instance.name]["python"]["owner"] == "root":
-            yield (
-                f"site.instances[{instance.name}].virtualenv: {virtualenv} belongs to root, and root installs "
-                f"nothing from the network: chown -R catmaid: {virtualenv}"
-            )
+            place = f"site.instances[{instance.name}].virtualenv"
+            what = f"{virtualenv} belongs to root, and root installs nothing from the network"
+            yield fault(place, what, Command(f"chown -R {instance.user}: {virtualenv}"))
 
 
 def install(plan: Plan) -> None:
