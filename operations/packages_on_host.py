@@ -14,10 +14,7 @@ def installer(virtualenv):
         # A group may change the way to it: then its own owner counts.
         uid = As(NOBODY).do(lambda at: (status := at.status(virtualenv, follow=True)) and status.st_uid)
     if not uid:
-        raise Failed(
-            "%s belongs to root, and root installs nothing from the network: chown -R catmaid: %s"
-            % (virtualenv, virtualenv)
-        )
+        raise Failed("%s belongs to root, and root installs nothing from the network" % virtualenv)
     return As(uid)
 
 

@@ -37,8 +37,6 @@ SECONDS = 20
 EMPTY_SECONDS = 300
 NOBODY = 65534
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# On Ubuntu rsyslog's group may make names there: below it no link is followed.
-LOGS = "/var/log"
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -81,20 +79,19 @@ def _walk(path, follow, whose=0):
     ``follow`` resolves a link in that place as well. Raises NotRoots where somebody else could have made a part, but
     for ``whose``, of whom no link is followed.
     """
-    todo, links, passed, shared = _parts(path), 0, "", False
+    todo, links, passed, others = _parts(path), 0, "", False
     here = os.open("/", _FOLDER)
     try:
         while True:
             status = os.fstat(here)
             if not _roots(status):
-                shared = passed == LOGS and not status.st_uid and not status.st_mode & stat.S_IWOTH
-                shared = shared or (whose and status.st_uid == whose)
-                if not shared:
+                others = whose and status.st_uid == whose
+                if not others:
                     raise NotRoots(path, passed or "/", status.st_uid or NOBODY)
             if not todo:
                 return here, "."
             name = todo.pop()
-            if (todo or follow) and not shared:
+            if (todo or follow) and not others:
                 try:
                     target = os.readlink(name, dir_fd=here) if name != ".." else None
                 except OSError as error:

@@ -53,9 +53,12 @@ def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str
     """Why what a virtualenv lacks can't be installed."""
     for virtualenv, (instance, _) in outdated.items():
         if survey["instances"][instance.name]["python"]["owner"] == "root":
+            # Not the service user, who would then change what it runs, if the code has an owner.
+            owner = survey["instances"][instance.name]["owner"]
+            owner = instance.user if owner == "root" else owner
             place = f"site.instances[{instance.name}].virtualenv"
             what = f"{virtualenv} belongs to root, and root installs nothing from the network"
-            yield fault(place, what, Command(f"chown -R {instance.user}: {virtualenv}"))
+            yield fault(place, what, Command(f"chown -R {owner}: {virtualenv}"))
 
 
 def install(plan: Plan) -> None:
