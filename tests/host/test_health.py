@@ -347,7 +347,7 @@ def typed(host: BedHost, finding: dict[str, Any], env: dict[str, str]) -> None:
         words,
         cwd=ROOT,
         env={**os.environ, **env, "PATH": path},
-        input="y\n",
+        input="\n",
         capture_output=True,
         text=True,
         timeout=600,
