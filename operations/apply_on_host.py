@@ -249,6 +249,7 @@ def refusal(words):
     """What a service's parser says against the staged files; None when it takes them."""
     if words[0] == "as user":
         code, output = As(words[1]).run(words[2:], CHECK_SECONDS)
+        output = ending(output, 30)
     elif words[0] == "supervisor":
         code, output = run([*PARSER, *words[1:]], CHECK_SECONDS)
     elif words[0] == "systemd-analyze":
@@ -259,7 +260,7 @@ def refusal(words):
         code = bool(output)
     else:
         code, output = run(words, CHECK_SECONDS)
-    return ending(output, 30).replace(STAGE, "") or "exit code %s" % code if code else None
+    return output.replace(STAGE, "") or "exit code %s" % code if code else None
 
 
 def check(job):

@@ -122,7 +122,7 @@ def test_a_full_disk_while_staging(host: BedHost) -> None:
     place = "/var/lib/catmaid-deploy"
     before = settled(host)
     mount = [*command(), "exec", "--privileged", host.name]
-    subprocess.run([*mount, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
+    subprocess.run([*mount, "mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", place], check=True)
     try:
         site = copy.deepcopy(SITE)
         site["instances"][0]["body_limit"] = "30m"  # nginx's set alone
