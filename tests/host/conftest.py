@@ -126,7 +126,17 @@ def boot(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.BedHost
 
 
 # What a first deploy's result depends on.
-CODE = ("tasks", "templates", "operations", "facts", "schema.py", "render.py", "configuration.py", "deploy.py")
+CODE = (
+    "catmaid_deploy",
+    "tasks",
+    "templates",
+    "operations",
+    "facts",
+    "schema.py",
+    "render.py",
+    "configuration.py",
+    "deploy.py",
+)
 
 
 def copy_project(folder: Path) -> None:
