@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -246,3 +247,16 @@ def test_several_sites() -> None:
         assert caught.value.lines == [line]
     with pytest.raises(schema.InvalidSite, match="sites: stands beside 'site': keep one of them"):
         schema.load(one, [two])
+
+
+def test_an_address_of_ipv6_is_its_network() -> None:
+    """Nobody has less than a /64; of IPv4 each address counts by itself."""
+    items = nginx.rendered(load(), nginx.Server())[0]
+    (text,) = [item.text for item in items if isinstance(item, File) and item.path.endswith("/conf.d/catmaid.conf")]
+    (pattern,) = re.findall(r'^    "~(\S+)" \$catmaid_network;$', text, re.MULTILINE)
+    expression = re.compile(pattern.replace("(?<", "(?P<").replace("^(?s)", "(?s)^").encode())
+    long, short = bytes(range(16)), bytes(range(4))
+    found = expression.search(long)
+    assert found
+    assert found["catmaid_network"] == long[:8]
+    assert not expression.search(short)
