@@ -252,6 +252,7 @@ def application(at, asked):
     return {
         "paths": {key: there(at, asked[key]) for key in ("checkout", "wsgi_file", "settings_file")},
         "missing": first_missing(at, (asked["virtualenv"], binary)),
+        "reaches": at.may(binary, "enter"),
         "owner": virtualenv.st_uid if virtualenv else 0,
         "checkout_owner": checkout.st_uid if checkout else 0,
         "requirements": [path for path in asked["requirements"] if at.exists(path)],

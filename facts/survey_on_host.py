@@ -70,6 +70,7 @@ LOCK_SECONDS = 2 * 3600
 NOTHING = {
     "paths": {"checkout": False, "wsgi_file": False, "settings_file": False},
     "missing": None,
+    "reaches": True,
     "owner": 0,
     "checkout_owner": 0,
     "requirements": [],
@@ -493,16 +494,9 @@ def ask_owners(question, places):
     return {path: places.ask(ROOT, path, lambda at, path=path: owner(path), NOBODY) for path in sorted(paths)}
 
 
-def pythons_user(instance, owners):
-    """Whoever may change a virtualenv, whose code each start of its Python runs; else who uses it. Never root."""
-    number = owners[instance["virtualenv"]].value
-    return instance["user"] if number in (0, NOBODY) else number
-
-
 def pythons_owner(instance, owners, told):
-    """Who may install into a virtualenv. What a group may change is its owner's by name, if that isn't root."""
-    number = owners[instance["virtualenv"]].value
-    return owner_name(told["owner"] or NOBODY if number == NOBODY else number)
+    """Who installs into a virtualenv: its owner. Root only where nobody else may change where the path leads."""
+    return owner_name(told["owner"] or owners[instance["virtualenv"]].value)
 
 
 def ask_applications(question, places):
@@ -682,6 +676,13 @@ def settings_of(instance, told, loading):
     return found, None if found else "STATIC_ROOT, MEDIA_ROOT or ALLOWED_HOSTS isn't what Django takes"
 
 
+def python_of(application, python):
+    """What a virtualenv's Python is like, where its user finds and reaches it."""
+    if application["missing"]:
+        return {"missing": application["missing"]}
+    return {"unreachable": True} if "broken" in python and not application["reaches"] else python
+
+
 def survey_instance(instance, told, python, code, settings):
     asked, application = instance["release"], told["application"].value
     release = asked and (told["release"].value or dict(NO_RELEASE, shared=dict.fromkeys(asked["shared"], False)))
@@ -694,7 +695,7 @@ def survey_instance(instance, told, python, code, settings):
         "paths": application["paths"],
         "owner": owner_name(application["checkout_owner"]),
         "requirements": application["requirements"],
-        "python": {"missing": application["missing"]} if application["missing"] else python,
+        "python": python_of(application, python),
         **application["literals"],
         "settings": settings[0],
         "settings_problem": settings[1],
@@ -720,7 +721,8 @@ def survey(question, places=None, answered=None):
     pythons = dict(answered)
     for one in question["instances"]:
         if one["virtualenv"] not in pythons:
-            pythons[one["virtualenv"]] = begin_python(pythons_user(one, owners), one["virtualenv"])
+            # By who runs its code all the time. With another's rights it would get those as well.
+            pythons[one["virtualenv"]] = begin_python(one["user"], one["virtualenv"])
 
     manifest = ROOT.json(STATE + "/manifest.json")
     nginx_user = nginxs_user(question["nginx"])

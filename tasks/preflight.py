@@ -255,6 +255,8 @@ def _judge_python(python: dict[str, Any], instance: Instance, requirements: list
     again = "have it made anew with the host's python3, and install CATMAID's requirements into it"
     key = "virtualenv"
     version = ".".join(str(n) for n in python.get("version", ()))
+    if "unreachable" in python:
+        return  # who is kept out, and by which folder, has a line of its own
     if "missing" in python:
         yield fault(key, f"{python['missing']} isn't there", f"correct the path, or {again}")
     elif "broken" in python:

@@ -424,7 +424,7 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
 
 
 def test_nothing_of_a_virtualenv_runs_as_root(host: BedHost) -> None:
-    """What its owner puts there is run by each start of its Python."""
+    """What its owner puts there is run by each start of its Python: by its user, who runs that all the time."""
     folder = host.run(f"echo {VIRTUALENV}/lib/python3*/site-packages")
     line = "import os; os.write(os.open('/tmp/who', os.O_WRONLY | os.O_CREAT | os.O_APPEND), b'%d ' % os.geteuid())"
     host.put(f"{folder}/who.pth", f"{line}\n".encode())
@@ -435,7 +435,7 @@ def test_nothing_of_a_virtualenv_runs_as_root(host: BedHost) -> None:
         pyinfra(host, {"site": site(host)}, "--dry")
         seen = host.run("cat /tmp/who").split()
     finally:
-        host.run(f"rm {folder}/who.pth /tmp/who; chown -R root {VIRTUALENV}")
+        host.run(f"rm {folder}/who.pth /tmp/who; chown -R catmaid: {VIRTUALENV}")
     assert seen
     assert set(seen) == {host.run("id -u www-data")}
 
