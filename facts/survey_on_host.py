@@ -488,15 +488,9 @@ def lock():
 
 
 def ask_owners(question, places):
-    """Who may change where a virtualenv, a certificate or a key lies, by path; its disk may hang."""
-    paths = {instance["virtualenv"] for instance in question["instances"]}
-    paths.update(one[key] for one in question["certificates"] for key in ("certificate", "key"))
+    """Who may change where a certificate or a key lies, by path; its disk may hang."""
+    paths = {one[key] for one in question["certificates"] for key in ("certificate", "key")}
     return {path: places.ask(ROOT, path, lambda at, path=path: owner(path), NOBODY) for path in sorted(paths)}
-
-
-def pythons_owner(instance, owners, told):
-    """Who installs into a virtualenv: its owner. Root only where nobody else may change where the path leads."""
-    return owner_name(told["owner"] or owners[instance["virtualenv"]].value)
 
 
 def ask_applications(question, places):
@@ -713,16 +707,16 @@ def survey(question, places=None, answered=None):
     owners, its_workers = ask_owners(question, first), ask_workers(first)
     first.begin()
     codes = {one["name"]: start_as(one["user"], ["sh", "-c", one["code"]]) for one in question["instances"]}
-    status = "=${Package} ${db:Status-Status} ${Version}\n${Conffiles}\n"
-    asked_packages = start(["dpkg-query", "-W", "-f", status] + question["packages"])
-    properties = "--property=Id,ActiveState,UnitFileState,NeedDaemonReload"
-    asked_units = start(["systemctl", "show", properties] + question["units"])
-    first.end()
     pythons = dict(answered)
     for one in question["instances"]:
         if one["virtualenv"] not in pythons:
             # By who runs its code all the time. With another's rights it would get those as well.
             pythons[one["virtualenv"]] = begin_python(one["user"], one["virtualenv"])
+    status = "=${Package} ${db:Status-Status} ${Version}\n${Conffiles}\n"
+    asked_packages = start(["dpkg-query", "-W", "-f", status] + question["packages"])
+    properties = "--property=Id,ActiveState,UnitFileState,NeedDaemonReload"
+    asked_units = start(["systemctl", "show", properties] + question["units"])
+    first.end()
 
     manifest = ROOT.json(STATE + "/manifest.json")
     nginx_user = nginxs_user(question["nginx"])
@@ -779,7 +773,7 @@ def survey(question, places=None, answered=None):
     for one in question["instances"]:
         name, told_of = one["name"], told[one["name"]]
         python = dict(ended[one["virtualenv"]])
-        python["owner"] = pythons_owner(one, owners, told_of["application"].value)
+        python["owner"] = owner_name(told_of["application"].value["owner"])
         settings = settings_of(one, told_of, loading.get(name))
         found["instances"][name] = survey_instance(one, told_of, python, codes[name].end(SAYING_SECONDS)[1], settings)
         folders = {key: there_is[one[key]].value for key in ("static_folder", "files_folder")}
