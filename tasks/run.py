@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import click
+import gevent
 from pyinfra import host, logger, state
 from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
@@ -48,13 +49,15 @@ class Report:
     """What a run planned for one host, what came of it, and what its admin should know.
 
     ``first`` says that nothing of a deploy is there yet, ``ended`` is what came of the run: "", "failed", or "cut".
-    ``asking`` is what the host is asked in the end, by the operation ``last``, and ``served`` what it answered then.
+    ``cut`` names the operation that was under way when it was interrupted. ``asking`` is what the host is asked in the
+    end, by the operation ``last``, and ``served`` what it answered then.
     """
 
     host: str
     urls: list[str]
     first: bool = False
     ended: str = ""
+    cut: str = ""
     asking: dict[str, Any] = field(default_factory=dict)
     last: Any = None
     served: list[str] | None = None
@@ -73,7 +76,13 @@ class Report:
     @property
     def done(self) -> list[tuple[str, list[str]]]:
         """What was planned and succeeded: a title and its details each."""
-        return [(title, details) for title, details, operation in self.planned if _succeeded(operation)]
+        return [(title, details) for title, details, operation in self.planned if self._is_done(operation)]
+
+    def _is_done(self, operation: Any) -> bool:
+        """Whether an operation succeeded, as far as anybody here knows: pyinfra says so of one that was cut as well."""
+        if operation is None or not operation.is_complete() or operation._hash == self.cut:
+            return False
+        return bool(operation.did_succeed())
 
     @property
     def serves(self) -> list[str]:
@@ -91,18 +100,18 @@ class Report:
 
     def state_of(self, operation: Any) -> str:
         """What came of something planned, as a word before it; nothing where it was done, or is to be."""
-        if _succeeded(operation):
+        if self._is_done(operation):
             return ""
+        if operation is not None and self.cut == operation._hash:
+            return "interrupted: "
         if operation is not None and operation.is_complete():
             return "FAILED: "
-        if operation is not None and Progress.under_way.get(self.host) == operation._hash:
-            return "interrupted: "
         return "" if DRY else "not reached: "
 
     @property
     def last_words(self) -> str:
         """What a run that planned something says of its end."""
-        if self.ended == "cut" and self.host in Progress.under_way:
+        if self.cut:
             return f"interrupted: what was under way goes on to its end there, and {LOG} says what came of it"
         how = {"failed": "failed", "cut": "interrupted"}.get(self.ended, "not done")
         if not self.done and how != "failed":
@@ -132,10 +141,6 @@ class Progress(BaseStateCallback):
         state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
     ) -> None:
         Progress.under_way.pop(host.name, None)
-
-
-def _succeeded(operation: Any) -> bool:
-    return bool(operation is not None and operation.is_complete() and operation.did_succeed())
 
 
 REPORTS: dict[str, Report] = {}
@@ -219,7 +224,7 @@ def _settle() -> None:
     """What came of the run on each host, as far as this machine knows."""
     failed = {host.name for host in state.failed_hosts}
     for report in REPORTS.values():
-        if report.last is not None and report.last.is_complete():
+        if report.last is not None and report.last.is_complete() and not report.cut:
             report.served = answered(report.last.stdout_lines)
         # pyinfra ends a host's run at the first operation that fails.
         report.ended = report.ended or ("failed" if report.host in failed else "")
@@ -228,16 +233,21 @@ def _settle() -> None:
 _was_interrupted = False
 
 
-def _interrupted(*_: object) -> NoReturn:
+def _interrupted(*_: object) -> None:
     """Ctrl-C, whenever it comes: pyinfra would end with 0, as if all were done."""
     for report in REPORTS.values():
-        if report.pending:
+        report.cut = report.cut or Progress.under_way.get(report.host, "")
+        if report.pending or report.cut:
             report.ended = "cut"
     if not Progress.under_way and not any(report.done for report in REPORTS.values()):
         click.echo("--> interrupted: nothing was changed on any host", err=True)
     global _was_interrupted
     _was_interrupted = True
-    sys.exit(INTERRUPTED)
+    main = gevent.get_hub().parent
+    if gevent.getcurrent() is main:
+        sys.exit(INTERRUPTED)
+    # At its next turn: thrown into whatever runs now it could leave a lock behind.
+    gevent.get_hub().loop.run_callback(main.throw, SystemExit(INTERRUPTED))
 
 
 def _tell() -> None:
