@@ -619,7 +619,8 @@ class Instance(_Model):
     read_timeout: Annotated[Count, Field(ge=1, le=10**9)] = Field(
         600, description="Seconds that nginx waits for the application's answer."
     )
-    requests_per_address: Annotated[Count, Field(ge=8, le=100000)] = Field(
+    # nginx counts up to 65,535 WebSockets.
+    requests_per_address: Annotated[Count, Field(ge=8, le=16000)] = Field(
         72,
         description="How many requests of one address (of IPv6, one /64) may wait for the application; more get 429. "
         "One session may have three eighths, all without a session seven eighths; WebSockets four times as many.",
