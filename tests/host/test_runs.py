@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from schema import NGINX_USER
 from testbed.run import pyinfra
 from tests.host.conftest import SITE, Deployed, processes
 
@@ -117,6 +118,8 @@ def test_the_report_is_json(deployed: Deployed) -> None:
     assert deployed.first.changed == [
         "Take the host for this run",
         "Install nginx, Supervisor and what they need",
+        f"Group {NGINX_USER}",
+        f"User {NGINX_USER}",
         "uWSGI 2.0.31 for catmaid",
         "Self-signed certificate of localhost",
         "Configuration: system",
