@@ -90,12 +90,12 @@ def _answer(page, context, cookies):
         return getattr(error, "strerror", None) or str(error)
 
 
-def _answers(pages):
+def _answers(pages, cookies):
     """What each page answers, asked side by side; one that takes too long is left behind."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    cookies, left = _cookies(), list(enumerate(pages))
+    left = list(enumerate(pages))
     found = [SILENT] * len(pages)
 
     def work():
@@ -115,11 +115,11 @@ def _answers(pages):
     return list(found)
 
 
-def _is_well(page, status):
+def _is_well(page, status, cookies):
     if not isinstance(status, int):
         return False
     # Where the host can't let itself in, the question for a password is nginx's own.
-    if page["guard"] and status == 401:
+    if page["guard"] and page["guard"] not in cookies and status == 401:
         return True
     return status in page["good"] if page["good"] else status < 400
 
@@ -224,8 +224,10 @@ def _in_the_place(table, ports):
 def _look_around(question):
     """What a child of root's finds out beside the rest."""
     table = _table()
+    cookies = _cookies()
     return {
-        "answers": _answers(question["pages"]),
+        "answers": _answers(question["pages"], cookies),
+        "let_in": list(cookies),
         "closed": [path for page in question["pages"] for path in page["closed"] if ROOT.exists(path)],
         "stopped": sorted({one[3] for one in table.values() if one[1] == "T"}),
         "ages": {pid: time.time() - _since(one[4]) for pid, one in table.items() if one[0] != "nginx"},
@@ -291,7 +293,7 @@ def end_asking(begun, programs, units):
     for page, status in zip(question["pages"], seen["answers"]):
         if set(page["closed"]) & set(seen["closed"]):
             continue
-        if _is_well(page, status):
+        if _is_well(page, status, seen["let_in"]):
             served += [page["url"]] if page["url"] else []
             continue
         what = "%s answers %s" % (page["words"], status if isinstance(status, int) else "nothing: %s" % status)
