@@ -8,7 +8,6 @@ import json
 import os
 import re
 import ssl
-import stat
 import time
 from datetime import datetime, timezone
 
@@ -114,42 +113,11 @@ def changed(path):
     return max(status.st_ctime, target.st_ctime) if status and target else time.time()
 
 
-OUTSIDE = re.compile(r'^\s*(?:ssl_\w+|include)\s+"?(/[^\s;"*]+)', re.MULTILINE)
-
-
 def nginx_has_read(paths, running):
     """Whether the running nginx has read its files as they are. A worker that ended is followed by one that knows no
     newer ones: of a single one the age doesn't tell.
     """
     return running["workers"] > 1 and max(map(changed, paths)) < running["since"]
-
-
-def nginx_paths():
-    """All that nginx's configuration consists of."""
-    paths = {"/etc/nginx"}
-    folders = ["/etc/nginx"]
-    while folders:
-        folder = folders.pop()
-        for path, status in ROOT.tree(folder):
-            if stat.S_ISLNK(status.st_mode) and ROOT.is_folder(path) and path not in paths:
-                folders.append(path)
-            paths.add(path)
-            # Debian's snippets name files that nobody has; what has a site's own is in one of these.
-            parent = os.path.dirname(path)
-            if parent.endswith(("/sites-enabled", "/conf.d")):
-                paths.update(OUTSIDE.findall(ROOT.read(path)))
-    return paths
-
-
-def nginx_refuses(how, survey):
-    """What nginx says of its files; at a glance only where it hasn't read them yet."""
-    if survey["nginx_files_of_others"]:
-        return []  # as root it would do what they say, and load what they name; they have a line of their own
-    running = survey["nginx"]
-    if how == "status" and running["since"] and nginx_has_read(nginx_paths(), running):
-        return []
-    code, _, error = start(["nginx", "-t", "-q"]).end()
-    return [plain(line)[:LONGEST_LINE] for line in error.strip().splitlines()[:2]] if code else []
 
 
 # RFC 5280: a certificate's two times, each as UTCTime of two digits for the year or GeneralizedTime of four.
@@ -305,7 +273,6 @@ def health(question, how="status", places=None, meanwhile=None):
     found["ends"] = ends()
     found["old_logs"] = logs()
     found["reboot"] = ROOT.exists("/run/reboot-required")
-    found["nginx_refuses"] = nginx_refuses(how, found["survey"])
     programs = found["survey"]["supervisor"] or {}
     found["ages"] = {name: age(one["pid"]) for name, one in programs.items() if one["pid"]}
     found["logs"] = log_ends(question, programs)

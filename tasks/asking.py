@@ -7,12 +7,13 @@ changed something.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from schema import Deployment, Instance, Site, is_address
-from tasks import passwords, program, system
+from tasks import causes, passwords, program, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -115,14 +116,26 @@ def judge(survey: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _look_into(log: str) -> str:
+def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
+    """A file of the deploy's that nginx refuses differs, and a deploy is the fix; another's stands for itself."""
+    named = re.search(r" in (/\S+):\d+$", words)
+    if place == causes.NGINX_FILES and named and named[1] not in survey["manifest"].get("nginx", ()):
+        return f"nginx's file {named[1]}"
+    return place
+
+
+def _fix(what: str, command: str, log: str) -> Command | str:
+    if command:
+        return Command(command)
+    if " would not start with " in what:
+        return "correct what these words name"
     return f"the cause is in {log}" if log else ""
 
 
 def findings(survey: dict[str, Any]) -> list[Finding]:
     """What the host answered that isn't as it should be."""
     return [
-        fault(place, what, Command(command) if command else _look_into(log))
+        fault(_whose(place, what, survey), what, _fix(what, command, log))
         for place, what, command, log in survey["asked"]["wrong"]
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -278,22 +277,11 @@ def _services(one: Health) -> None:
         one.fault("supervisor", "it doesn't run", Command("systemctl start supervisor"))
     if not _is_active(one, "nginx.service"):
         one.fault("nginx", "it doesn't run: users reach nothing", Command("systemctl start nginx"))
-    if one.found["nginx_refuses"]:
-        _nginx_refuses(one, one.found["nginx_refuses"][0])
     if not _is_active(one, ROTATION):
         one.fault("logs", f"they aren't rotated: {ROTATION} is off", Command(f"systemctl enable --now {ROTATION}"))
     for path, size in one.found["old_logs"]:
         rotate = Command("logrotate --verbose /etc/logrotate.conf")
         one.fault("logs", f"{path} has {size >> 20} MiB and isn't rotated", rotate)
-
-
-def _nginx_refuses(one: Health, words: str) -> None:
-    """A file of ours that nginx doesn't take differs, and so a deploy is the fix; of another one nobody knows it."""
-    named = re.search(r" in (/\S+):\d+$", words)
-    place = causes.NGINX_FILES
-    if named and named[1] not in one.survey["manifest"].get("nginx", ()):
-        place = f"nginx's file {named[1]}"
-    one.fault(place, f"it would not start with its files as they are: {words}", "correct what these words name")
 
 
 def _host(one: Health, offset: float) -> None:

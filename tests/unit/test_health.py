@@ -352,7 +352,7 @@ def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
     one = Health("host", schema.load(SITE))
     units = {name: {"active": True} for name in ("supervisor.service", "nginx.service", health.ROTATION)}
     survey = {"supervisor": None, "units": units, "files": {}}
-    one.found = {"survey": survey, "strangers": [], "nginx_refuses": [], "old_logs": []}
+    one.found = {"survey": survey, "strangers": [], "old_logs": []}
     health._services(one)
     assert one.deployment
     for instance in one.deployment.instances:
