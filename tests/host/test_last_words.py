@@ -85,7 +85,8 @@ FAULTS = {
     "a broken file of somebody's": (
         "echo 'nonsense;' > /etc/nginx/conf.d/broken.conf",
         "rm /etc/nginx/conf.d/broken.conf",
-        'FAULT nginx\'s files: nginx would not start with them as they are: [emerg] unknown directive "nonsense"',
+        "FAULT nginx's file /etc/nginx/conf.d/broken.conf: it would not start with its files as they are: [emerg] "
+        'unknown directive "nonsense"',
     ),
     "a second default server": (
         "printf 'server {\\n listen 80 default_server;\\n}\\n' > /etc/nginx/sites-enabled/theirs",
