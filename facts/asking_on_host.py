@@ -223,6 +223,12 @@ def _in_the_place(table, ports):
             yield name
 
 
+def _is_away(mount):
+    """Whether a disk isn't mounted. Its folder isn't asked, which could hang."""
+    lines = proc(os.getpid(), "mountinfo", 1 << 20).splitlines()
+    return mount not in [line.split()[4] for line in lines]
+
+
 def _look_around(question):
     """What a child of root's finds out beside the rest."""
     table = _table()
@@ -231,6 +237,7 @@ def _look_around(question):
         "answers": _answers(question["pages"], cookies),
         "let_in": list(cookies),
         "closed": [path for page in question["pages"] for path in page["closed"] if ROOT.exists(path)],
+        "away": [mount for mount in {page["mount"] for page in question["pages"]} if mount and _is_away(mount)],
         "stopped": sorted({one[3] for one in table.values() if one[1] == "T"}),
         "ages": {pid: time.time() - _since(one[4]) for pid, one in table.items() if one[0] != "nginx"},
         "nginx": _nginx_refuses(_begun(table, "/run/nginx.pid", True)),
@@ -293,7 +300,7 @@ def end_asking(begun, programs, units):
     wrong = [*_services(question, seen, programs, units), *_programs(question, seen, programs, signs, doing)]
     served = []
     for page, status in zip(question["pages"], seen["answers"]):
-        if set(page["closed"]) & set(seen["closed"]):
+        if set(page["closed"]) & set(seen["closed"]) or page["mount"] in seen["away"]:
             continue
         if _is_well(page, status, seen["let_in"]):
             served += [page["url"]] if page["url"] else []

@@ -41,6 +41,7 @@ def _page(site: Site, name: str, path: str, place: str) -> dict[str, Any]:
         "good": [],
         "guard": None,
         "closed": [],
+        "mount": None,
     }
 
 
@@ -69,7 +70,7 @@ def pages(deployment: Deployment) -> Iterator[dict[str, Any]]:
                 # nginx's own answer: a tile itself may be missing, or on a disk that is away.
                 page = _page(site, name, tiles.location, f"tile of {tiles.name}")
                 url = f"{site.address}{tiles.location}" if name == site.server_name else None
-                yield page | {"url": url, "good": [401, 404]}
+                yield page | {"url": url, "good": [401, 404], "mount": tiles.mount}
 
 
 def question(deployment: Deployment) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     waiting = [name for name, word in survey["asked"]["programs"].items() if word == "away"]
     found += [f"{name} waits for its broker" for name in waiting if not found]
     return found + [
-        f"the tiles {tiles.name} are away: {tiles.mount} isn't mounted"
+        f"the tiles of {tiles.name} are away: {tiles.mount} isn't mounted"
         for tiles in deployment.tiles
         if tiles.mount and not survey["tiles"][tiles.name]["mounted"]
     ]
