@@ -714,8 +714,8 @@ class As:
         lead = ["setpriv", "--reuid=%d" % self.uid, "--regid=%d" % self.gid]
         lead += ["--groups=%s" % ",".join(map(str, self.groups)), "--inh-caps=-all", "--no-new-privs"]
         lead += ["--pdeathsig=KILL", "--"]
-        # Entered by the child: root would follow the links on the way.
-        inside = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", cwd] if cwd != "/" else []
+        # setpriv finds what it starts with root's capabilities, and so that is root's shell: it has none of them left.
+        inside = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", cwd]
         return Process(_lead([*lead, *inside, *words]), own, most=most, stderr=stderr)
 
     def run(self, words, seconds=120, **options):
