@@ -121,6 +121,6 @@ def make_reader(folder: Path, env: Mapping[str, str] | None = None) -> Reader:
     copy_project(folder)
     shutil.copy(ROOT / "requirements.txt", folder)
     (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
-    for name in ("runbooks", "inventories", "catmaid_deploy"):
+    for name in ("runbooks", "inventories"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return Reader(folder, env or {})

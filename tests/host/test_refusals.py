@@ -155,9 +155,23 @@ CASES = {
     "no wsgi file": Case(
         "site.instances[catmaid].wsgi_file", "/opt/none.wsgi isn't there", {"wsgi_file": "/opt/none.wsgi"}
     ),
-    "no static files": Case("site.instances[catmaid].static_folder", "collectstatic", {"static_folder": "/opt/none"}),
+    "no static files": Case(
+        "site.instances[catmaid].static_folder",
+        "collectstatic",
+        before=f"mv {CHECKOUT}/django/static /opt/",
+        after=f"mv /opt/static {CHECKOUT}/django/",
+    ),
     "no folder for files": Case(
-        "site.instances[catmaid].files_folder", "install -d -o www-data", {"files_folder": "/opt/none"}
+        "site.instances[catmaid].files_folder",
+        "install -d -o www-data",
+        before=f"mv {CHECKOUT}/django/files /opt/",
+        after=f"mv /opt/files {CHECKOUT}/django/",
+    ),
+    "another folder of static files": Case(
+        "site.instances[catmaid].static_folder", "isn't Django's STATIC_ROOT", {"static_folder": "/opt/none"}
+    ),
+    "another folder of users' files": Case(
+        "site.instances[catmaid].files_folder", "isn't Django's MEDIA_ROOT", {"files_folder": "/opt/none"}
     ),
     "no such user": Case("site.instances[catmaid].user", "there is no user 'tracer'", {"user": "tracer"}),
     "no such group": Case(
