@@ -205,9 +205,11 @@ def group_of(pid):
 
 def service_of(pid):
     """The systemd service that a process is the main one of; None for a session's, a container's, or another part."""
-    unit = proc(pid, "cgroup").strip().rpartition("/")[2]
-    if not re.fullmatch(r"[A-Za-z0-9@:._-]+\.service", unit):
+    # systemd's own hierarchy: the only one, or one of several.
+    found = re.search(r"^(?:0:|\d+:name=systemd):.*/([A-Za-z0-9@:._-]+\.service)$", proc(pid, "cgroup"), re.MULTILINE)
+    if not found:
         return None
+    unit = found.group(1)
     main = start(["systemctl", "show", "--property=MainPID", "--value", unit]).end()[1].strip()
     return unit if main.isdigit() and main != "0" and group_of(int(main)) == group_of(pid) else None
 
