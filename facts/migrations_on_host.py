@@ -11,7 +11,7 @@ from operations.common_on_host import LONGEST_LINE, lacking_migrations
 from operations.release_on_host import LOCAL_SECONDS, commit_of, unpack
 from operations.trust_on_host import As, Failed, plain, processes
 
-# What the number of the process follows that unpacks code.
+# Followed by the number of the process that unpacks code.
 UNPACKED = ".dry-"
 
 
