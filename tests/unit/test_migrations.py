@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import schema
+from catmaid_deploy.finding import Refused
 from configuration import Change, ConfigurationSet
 from facts.survey import Migrations
-from tasks import migrations
+from tasks import migrations, plan, preflight, run
 
 common: Any = importlib.import_module("operations.common_on_host")
 FOLDER = "/home/catmaid/releases"
@@ -97,6 +98,29 @@ def test_what_is_said(migrate: str, found: dict[str, Any], refused: str, noted: 
     assert (len(faults), len(notes)) == (bool(refused), bool(noted))
     assert all(refused in one.what and one.place == "site.instances[catmaid].migrate" for one in faults)
     assert all(note.startswith("catmaid: ") and note.endswith(noted) for note in notes)
+
+
+@pytest.mark.row_33
+def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(fact: object, question: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        asked.append([one["name"] for one in question["instances"]])
+        return {"migrations": {"catmaid": {"lacks": NAMES}}}, 0
+
+    def foretell(migrate: str, *calls: tuple[str, str]) -> list[str]:
+        report = run.Report("host", [])
+        made = plan.Plan(survey(), report, [], [], False, {}, [], [], changes(*calls), [], [], [])
+        preflight._foretell(deployment(migrate=migrate), made)
+        return report.notes
+
+    monkeypatch.setattr(preflight, "ask", ask)
+    assert foretell("refuse") == foretell("refuse", ("hand over", "celery")) == []
+    assert asked == []
+    assert len(foretell("before", ("hand over", "wsgi"), ("hand over", "daphne"))) == 1
+    with pytest.raises(Refused, match=r"the database lacks its migrations mysite\.0002_more"):
+        foretell("refuse", ("hand over", "wsgi"))
+    assert asked == [["catmaid"], ["catmaid"]]
 
 
 @pytest.mark.row_27
