@@ -21,6 +21,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The way to the host": ("config.py", "tasks/connection.py"),
     "Before anything changes": (
         *("tasks/preflight.py", "tasks/certificates.py", "tasks/releases.py", "configuration.py"),
+        "tasks/migrations.py",
         *("facts/survey.py", "facts/survey_on_host.py", "facts/places_on_host.py", "facts/probe_on_host.py"),
     ),
     "What a run will do, and why": ("tasks/plan.py", "tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),

@@ -92,6 +92,12 @@ class Verify(Survey):
     script = _joined("health_on_host.py", "verify_on_host.py")
 
 
+class Migrations(Survey):
+    """Returns which migrations the databases of instances lack by other code: see ``migrations_on_host.py``."""
+
+    script = _joined("../operations/common_on_host.py", "../operations/release_on_host.py", "migrations_on_host.py")
+
+
 class Logs(Survey):
     """Returns the last lines of logs, and files, of which the host has taken secrets out: see ``logs_on_host.py``."""
 

@@ -34,6 +34,12 @@ def ending(text, number):
     return "\n".join(text.splitlines()[-number:])
 
 
+def lacking_migrations(plan):
+    """What a database lacks by Django's ``showmigrations --plan``, in words; '' for nothing."""
+    names = [line[3:].strip() for line in plan.splitlines() if line.startswith("[ ]")]
+    return ", ".join(names[:5]) + (" and %d more" % (len(names) - 5) if len(names) > 5 else "")
+
+
 def make_folders(path, mode=0o755):
     """A folder of root's with those that it is in, as far as they are missing."""
     if not ROOT.is_folder(path):

@@ -20,7 +20,17 @@ import time
 import xmlrpc.client
 
 from facts.asking_on_host import included
-from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, start_unit, tell
+from operations.common_on_host import (
+    RUN,
+    STATE,
+    ending,
+    is_active,
+    lacking_migrations,
+    make_folders,
+    say,
+    start_unit,
+    tell,
+)
 from operations.files_on_host import Files
 from operations.trust_on_host import LARGEST, ROOT, As, Failed, proc, run, spare
 
@@ -827,11 +837,10 @@ class Supervisor:
         """Have the database as the release in a slot expects it, in the way that the inventory allows."""
         manage = [self.config_dir + "/start.sh", "manage", place]
         code, output = self.them.run([*manage, "showmigrations", "--plan"], self.seconds)
-        lacking = [line[3:].strip() for line in output.splitlines() if line.startswith("[ ]")]
-        if code or not lacking:
+        names = lacking_migrations(output)
+        if code or not names:
             # Without a database there is nothing to do, and one that doesn't answer shows when its page is asked.
             return
-        names = ", ".join(lacking[:5]) + (" and %d more" % (len(lacking) - 5) if len(lacking) > 5 else "")
         if self.migrate == "refuse":
             raise Failed(
                 "the new release is refused, the one before serves: the database lacks its migrations %s: "

@@ -42,10 +42,16 @@ def make_missing(at, path):
         at.make_folder(path)
 
 
+def commit_of(job):
+    """What the revision is in the mirror; '' if it is missing there."""
+    words = ["git", "--git-dir", job["folder"] + "/repository.git", "rev-parse", "--verify", "-q"]
+    code, output = As(job["owner"]).run([*words, job["revision"] + "^{commit}"], LOCAL_SECONDS)
+    return "" if code else output
+
+
 def fetch(job):
     """Have the revision in the mirror beside the releases; the network is asked only for one that is not there."""
     mirror, revision, them = job["folder"] + "/repository.git", job["revision"], As(job["owner"])
-    commit = revision + "^{commit}"
     if not them.do(lambda at: at.is_folder(mirror)):
         say("cloning %s" % job["repository"])
         new = mirror + ".new"
@@ -59,13 +65,14 @@ def fetch(job):
             GIT_TERMINAL_PROMPT="0",
         )
         them.do(lambda at: at.rename(new, mirror))
-    elif them.run(["git", "--git-dir", mirror, "rev-parse", "--verify", "-q", commit], LOCAL_SECONDS)[0]:
+    elif not commit_of(job):
         say("fetching %s" % job["repository"])
         git(job, "the repository can't be changed", "remote", "set-url", "origin", job["repository"])
         what = "%s can't be fetched" % job["repository"]
         git(job, what, "fetch", "--quiet", "--prune", seconds=FETCH_SECONDS)
-    what = "%s isn't in %s" % (revision, job["repository"])
-    commit = git(job, what, "rev-parse", "--verify", "-q", commit)
+    commit = commit_of(job)
+    if not commit:
+        raise Failed("%s isn't in %s" % (revision, job["repository"]))
     if git(job, "git doesn't answer", "for-each-ref", "refs/heads/" + revision):
         raise Failed(
             "%s is a branch, whose meaning changes: give a tag or a commit such as %s" % (revision, commit[:12])
@@ -119,6 +126,22 @@ def place_static(job, new):
     share_static(job, new)
 
 
+def unpack(job, commit, new):
+    """A folder with the files of a commit, and links to what all releases share."""
+    folder, them = job["folder"], As(job["owner"])
+    them.do(lambda at: at.make_folder(new))
+    script = 'git --git-dir "$1" archive --format=tar "$2" | tar -x -C "$3"'
+    words = ["sh", "-c", script, "sh", folder + "/repository.git", commit, new]
+    do(job["owner"], "%s can't be unpacked" % job["revision"], *words)
+
+    def share(at):
+        for path in job["shared"]:
+            at.remove_tree("%s/%s" % (new, path))
+            at.link("%s/%s" % (new, path), "%s/shared/%s" % (folder, path))
+
+    them.do(share)
+
+
 def put_in_place(job):
     """A folder with the release's files, links to what all releases share, and its static files collected."""
     folder, revision, them = job["folder"], job["revision"], As(job["owner"])
@@ -126,18 +149,8 @@ def put_in_place(job):
     commit = fetch(job)
     new, final = "%s/.%s.new" % (folder, revision), "%s/%s" % (folder, revision)
     remove_release(job, new)
-    them.do(lambda at: at.make_folder(new))
     try:
-        unpack = 'git --git-dir "$1" archive --format=tar "$2" | tar -x -C "$3"'
-        words = ["sh", "-c", unpack, "sh", folder + "/repository.git", commit, new]
-        do(job["owner"], "%s can't be unpacked" % revision, *words)
-
-        def share(at):
-            for path in job["shared"]:
-                at.remove_tree("%s/%s" % (new, path))
-                at.link("%s/%s" % (new, path), "%s/shared/%s" % (folder, path))
-
-        them.do(share)
+        unpack(job, commit, new)
         python = job["virtualenv"] + "/bin/python"
         do(job["owner"], "the code isn't Python", python, "-m", "compileall", "-q", new + "/django")
         say("collecting its static files")

@@ -20,7 +20,7 @@ import configuration
 import schema
 from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
 from catmaid_deploy.visible import visible
-from facts.survey import Survey
+from facts.survey import Migrations, Survey
 from render import digest
 from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
 from tasks import (
@@ -28,6 +28,7 @@ from tasks import (
     causes,
     certificates,
     connection,
+    migrations,
     nginx,
     packages,
     passwords,
@@ -128,13 +129,8 @@ def _settings_file(instance: Instance) -> str:
 
 
 def _loading(instance: Instance) -> dict[str, Any]:
-    """How Django loads the settings for the deploy: as in the programs' environment.sh, which may not be there yet."""
-    environment = {
-        "DJANGO_SETTINGS_MODULE": "mysite.settings",
-        "PATH": f"{instance.virtualenv}/bin:/usr/local/bin:/usr/bin:/bin",
-        "VIRTUAL_ENV": instance.virtualenv,
-        **instance.environment,
-    }
+    """How Django loads the settings for the deploy."""
+    environment = program.environment(instance)
     said = digest(instance.projects_dir, *(f"{name}={value}" for name, value in sorted(environment.items())))
     notes = f"{instance.runtime_dir}/settings"
     return {"folder": instance.projects_dir, "environment": environment, "said": said, "notes": notes}
@@ -617,6 +613,18 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
     return [*faults, *asking.judge(survey), *configuration.in_the_way(sets, survey)]
 
 
+def _foretell(deployment: Deployment, made: plan.Plan) -> None:
+    """Ask the database what a run would find out by itself. Only where other code comes: that takes its time."""
+    waiting = migrations.waiting(deployment, made.changes, made.survey)
+    if not waiting:
+        return
+    found = ask(Migrations, migrations.question(waiting, made.survey))[0]["migrations"]
+    faults = [one for instance in waiting for one in migrations.judge(instance, found[instance.name])]
+    if faults:
+        raise Refused(*faults)
+    made.report.notes += [note for instance in waiting for note in migrations.notes(instance, found[instance.name])]
+
+
 def _look(deployment: Deployment) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     sets = plan.wanted_sets(deployment)
@@ -635,6 +643,8 @@ def _look(deployment: Deployment) -> plan.Plan:
     made = plan.make(deployment, survey, report)
     if made.faults:
         raise Refused(*made.faults)
+    if run.DRY:
+        _foretell(deployment, made)
     if not made:
         # What a run changes is asked for at its end.
         report.wrong = causes.folded(asking.findings(survey), causes.needs(deployment))

@@ -64,6 +64,16 @@ def program(
     return Program(instance.name, short, stop_signal, stop_seconds, tuple(files))
 
 
+def environment(instance: Instance) -> dict[str, str]:
+    """What an instance's programs run with, as in their environment.sh, which may not be there yet."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "mysite.settings",
+        "PATH": f"{instance.virtualenv}/bin:/usr/local/bin:/usr/bin:/bin",
+        "VIRTUAL_ENV": instance.virtualenv,
+        **instance.environment,
+    }
+
+
 def code(instance: Instance) -> str:
     """The shell command that names the code and the Python environment that an instance's programs load."""
     return render("etc/catmaid/instance/_code.sh", instance=instance)

@@ -117,19 +117,36 @@ def migrated(host: BedHost) -> str:
     return host.run(words, user="www-data")
 
 
+UNKNOWN = "note: catmaid: its migrations are not known before the code is here"
+WOULD_RUN = "note: catmaid: migrations would run before users see the new release: "
+
+
+def foretold(host: BedHost, code: int, site: dict[str, Any]) -> Run:
+    """A dry run, which leaves the folder of releases as it is."""
+    before = host.run(f"ls -A {FOLDER}")
+    run = pyinfra(host, {"site": site}, "--dry")
+    assert run.code == code, run.text
+    assert host.run(f"ls -A {FOLDER}") == before
+    return run
+
+
 @pytest.mark.row_27
+@pytest.mark.row_33
 def test_from_a_checkout_in_place_to_releases(host: BedHost) -> None:
+    # Neither a mirror nor a release is there.
+    assert UNKNOWN in foretold(host, 0, released("1.0")).text
     # Its database is new: what the first release lacks is told, and nothing happens.
     refused = pyinfra(host, {"site": released("1.0")}, "-y")
     assert refused.code != 0
     assert "the database lacks its migrations mysite.0001_initial" in refused.text
     with load(host, 8) as requests:
         time.sleep(1)
-        dry = pyinfra(host, {"site": released("1.0", migrate="before")}, "--dry")
+        dry = foretold(host, 0, released("1.0", migrate="before"))
         run = deploy(host, released("1.0", migrate="before"))
         figures = requests.stop()
     assert figures.failed == [], figures.table()
     assert run.changed == dry.planned
+    assert WOULD_RUN + "mysite.0001_initial" in dry.text
     assert serving(host) == "1.0"
     assert "[X] 0001_initial" in migrated(host)
     assert deploy(host, released("1.0")).changed == []
@@ -215,14 +232,22 @@ def test_a_release_that_is_broken_leaves_no_trace_in_use(host: BedHost) -> None:
 
 
 @pytest.mark.row_27
+@pytest.mark.row_33
 def test_migrations_that_the_old_release_can_live_with(host: BedHost) -> None:
     text = MIGRATION.format(before="0001_initial", field="more")
     tag(host, "2.0", {"projects/mysite/migrations/0002_more.py": text})
+    assert UNKNOWN in foretold(host, 0, released("2.0")).text
     refused = pyinfra(host, {"site": released("2.0")}, "-y")
     assert refused.code != 0
     assert "the database lacks its migrations mysite.0002_more" in refused.text
     assert "by migrate 'before' or 'closed'" in refused.text
     assert serving(host) == "1.5"
+    for place in ("its folder", "the mirror"):
+        if place == "the mirror":
+            host.run(f"rm -r {FOLDER}/2.0")
+        (line,) = foretold(host, 1, released("2.0")).refusals
+        assert "the database lacks its migrations mysite.0002_more: allow them in the inventory" in line, place
+        assert WOULD_RUN + "mysite.0002_more" in foretold(host, 0, released("2.0", migrate="before")).text
     with load(host, 8) as requests:
         run = deploy(host, released("2.0", migrate="before"))
         figures = requests.stop()

@@ -179,6 +179,9 @@ def releases(host: BedHost) -> None:
         site["instances"][0]["start_seconds"] = 300
         run(host, site)
     pyinfra(host, {"site": site}, "-y", deploy="runbooks/verify.py")
+    # Of a release that the mirror alone has now.
+    site["instances"][0]["releases"]["revision"] = "1.0"
+    assert "are not known" not in run(host, site, "--dry").text
 
 
 RUNS: dict[str, Callable[[BedHost], object]] = {

@@ -1,0 +1,77 @@
+"""What a dry run says of the migrations of an instance's new code. A run itself finds out when it hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from catmaid_deploy.finding import Finding, fault
+from configuration import Change
+from schema import Deployment, Instance
+from tasks import program, supervisor
+
+# The ways of the web server to other code. A group that Supervisor takes anew starts without a look at the database.
+WAYS = {("hand over", "wsgi"), ("chain", "wsgi"), ("restart", "wsgi")}
+ANEW = "update"
+
+
+def waiting(deployment: Deployment, changes: Iterable[Change], survey: dict[str, Any]) -> list[Instance]:
+    """The instances whose web server a run would bring to other code."""
+    calls = {one.set.service.get("group"): one.set.service.get("calls", ()) for one in changes}
+    return [
+        instance
+        for instance in deployment.instances
+        if _moves(calls.get(instance.name, ())) and _has_other_code(instance, survey)
+    ]
+
+
+def _moves(calls: Iterable[tuple[str, str]]) -> bool:
+    return bool(WAYS & set(calls)) and not any(call == ANEW for call, _ in calls)
+
+
+def _has_other_code(instance: Instance, survey: dict[str, Any]) -> bool:
+    """Whether what runs was started with other code than a run would start it with."""
+    slot = supervisor.in_use(instance, survey)["wsgi"]
+    process = (survey["supervisor"] or {}).get(f"{instance.name}:{instance.name}-{slot}") or {}
+    return bool(process.get("code") != survey["instances"][instance.name]["code"])
+
+
+def question(instances: Iterable[Instance], survey: dict[str, Any]) -> dict[str, Any]:
+    """What `facts.migrations_on_host` is to ask: the code in its place, or else the mirror of its repository."""
+    return {"instances": [_asked(instance, survey) for instance in instances]}
+
+
+def _asked(instance: Instance, survey: dict[str, Any]) -> dict[str, Any]:
+    releases = instance.releases
+    coming = releases is not None and not survey["instances"][instance.name]["release"]["there"]
+    keep = {"folder", "owner", "revision", "shared"}
+    return {
+        "name": instance.name,
+        "user": instance.user,
+        "virtualenv": instance.virtualenv,
+        "projects": instance.projects_dir,
+        "environment": program.environment(instance),
+        "seconds": instance.start_seconds,
+        "release": releases.model_dump(include=keep) if releases and coming else None,
+    }
+
+
+def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+    """Why a run would refuse the code."""
+    if found.get("lacks") and instance.migrate == "refuse":
+        yield fault(
+            f"site.instances[{instance.name}].migrate",
+            f"a run would refuse this release: the database lacks its migrations {found['lacks']}",
+            "allow them in the inventory, by migrate 'before' or 'closed'",
+        )
+
+
+def notes(instance: Instance, found: dict[str, Any]) -> Iterator[str]:
+    """What a run would do to the database, or why nobody knows."""
+    if found.get("away"):
+        yield f"{instance.name}: its migrations are not known before the code is here"
+    elif problem := found.get("problem"):
+        yield f"{instance.name}: its migrations are not known, since the database can't be asked: {problem}"
+    elif found["lacks"] and instance.migrate != "refuse":
+        when = {"before": "before users see the new release", "closed": "behind the maintenance page"}
+        yield f"{instance.name}: migrations would run {when[instance.migrate]}: {found['lacks']}"

@@ -1,0 +1,143 @@
+"""What a dry run says of migrations, by what the host answers."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import schema
+from catmaid_deploy.finding import Refused
+from configuration import Change, ConfigurationSet
+from facts.survey import Migrations
+from tasks import migrations, plan, preflight, run
+
+common: Any = importlib.import_module("operations.common_on_host")
+FOLDER = "/home/catmaid/releases"
+
+
+def deployment(**values: Any) -> schema.Deployment:
+    return schema.load({"server_name": "a.org", "instances": [values]})
+
+
+RELEASES = {"repository": "/srv/catmaid.git", "revision": "2.0"}
+NAMES = "mysite.0002_more, mysite.0003_most"
+
+
+def survey(code: str = "new", there: bool = False) -> dict[str, Any]:
+    return {
+        "files": {"/etc/catmaid/catmaid/wsgi": {"target": "wsgi-b"}},
+        "supervisor": {"catmaid:catmaid-wsgi-a": {"code": "new"}, "catmaid:catmaid-wsgi-b": {"code": "old"}},
+        "instances": {"catmaid": {"code": code, "release": {"there": there}}},
+    }
+
+
+def changes(*calls: tuple[str, str]) -> list[Change]:
+    return [
+        Change(ConfigurationSet("nginx", service={"kind": "nginx"}), ()),
+        Change(ConfigurationSet("programs of catmaid", service={"group": "catmaid", "calls": list(calls)}), ()),
+    ]
+
+
+@pytest.mark.row_33
+@pytest.mark.parametrize(
+    ("calls", "code", "asked"),
+    [
+        ([("hand over", "daphne"), ("hand over", "wsgi")], "new", True),
+        ([("chain", "wsgi")], "new", True),
+        ([("restart", "wsgi")], "new", True),
+        # The slot in use runs with it already.
+        ([("hand over", "wsgi")], "old", False),
+        ([("hand over", "celery")], "new", False),
+        ([("start", "wsgi")], "new", False),
+        ([("update", "catmaid"), ("hand over", "wsgi")], "new", False),
+        ([], "new", False),
+    ],
+)
+def test_asked_where_a_run_would_ask(calls: list[tuple[str, str]], code: str, asked: bool) -> None:
+    found = migrations.waiting(deployment(), changes(*calls), survey(code))
+    assert [instance.name for instance in found] == ["catmaid"] * asked
+
+
+@pytest.mark.row_33
+def test_of_code_in_its_place_or_of_the_mirror() -> None:
+    def asked(there: bool, **values: Any) -> dict[str, Any]:
+        site = deployment(environment={"LAB": "a b"}, **values)
+        (one,) = migrations.question(site.instances, survey(there=there))["instances"]
+        return dict(one)
+
+    assert asked(False)["release"] is None
+    assert asked(False)["projects"] == "/home/catmaid/catmaid-server/django/projects"
+    assert asked(True, releases=RELEASES)["release"] is None
+    assert asked(True, releases=RELEASES)["projects"] == f"{FOLDER}/2.0/django/projects"
+    coming = asked(False, releases=RELEASES)["release"]
+    assert (coming["folder"], coming["owner"], coming["revision"]) == (FOLDER, "catmaid", "2.0")
+    assert asked(False)["environment"]["LAB"] == "a b"
+    assert asked(False)["environment"]["DJANGO_SETTINGS_MODULE"] == "mysite.settings"
+
+
+@pytest.mark.row_33
+@pytest.mark.parametrize(
+    ("migrate", "found", "refused", "noted"),
+    [
+        ("refuse", {"lacks": NAMES}, f"the database lacks its migrations {NAMES}", ""),
+        ("before", {"lacks": NAMES}, "", f"migrations would run before users see the new release: {NAMES}"),
+        ("closed", {"lacks": NAMES}, "", f"migrations would run behind the maintenance page: {NAMES}"),
+        *((migrate, {"lacks": ""}, "", "") for migrate in ("refuse", "before", "closed")),
+        ("refuse", {"away": True}, "", "its migrations are not known before the code is here"),
+        ("refuse", {"problem": "refused"}, "", "are not known, since the database can't be asked: refused"),
+        ("before", {"problem": "refused"}, "", "are not known, since the database can't be asked: refused"),
+    ],
+)
+def test_what_is_said(migrate: str, found: dict[str, Any], refused: str, noted: str) -> None:
+    (instance,) = deployment(migrate=migrate).instances
+    faults, notes = list(migrations.judge(instance, found)), list(migrations.notes(instance, found))
+    assert (len(faults), len(notes)) == (bool(refused), bool(noted))
+    assert all(refused in one.what and one.place == "site.instances[catmaid].migrate" for one in faults)
+    assert all(note.startswith("catmaid: ") and note.endswith(noted) for note in notes)
+
+
+@pytest.mark.row_33
+def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(fact: object, question: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        asked.append([one["name"] for one in question["instances"]])
+        return {"migrations": {"catmaid": {"lacks": NAMES}}}, 0
+
+    def foretell(migrate: str, *calls: tuple[str, str]) -> list[str]:
+        report = run.Report("host", [])
+        made = plan.Plan(survey(), report, [], [], False, {}, [], [], changes(*calls), [], [], [])
+        preflight._foretell(deployment(migrate=migrate), made)
+        return report.notes
+
+    monkeypatch.setattr(preflight, "ask", ask)
+    assert foretell("refuse") == foretell("refuse", ("hand over", "celery")) == []
+    assert asked == []
+    assert len(foretell("before", ("hand over", "wsgi"), ("hand over", "daphne"))) == 1
+    with pytest.raises(Refused, match=r"the database lacks its migrations mysite\.0002_more"):
+        foretell("refuse", ("hand over", "wsgi"))
+    assert asked == [["catmaid"], ["catmaid"]]
+
+
+@pytest.mark.row_27
+def test_what_a_database_lacks() -> None:
+    plan = "[X]  mysite.0001_initial\n" + "".join(f"[ ]  mysite.{n:04}_more\n" for n in range(2, 9))
+    assert common.lacking_migrations(plan) == (
+        "mysite.0002_more, mysite.0003_more, mysite.0004_more, mysite.0005_more, mysite.0006_more and 2 more"
+    )
+    assert common.lacking_migrations("[ ]  a.0001_one") == "a.0001_one"
+    assert common.lacking_migrations("[X]  a.0001_one\n(no migrations)") == ""
+
+
+def test_the_script_fits_into_one_argument_and_has_its_parts() -> None:
+    words = shlex.split(str(Migrations().command("{}").get_raw_value()))
+    assert max(map(len, words)) < 120 << 10
+    compile(Migrations.script, "script", "exec")
+    assert "\nfrom facts." not in Migrations.script
+    assert "\nfrom operations." not in Migrations.script
+    assert Migrations.script.count("\nanswer(") == 1
+    assert (Path(__file__).parents[2] / "facts/migrations_on_host.py").read_text().splitlines()[-1] in Migrations.script
