@@ -22,6 +22,8 @@ from testbed.run import pyinfra
 from tests.host.conftest import boot_ready, running
 from tests.host.web import DATA, HASH, Web
 
+pytestmark = pytest.mark.xdist_group("visitors")
+
 FLOOD = Path(__file__).parent / "flood_on_host.py"
 TILES = {"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}
 # As many workers as by default.
@@ -44,7 +46,7 @@ def crowded(bed: Bed) -> Iterator[Web]:
     run = pyinfra(host, {"site": SITE}, "-y")
     assert run.code == 0, run.text
     wait_for("the programs", lambda: running(host) == 4, 30)
-    yield Web("bookworm", host)
+    yield Web("bookworm", host, [SITE])
     host.remove()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -106,16 +107,17 @@ printf 'secret' > /data/secret.jpg
 
 @dataclass
 class Web:
-    """A host with SITES on it."""
+    """A host with SITES on it, or with those of ``sites``."""
 
     suite: str
     host: hosts.BedHost
+    sites: Sequence[dict[str, Any]] = field(default_factory=lambda: SITES)
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
         """Trusts what the host signed for its sites, each for its own names."""
-        context = self.host.trust(SITES[0]["server_name"])
-        for site in SITES[1:]:
+        context = self.host.trust(self.sites[0]["server_name"])
+        for site in self.sites[1:]:
             pem = self.host.run(f"cat /etc/catmaid/tls/self-signed/{site['server_name']}/fullchain.pem")
             context.load_verify_locations(cadata=pem)
         return context
