@@ -46,6 +46,7 @@ test: check
 
 test-long: check
 	@sh testbed/bootstrap.sh hosts
+	@$(PY) -m pytest -q -n 2 tests/unit --long
 	@$(PY) -m pytest -v -n 3 --dist loadgroup --durations=15 tests/host --long
 
 test-vagrant:

@@ -9,7 +9,7 @@ import schema
 from tasks import nginx
 from tests.host import nginx_on_hosts
 from tests.host.conftest import Deployed
-from tests.unit.test_properties import deployments, examples
+from tests.unit.test_properties import deployments
 
 SAMPLE = 25
 
@@ -18,7 +18,7 @@ def made_up() -> list[schema.Deployment]:
     """The first deployments of the strategy, the same in every run."""
     found: list[schema.Deployment] = []
 
-    @settings(examples(SAMPLE), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=SAMPLE, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(deployments())
     def collect(deployment: schema.Deployment) -> None:
         found.append(deployment)

@@ -86,7 +86,7 @@ MOMENTS = {
     "while it looks": (["wait"], ["--dry"], "waiting", "interrupted: nothing was changed on any host"),
     "at the question": (["true"], [], "Press enter to execute", "interrupted: nothing was changed on any host"),
     "in the middle": (
-        ["echo under way; sleep 30"],
+        ["echo under way; sleep 3"],
         ["-y", "-vvv"],
         "under way",
         "interrupted: what was under way goes on to its end there, and /var/log/catmaid-deploy.log says",
