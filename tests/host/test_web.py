@@ -669,8 +669,8 @@ def test_an_application_that_is_away(web: Web) -> None:
 def test_the_notice_outlives_a_reboot_and_a_deploy(web: Web) -> None:
     with closed(web):
         run = pyinfra(web.host, {"sites": SITES}, "-y")
-        assert (run.code, run.changed) == (0, [])
-        assert "maintenance: /etc/catmaid/maintenance is there, users see the notice: pyinfra " in run.text
+        assert (run.code, run.changed) == (0, []), run.text
+        assert "maintenance: /etc/catmaid/maintenance is there, users see the notice: on this machine: pyinfra " in run.text
         web.host.reboot()
         with web.client() as client:
             wait_for("the notice", lambda: client.get("/catmaid/").status_code == 503, 30)
