@@ -670,7 +670,10 @@ def test_the_notice_outlives_a_reboot_and_a_deploy(web: Web) -> None:
     with closed(web):
         run = pyinfra(web.host, {"sites": SITES}, "-y")
         assert (run.code, run.changed) == (0, []), run.text
-        assert "maintenance: /etc/catmaid/maintenance is there, users see the notice: on this machine: pyinfra " in run.text
+        assert (
+            "maintenance: /etc/catmaid/maintenance is there, users see the notice: on this machine: pyinfra "
+            in run.text
+        )
         web.host.reboot()
         with web.client() as client:
             wait_for("the notice", lambda: client.get("/catmaid/").status_code == 503, 30)
