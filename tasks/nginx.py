@@ -229,7 +229,8 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         # The package that this run installs brings its default site along.
         differences += tuple(Difference(path, "remove") for path in DEFAULT_SITE)
     running = survey["nginx"]
-    loaded = [item.path for item in one.items if item.path.startswith("/etc/nginx/")]
+    # A folder's time is that of its last name, and says nothing of what nginx has read.
+    loaded = [item.path for item in one.items if item.path.startswith("/etc/nginx/") and not isinstance(item, Folder)]
     times = [found["time"] for path in loaded if (found := survey["files"].get(path))]
     reasons = []
     if not survey["units"].get("nginx.service", {}).get("active"):
