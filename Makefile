@@ -42,12 +42,12 @@ pictures:
 
 test: check
 	@sh testbed/bootstrap.sh hosts
-	@$(PY) -m pytest -v -n 3 --dist loadgroup --durations=15 tests/host
+	@$(PY) -m pytest -v -n 3 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host
 
 test-long: check
 	@sh testbed/bootstrap.sh hosts
 	@$(PY) -m pytest -q -n 2 tests/unit --long
-	@$(PY) -m pytest -v -n 3 --dist loadgroup --durations=15 tests/host --long
+	@$(PY) -m pytest -v -n 3 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host --long
 
 test-vagrant:
 	@sh testbed/bootstrap.sh vagrant

@@ -350,20 +350,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        if "deployed" in names and isinstance(item, pytest.Function):
-            item.add_marker(pytest.mark.xdist_group(f"deployed-{item.callspec.params['deployed']}"))
-        elif "web" in names and isinstance(item, pytest.Function):
-            item.add_marker(pytest.mark.xdist_group(f"web-{item.callspec.params['web']}"))
-        elif "bare" in names:
-            item.add_marker(pytest.mark.xdist_group("bare"))
-        elif "client" in names:
-            item.add_marker(pytest.mark.xdist_group("client"))
-        elif item.path.name == "test_updates.py" and isinstance(item, pytest.Function):
-            kind = "kills" if "moment" in names else "updates"
-            item.add_marker(pytest.mark.xdist_group(f"{kind}-{item.callspec.params['host']}"))
-        elif item.path.name == "test_testbed.py":
-            item.add_marker(pytest.mark.xdist_group("testbed"))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group(item)))
+    # What takes longest begins first, so that no worker is left with it at the end.
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(group(item), len(order)))
+
+
+# The groups of some minutes, the longest first.
+LONGEST = (
+    *("deployed-bookworm", "web-bookworm", "all-or-nothing", "book", "deployed-trixie", "updates-bookworm", "trust"),
+    *("bare", "health", "states", "web-trixie", "hostile", "visitors", "acme", "releases", "last words", "dry runs"),
+)
+
+
+def group(item: pytest.Item) -> str:
+    """The name of those tests that share a host with this one."""
+    marker = item.get_closest_marker("xdist_group")
+    if marker:
+        return str(marker.args[0])
+    names = getattr(item, "fixturenames", ())
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    for fixture in ("deployed", "web"):
+        if fixture in names:
+            return f"{fixture}-{parameters[fixture]}"
+    for fixture in ("bare", "client"):
+        if fixture in names:
+            return fixture
+    if item.path.name == "test_updates.py":
+        return f"{'kills' if 'moment' in names else 'updates'}-{parameters['host']}"
+    return item.path.stem
 
 
 @pytest.hookimpl(trylast=True)

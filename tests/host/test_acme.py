@@ -22,7 +22,7 @@ EMAIL = "a@example.org"
 
 each_suite = pytest.mark.parametrize("suite", images.SUITES)
 # All on one worker: they share the ACME server.
-pytestmark = pytest.mark.xdist_group("acme")
+pytestmark = [pytest.mark.xdist_group("acme"), pytest.mark.slow]
 
 
 def names(host: str) -> tuple[str, str, str]:
@@ -135,7 +135,6 @@ def secured(bed: Bed, server: acme.Server, request: pytest.FixtureRequest) -> It
     host.remove()
 
 
-@pytest.mark.slow
 @each_suite
 def test_a_dry_run_on_a_bare_host_goes_through_and_changes_nothing(bed: Bed, server: acme.Server, suite: str) -> None:
     """Neither nginx nor certbot is there."""
@@ -285,7 +284,6 @@ def test_another_server_gives_the_next_certificate(secured: Secured) -> None:
         secured.deploy()
 
 
-@pytest.mark.slow
 @pytest.mark.row_19
 @each_suite
 def test_a_first_deploy_while_the_server_is_down_is_mended_by_the_next(

@@ -65,9 +65,10 @@ REFUSED = {
     "systemd-analyze": ("etc/systemd/system/nginx.service.d/catmaid.conf", "Nonsense=1\n", "Unknown key"),
     "systemd-tmpfiles": ("etc/tmpfiles.d/catmaid.conf", "nonsense\n", "Syntax error"),
 }
+SAMPLE = ("nginx", "uwsgi", "supervisor")
 
 
-@pytest.mark.parametrize("who", REFUSED)
+@pytest.mark.parametrize("who", [pytest.param(w, marks=[] if w in SAMPLE else [pytest.mark.long]) for w in REFUSED])
 def test_files_that_a_parser_refuses_reach_nothing(host: BedHost, tmp_path: Path, who: str) -> None:
     template, nonsense, says = REFUSED[who]
     before = settled(host)
@@ -225,6 +226,7 @@ def test_the_connection_is_lost_in_the_middle(host: BedHost) -> None:
     deploy(host)
 
 
+@pytest.mark.long
 def test_the_host_is_rebooted_in_the_middle(host: BedHost) -> None:
     wait_for("the end of the old programs", lambda: not stopping(host), 60)
     before = settled(host)
@@ -244,7 +246,7 @@ def test_the_host_is_rebooted_in_the_middle(host: BedHost) -> None:
 
 def test_two_runs_at_once(host: BedHost, request: pytest.FixtureRequest) -> None:
     """One works, the other stops with a line that says who deploys since when."""
-    rounds = 20 if request.config.getoption("long") else 3
+    rounds = 20 if request.config.getoption("long") else 2
     for number in range(rounds):
         site = copy.deepcopy(SITE)
         site["instances"][0]["environment"] = {"ROUND": str(number)}

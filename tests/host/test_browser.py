@@ -20,6 +20,9 @@ from tests.host.browser import browse
 from tests.host.conftest import place
 from tests.host.web import PASSWORD, SITES, Web
 
+# What a browser does doesn't depend on the host's system.
+pytestmark = pytest.mark.slow
+
 API = "https://tracing.test/catmaid"
 FRIEND = "https://other.test/whoami"
 # Its origin is nobody's friend. There is no page at its root, and the error's origin is as good as another.

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
+import schema
 from testbed.hosts import BedHost
 from testbed.podman import command
 from testbed.run import CHECKOUT, VIRTUALENV, pyinfra
@@ -330,8 +331,28 @@ def data_of(case: Case) -> dict[str, Any]:
     return {"site": site} | (case.data or {})
 
 
+SAMPLE = ("no site", "unknown key", "two instances with one prefix", "a secret in the environment")
+
+
+def of_the_inventory() -> dict[str, list[str]]:
+    """The cases that need no host, each with what the inventory's own check says."""
+    found = {}
+    for name, case in CASES.items():
+        try:
+            data = data_of(case)
+            schema.load(data.get("site"), data.get("sites"))
+        except schema.InvalidSite as error:
+            found[name] = error.lines
+    return found
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    """What no host is asked for tests/unit tells as well; of these a sample is enough."""
+    return [pytest.mark.long] if name in of_the_inventory() and name not in SAMPLE else []
+
+
 @pytest.mark.row_31
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in CASES])
 def test_one_line_with_host_key_and_fix(unfit: BedHost, name: str) -> None:
     case = CASES[name]
     if case.before:

@@ -457,6 +457,7 @@ KILLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.row_28
 @pytest.mark.parametrize("what", KILLS)
 def test_what_is_killed_is_back_once(deployed: Deployed, what: str) -> None:

@@ -50,6 +50,7 @@ def test_the_second_run_changes_nothing_and_restarts_nothing(deployed: Deployed)
     assert pids(deployed) == before
 
 
+@pytest.mark.slow
 @pytest.mark.row_15
 @pytest.mark.parametrize(
     ("change", "program"),
