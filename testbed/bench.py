@@ -74,9 +74,10 @@ class Bench:
         self.bed, self.image = bed, image
         self.late: list[str] | None = None
 
-    def boot(self, name: str) -> BedHost:
+    def boot(self, name: str, user: str = INSTANCE["user"]) -> BedHost:
+        """A host with the application, whose programs run as this user, and nothing deployed."""
         host = self.bed.boot(self.image, name)
-        host.run(sites.DATA)
+        host.run(f"{sites.DATA}; chown -R {user}: {INSTANCE['files_folder']}")
         return host
 
     @cached_property
@@ -197,7 +198,7 @@ def commands(bench: Bench) -> list[Line]:
     """Remote commands of a run without changes, for one instance and for many."""
     one = deploys.commands(bench.host, SITE)
     with progress(f"a host with {MANY_INSTANCES} instances (some minutes)"):
-        host = bench.boot("many")
+        host = bench.boot("many", "www-data")
         host.run(sites.PLACE)
         site = sites.many()
         deploys.settle([host], site)
@@ -443,7 +444,7 @@ def _update(host: BedHost, clients: int, way: str) -> list[Line]:
 def updates(bench: Bench) -> list[Line]:
     """A new release under load, and how long it takes until it serves."""
     with progress("a host for updates"):
-        host = bench.boot("updates")
+        host = bench.boot("updates", "www-data")
         release(host, "first", seconds=IMPORT_SECONDS)
         deploys.settle([host], UPDATE_SITE)
     lines = []
