@@ -256,9 +256,9 @@ def _judge_python(python: dict[str, Any], instance: Instance, requirements: list
     if "missing" in python:
         yield fault(key, f"{python['missing']} isn't there", f"correct the path, or {again}")
     elif "broken" in python:
-        yield fault(key, f"its Python doesn't run ({python['broken']})", again)
+        yield fault(key, f"{instance.virtualenv}/bin/python doesn't run ({python['broken']})", again)
     elif tuple(python["version"]) < OLDEST_PYTHON:
-        yield fault(key, f"its Python is {version}, 3.8 or later is needed", again)
+        yield fault(key, f"{instance.virtualenv}/bin/python is Python {version}, 3.8 or later is needed", again)
     elif not python["packages_exist"]:
         yield fault(key, f"it was made for another Python than {version}, which runs there now", again)
     elif lacking := [name for name in ("django", "daphne", "celery") if not python["have"][name]]:

@@ -170,7 +170,9 @@ def decide(
         elif (doing or {}).get(program.short) == "silent":
             yield call, program.short, "it gives no sign of life"
         elif process["digest"] is None:
-            yield call, program.short, "it runs without its folder or its start script"
+            # Its service user may write this note, and may have put anything in its place.
+            note = f"/run/{group}/{slots[program.short]}/started"
+            yield call, program.short, f"{note} doesn't say with which files it runs"
         elif process["digest"] != program.digest:
             yield call, program.short, "it runs with other files"
         elif process["replaced"] or (set(replaced) & set(server) and program.short == "wsgi"):

@@ -20,6 +20,7 @@ from tasks import packages
 from testbed import hosts, images
 from testbed.podman import check_machine
 from testbed.run import VIRTUALENV, Run, place_application, pyinfra
+from tests.host import acme
 from tests.host.web import DATA, SITES, Web
 
 # Three instances at once, as an admin may have them: at the page's prefix, at the root, and far
@@ -328,6 +329,13 @@ def client(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
     host = bed.boot(image, "client")
     yield host
     host.remove()
+
+
+@pytest.fixture(scope="session")
+def server(bed: hosts.Bed) -> Iterator[acme.Server]:
+    server = acme.start(bed)
+    yield server
+    server.host.remove()
 
 
 # First: xdist reads the groups in the same hook.

@@ -1,7 +1,7 @@
 """Runs on a test host as the service user or as the owner of the code: puts all that this user may put in root's way.
 
     python3 -I hostile_on_host.py once SECONDS     everything at once, which stays for so many seconds
-    python3 -I hostile_on_host.py loop SECONDS     one thing after the other, at random, and back again
+    python3 -I hostile_on_host.py loop SECONDS     some things at a time, at random, and what was there back again
 
 Each program that it puts anywhere notes in NOTES with which rights it was run, and tries to change what is root's.
 """
@@ -9,6 +9,7 @@ Each program that it puts anywhere notes in NOTES with which rights it was run, 
 import os
 import random
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -112,20 +113,32 @@ def many(path):
         open("%s/%d %s" % (path, number, FORGED.replace("/", "")), "w").close()
 
 
+# What stays open, the oldest first: a process may have so many files and no more.
+opened = []
+
+
+def keep(close):
+    opened.append(close)
+    if len(opened) > 200:
+        opened.pop(0)()
+
+
 def serve(path, answer):
     """A socket that answers each connection, for as long as this process lives."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    os.chmod(path, 0o666)
+    server.listen(64)
 
     def work():
-        server = socket.socket(socket.AF_UNIX)
         try:
-            server.bind(path)
+            while True:
+                threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
         except OSError:
-            return
-        os.chmod(path, 0o666)
-        server.listen(64)
-        while True:
-            threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+            server.close()
 
+    # Who waits in accept() isn't woken by a close.
+    keep(lambda: server.shutdown(socket.SHUT_RDWR))
     threading.Thread(target=work, daemon=True).start()
 
 
@@ -162,6 +175,7 @@ def lease(path):
 
     text(path, FORGED)
     file = os.open(path, os.O_RDWR)
+    keep(lambda: os.close(file))
     fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 
 
@@ -232,29 +246,27 @@ def places():
     return found
 
 
-def of_the_owner():
-    """What has a place and a form of its own: what Python, Django and Git read and run."""
-    if not os.access(HOME, os.W_OK):
-        return
-    for folder in (DJANGO + "/..", RELEASES + "/repository.git"):
-        git = folder + "/.git" if folder.endswith("..") else folder
-        os.makedirs(git + "/hooks", exist_ok=True)
-        os.makedirs(git + "/objects", exist_ok=True)
-        os.makedirs(git + "/refs", exist_ok=True)
-        text(git + "/HEAD", "ref: refs/heads/main\n")
+def git():
+    """What Git reads and runs, in the checkout and in the mirror of the releases."""
+    for folder in (DJANGO + "/../.git", RELEASES + "/repository.git"):
+        for name in ("hooks", "objects", "refs/tags"):
+            os.makedirs("%s/%s" % (folder, name), exist_ok=True)
+        text(folder + "/HEAD", "ref: refs/heads/main\n")
         for hook in ("post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman"):
-            trap("%s/hooks/%s" % (git, hook))
-        text(git + "/config", GIT.replace("TRAP", HOME + "/trap").replace("GIT", git))
-        os.makedirs(git + "/refs/tags", exist_ok=True)
-        text(git + "/refs/tags/v1", "1" * 40 + "\n")
+            trap("%s/hooks/%s" % (folder, hook))
+        text(folder + "/config", GIT.replace("TRAP", HOME + "/trap").replace("GIT", folder))
+        text(folder + "/refs/tags/v1", "1" * 40 + "\n")
     trap(HOME + "/trap")
-    trap(ENV + "/bin/pip")
+
+
+def python():
+    """What Python reads and runs when it starts."""
     for name in os.listdir(ENV + "/lib"):
         packages = "%s/lib/%s/site-packages" % (ENV, name)
         text(packages + "/sitecustomize.py", PYTHON_TRAP)
         text(packages + "/usercustomize.py", PYTHON_TRAP)
         text(packages + "/hostile.pth", "import sitecustomize\n")
-        text(packages + "/uwsgi-9.dist-info" if os.path.isdir(packages) else ENV + "/x", FORGED)
+        text(packages + "/uwsgi-9.dist-info", FORGED)
 
 
 def settings(kind):
@@ -277,29 +289,79 @@ def once():
     kinds = list(KINDS)
     for number, path in enumerate(places()):
         put(path, kinds[number % len(kinds)])
-    of_the_owner()
+    if os.access(HOME, os.W_OK):
+        git()
+        python()
+        trap(ENV + "/bin/pip")
     if os.access(SETTINGS, os.W_OK):
         settings("hang")
 
 
-def loop(seconds):
-    """Change something, at once or a moment later, until the time is over."""
-    end, found = time.time() + seconds, places()
+def swap(path, end):
+    """Something else in a place, for no time or a while, and then what was there back again."""
+    kept = path + ".kept"
+    try:
+        os.rename(path, kept)
+    except FileNotFoundError:
+        kept = ""
+    put(path, random.choice([kind for kind in KINDS if kind not in ("deep folder", "folder of many")]))
+    time.sleep(random.choice((0, 0.001, 0.01, 0.1, 1)))
+    remove(path)
+    while kept and time.time() < end:
+        try:
+            os.rename(kept, path)
+            break
+        except OSError:
+            # The folder that it is in is elsewhere, for a moment.
+            time.sleep(0.01)
+            remove(path)
+
+
+def swap_settings():
+    with open(SETTINGS) as file:
+        before = file.read()
+    settings(random.choice(("print", "exit", "raise", "detach")))
+    time.sleep(random.choice((0.1, 1)))
+    text(SETTINGS, before, 0o640)
+
+
+def change(found, pause, end):
     while time.time() < end:
         path = random.choice(found)
-        put(path, random.choice([kind for kind in KINDS if kind not in ("deep folder", "folder of many")]))
-        if random.random() < 0.5:
-            remove(path)
-        if random.random() < 0.02 and os.access(SETTINGS, os.W_OK):
-            settings(random.choice(("print", "exit", "raise", "detach")))
-        time.sleep(0.002)
+        try:
+            if path == SETTINGS and os.access(SETTINGS, os.W_OK):
+                swap_settings()
+            else:
+                swap(path, end)
+        except OSError:
+            pass
+        time.sleep(pause * random.random())
 
 
+def loop(seconds):
+    """Change some things at a time, and leave most of all as it was, until the time is over."""
+    end, found, above = time.time() + seconds, places(), []
+    if os.access(SETTINGS, os.W_OK):
+        above.append(SETTINGS)
+    if os.access(HOME, os.W_OK):
+        git()
+        python()
+        above += [HOME + "/catmaid-server", DJANGO + "/static", PROJECTS, SETTINGS, ENV, ENV + "/bin/python"]
+    work = [(found[::2], 0.1), (found[1::2], 0.1), (above, 3)]
+    threads = [threading.Thread(target=change, args=(some, pause, end)) for some, pause in work if some]
+    for thread in threads:
+        thread.start()
+    print("ready", flush=True)
+    for thread in threads:
+        thread.join()
+
+
+# Who waits for a lease is told to this process, which would end.
+signal.signal(signal.SIGIO, signal.SIG_IGN)
 if sys.argv[1] == "once":
     once()
     print("ready", flush=True)
     # Its sockets and leases stay.
     time.sleep(float(sys.argv[2]))
 elif sys.argv[1] == "loop":
-    print("ready", flush=True)
     loop(float(sys.argv[2]))

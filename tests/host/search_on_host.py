@@ -1,7 +1,8 @@
-"""Runs on a host as one of its users: looks for a number in all that this user can read, files and memory.
+"""Runs on a host as one of its users: looks for secrets in all that this user can read, files and memory.
 
-The first argument says where, "everywhere" or "memory". The numbers come disguised, or the search would find itself:
-in hex, each byte changed by 0x5A. Prints JSON: the files and the processes that have one, and how many were read.
+The first argument is the folder below which files are read, or "memory" for none. The secrets come disguised, or the
+search would find itself: in hex, each byte changed by 0x5A. Prints JSON: the files and the processes that have one, and
+how many were read.
 """
 
 import json
@@ -15,9 +16,9 @@ ELSEWHERE = ("/proc", "/sys", "/dev/pts")
 
 needles = []
 for word in sys.argv[2:]:
-    number = bytes(byte ^ 0x5A for byte in bytes.fromhex(word))
-    # As files have it, and as OpenSSL keeps it in memory.
-    needles += [number, number[::-1]]
+    secret = bytes(byte ^ 0x5A for byte in bytes.fromhex(word))
+    # As files have it, and as OpenSSL keeps a number in memory.
+    needles += [secret, secret[::-1]]
 longest = max(map(len, needles))
 
 
@@ -36,8 +37,8 @@ def has_one(file, begin, end):
     return False
 
 
-def files():
-    for folder, names, found in os.walk("/"):
+def files(top):
+    for folder, names, found in os.walk(top):
         names[:] = [name for name in names if os.path.join(folder, name) not in ELSEWHERE]
         yield from (os.path.join(folder, name) for name in found)
 
@@ -52,7 +53,7 @@ def regions(pid):
 
 
 answer = {"files": [], "processes": {}, "files read": 0, "processes read": 0}
-for path in files() if sys.argv[1] == "everywhere" else ():
+for path in files(sys.argv[1]) if sys.argv[1] != "memory" else ():
     try:
         if stat.S_ISREG(os.lstat(path).st_mode):
             with open(path, "rb", buffering=0) as file:

@@ -109,13 +109,6 @@ def placeholder(host: BedHost, name: str) -> str:
     return host.run(f"cat /etc/catmaid/tls/self-signed/{name}/fullchain.pem")
 
 
-@pytest.fixture(scope="session")
-def server(bed: Bed) -> Iterator[acme.Server]:
-    server = acme.start(bed)
-    yield server
-    server.host.remove()
-
-
 @pytest.fixture(scope="session", params=images.SUITES)
 def secured(bed: Bed, server: acme.Server, request: pytest.FixtureRequest) -> Iterator[Secured]:
     """A host without a certificate, after a dry run and a first deploy with one from ACME."""

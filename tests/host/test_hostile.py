@@ -17,12 +17,13 @@ from testbed.podman import command
 from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE, changed, release
 from tests.host.conftest import boot_packed
+from tests.host.test_releases import REPOSITORY, prepare, released, tag
 
 pytestmark = pytest.mark.xdist_group("hostile")
 
 PROGRAM = Path(__file__).with_name("hostile_on_host.py")
 USERS = ("www-data", "catmaid")
-RUN_DIR, RELEASES, NOTES = "/run/catmaid", "/home/catmaid/releases", "/srv/notes"
+RUN_DIR, CONFIG, RELEASES, NOTES = "/run/catmaid", "/etc/catmaid/catmaid", "/home/catmaid/releases", "/srv/notes"
 # A run ends within its own limits, on a machine that does other things beside it.
 SECONDS = 400
 # What nobody but root and Debian's programs change: contents, owners and modes.
@@ -82,9 +83,21 @@ def attacked(bed: Bed) -> Iterator[BedHost]:
 @pytest.fixture
 def host(attacked: BedHost) -> Iterator[BedHost]:
     yield attacked
-    attacked.run(PUT_BACK)
-    attacked.run("systemctl restart supervisor")
-    deploy(attacked)
+    put_back(attacked)
+
+
+def put_back(host: BedHost) -> None:
+    host.run(PUT_BACK)
+    host.run("systemctl restart supervisor")
+    deploy(host)
+
+
+@pytest.fixture(scope="module")
+def mirrored(attacked: BedHost) -> None:
+    """A repository of the application, with a release in it, and a folder for releases."""
+    prepare(attacked)
+    tag(attacked, "v1")
+    attacked.run(KEEP + f" {RELEASES[1:]}")
 
 
 def deploy(host: BedHost, site: dict[str, Any] = SITE) -> None:
@@ -95,7 +108,7 @@ def deploy(host: BedHost, site: dict[str, Any] = SITE) -> None:
 @contextmanager
 def hostile(host: BedHost, how: str, users: tuple[str, ...] = USERS) -> Iterator[None]:
     """With the users at work: ``once`` for all at once, which stays, ``loop`` for changes all the time."""
-    words = ("python3", "-I", "/srv/hostile_on_host.py", how, "900")
+    words = ("python3", "-I", "/srv/hostile_on_host.py", how, "7200")
     started = [
         subprocess.Popen(
             [*command(), "exec", "--user", user, host.name, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -107,6 +120,8 @@ def hostile(host: BedHost, how: str, users: tuple[str, ...] = USERS) -> Iterator
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
         yield
+        # They were there all the time.
+        assert [process.poll() for process in started] == [None] * len(started)
     finally:
         host.run(" ".join(f"pkill -KILL -u {user} -f hostile_on_host || true;" for user in users))
         for process in started:
@@ -164,23 +179,19 @@ def names_theirs(run: Run | None) -> bool:
 
 # Goes on for as long as the test lasts: by this name it is ended.
 AGAIN = "nohup sh -c 'while :; do {}; done' hostile_on_host >/dev/null 2>&1 &"
-INSTALL_GIT = "apt-get -qq update; apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1"
-REPOSITORY = f"""
-mkdir -p {RELEASES}; cd {RELEASES}; git init -q --bare repository.git; cd repository.git
+MIRROR = f"""
+cd {RELEASES}; git clone -q --mirror {REPOSITORY} repository.git; cd repository.git
 """
 
 
 @dataclass(frozen=True)
 class Attack:
-    """What one user prepares, and the jobs after it. ``ends`` is how they end, where that is known; ``needs`` is what
-    root does before.
-    """
+    """What one user prepares, and the jobs after it. ``ends`` is how they end, where that is known."""
 
     user: str
     script: str
     jobs: tuple[Callable[[BedHost], Run], ...]
     ends: int | None = None
-    needs: str = "true"
 
 
 def refused(host: BedHost) -> Run:
@@ -199,15 +210,15 @@ def other_owner(host: BedHost) -> Run:
 
 
 def new_release(host: BedHost) -> Run:
-    releases = {"repository": "/srv/catmaid.git", "revision": "v1", "keep": 2}
-    return pyinfra(host, {"site": changed(virtualenv=VIRTUALENV, releases=releases)}, "-y")
+    return pyinfra(host, {"site": released("v1", migrate="before")}, "-y")
 
 
 def each(*names: str) -> tuple[Callable[[BedHost], Run], ...]:
     return tuple(JOBS[name] for name in names)
 
 
-STARTED = f"cd {RUN_DIR}; for slot in wsgi daphne celery; do cd {RUN_DIR}/$slot-a; rm -f started; {{}}; done"
+# In the slots in use.
+STARTED = f"for of in wsgi daphne celery; do cd {RUN_DIR}/$(readlink {CONFIG}/$of); rm -f started; {{}}; done"
 ATTACKS = {
     # A name that root writes.
     "1 a link where a file is made ready": Attack(
@@ -221,7 +232,8 @@ ATTACKS = {
     ),
     "1 a slot that is a link": Attack(
         "www-data",
-        f"cd {RUN_DIR}; rm -rf wsgi-b; ln -s /etc/cron.d wsgi-b; rm -rf daphne-b; ln -s /root daphne-b",
+        f"cd {RUN_DIR}; for slot in wsgi daphne; do for name in $slot-a $slot-b; do [ $name = $(readlink "
+        f"{CONFIG}/$slot) ] || {{ rm -rf $name; ln -s /etc/cron.d $name; }}; done; done",
         (update,),
     ),
     "1 a memory of beat's that is a link": Attack(
@@ -239,14 +251,14 @@ ATTACKS = {
     "2 pip and manage.py replaced": Attack(
         "catmaid",
         f"cd {VIRTUALENV}; rm bin/pip; cp /srv/trap bin/pip; cp /srv/trap.py ../projects/manage.py; rm bin/uwsgi; "
-        "rm -r lib/python*/site-packages/*uwsgi*; cp /srv/trap.py lib/python3*/site-packages/sitecustomize.py",
+        "rm -r lib/python*/site-packages/*uwsgi*; cd lib/python3*/site-packages; cp /srv/trap.py sitecustomize.py",
         each("deploy"),
     ),
     # A program whose user is told by a link.
     "3 the virtualenv is a link": Attack(
         "catmaid",
         f"mkdir -p /tmp/bin; cp /srv/trap /tmp/bin/python; cd {CHECKOUT}/django; mv env env.before; ln -s /tmp env",
-        each("dry run", "status"),
+        each("dry run", "deploy"),
         ends=1,
     ),
     "3 its Python is a link": Attack(
@@ -260,36 +272,35 @@ ATTACKS = {
     # A program that a program runs.
     "4 a mirror that asks its own program": Attack(
         "catmaid",
-        REPOSITORY
+        MIRROR
         + "git config core.repositoryformatversion 1; git config extensions.partialClone origin\n"
-        + "git config remote.origin.url /srv/x; git config remote.origin.promisor true\n"
-        + "git config remote.origin.uploadpack /srv/trap; echo 1111111111111111111111111111111111111111 > refs/tags/v1",
+        + "git config remote.origin.promisor true; git config remote.origin.uploadpack /srv/trap\n"
+        + "rm packed-refs; mkdir -p refs/tags; echo 1111111111111111111111111111111111111111 > refs/tags/v1",
         (new_release,),
         ends=1,
-        needs=INSTALL_GIT,
     ),
     "4 a mirror with hooks": Attack(
         "catmaid",
-        REPOSITORY + "cp /srv/trap hooks/reference-transaction; cp /srv/trap hooks/post-checkout\n"
-        "git config core.hooksPath hooks; git config core.fsmonitor /srv/trap",
+        MIRROR
+        + "for hook in reference-transaction post-checkout post-index-change; do cp /srv/trap hooks/$hook; done\n"
+        + "git config core.hooksPath hooks; git config core.fsmonitor /srv/trap; git config tar.umask 0\n"
+        + "git config core.attributesFile /srv/x; echo '* export-subst filter=x' > info/attributes\n"
+        + "git config filter.x.smudge /srv/trap; git config filter.x.required true",
         (new_release,),
-        ends=1,
-        needs=INSTALL_GIT,
     ),
     "4 settings of Git's own": Attack(
         "catmaid",
         "git config --global core.sshCommand /srv/trap; git config --global alias.rev-parse '!/srv/trap'\n"
-        "git config --global core.fsmonitor /srv/trap; git config --global uploadpack.packObjectsHook /srv/trap",
+        "git config --global core.fsmonitor /srv/trap; git config --global uploadpack.packObjectsHook /srv/trap\n"
+        "git config --global core.hooksPath /srv; git config --global init.templateDir /root",
         (new_release,),
-        ends=1,
-        needs=INSTALL_GIT,
     ),
     # What never ends.
     "5 a FIFO": Attack("www-data", STARTED.format("mkfifo started"), each("status", "verify", "deploy")),
     "5 a device": Attack("www-data", STARTED.format("ln -s /dev/zero started"), each("status", "deploy")),
     "5 a socket": Attack(
         "www-data",
-        f"cd {RUN_DIR}/wsgi-a/private; rm -f stats.socket\n"
+        f"cd {RUN_DIR}/$(readlink {CONFIG}/wsgi)/private; rm -f stats.socket\n"
         "nohup python3 -c '\n"
         "import socket, time\n"
         'server = socket.socket(socket.AF_UNIX); server.bind("stats.socket"); server.listen(9)\n'
@@ -302,17 +313,18 @@ ATTACKS = {
         each("status", "verify"),
     ),
 }
-SHORT = ("1 a link where", "2 uWSGI", "3 the virtualenv", "5 a FIFO")
+SHORT = ("1 a link where", "2 uWSGI")
 
 
 @pytest.mark.row_32
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n.startswith(SHORT) else [pytest.mark.long]) for n in ATTACKS]
 )
-def test_an_attack_fails(host: BedHost, name: str) -> None:
+def test_an_attack_fails(host: BedHost, request: pytest.FixtureRequest, name: str) -> None:
     attack = ATTACKS[name]
+    if new_release in attack.jobs:
+        request.getfixturevalue("mirrored")
     canary = Canary(host)
-    host.run(attack.needs, timeout=300)
     host.run(attack.script, user=attack.user)
     for do in attack.jobs:
         begin = time.monotonic()
@@ -324,66 +336,25 @@ def test_an_attack_fails(host: BedHost, name: str) -> None:
 
 
 @pytest.mark.row_32
-@pytest.mark.parametrize("name", ["catmaid-deploy", "catmaid-nginx", "web"])
-def test_an_instance_may_not_take_folders_of_the_deploy(attacked: BedHost, name: str) -> None:
-    """Attack 7: by its name its user would get them."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "catmaid-deploy"},
+        {"name": "catmaid-nginx"},
+        {"user": "catmaid-nginx"},
+        {"runtime_group": "shadow"},
+        {"user": "catmaid", "runtime_group": "catmaid-nginx"},
+    ],
+    ids=str,
+)
+def test_an_instance_may_not_take_what_is_the_deploys_or_the_systems(attacked: BedHost, change: dict[str, str]) -> None:
+    """Attack 7: by its name, its user or its group, who runs it would have folders or rights of the deploy's."""
     canary = Canary(attacked)
-    run = pyinfra(attacked, {"site": changed(name=name)}, "-y")
+    run = pyinfra(attacked, {"site": changed(**change)}, "-y")
     assert run.code == 1
-    assert any(name in line for line in run.refusals), run.text
+    *_, (key, value) = change.items()
+    assert any(f".{key}: {value!r}" in line for line in run.refusals), run.text
     canary.check()
-
-
-# Looks for a number, as RSA's prime or an elliptic curve's secret is in memory, wherever this user may read.
-SEARCH = """
-import os, re, sys
-wanted = [bytes.fromhex(sys.argv[1]), bytes.fromhex(sys.argv[1])[::-1]]
-found = set()
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    if int(pid) in (os.getpid(), os.getppid()):
-        continue
-    try:
-        maps = open("/proc/%s/maps" % pid).read()
-        name = open("/proc/%s/comm" % pid).read().strip()
-        memory = open("/proc/%s/mem" % pid, "rb", 0)
-    except OSError:
-        continue
-    for begin, end in re.findall("^([0-9a-f]+)-([0-9a-f]+) rw", maps, re.M):
-        try:
-            memory.seek(int(begin, 16))
-            data = memory.read(int(end, 16) - int(begin, 16))
-        except (OSError, ValueError, OverflowError):
-            continue
-        if any(one in data for one in wanted):
-            found.add(name)
-for top in ("/etc", "/run", "/var", "/home", "/tmp", "/srv", "/dev/shm"):
-    for folder, _, names in os.walk(top):
-        for path in (os.path.join(folder, name) for name in names):
-            try:
-                if os.path.isfile(path) and os.path.getsize(path) < 1 << 24:
-                    data = open(path, "rb").read()
-                    if any(one in data for one in wanted):
-                        found.add(path)
-            except OSError:
-                pass
-print(*sorted(found), sep="\\n")
-"""
-NUMBER = """
-openssl pkey -in /etc/catmaid/tls/self-signed/localhost/privkey.pem -noout -text \
-    | sed -n '/^pri\\|^prime1/,/^[a-z]*[0-9]*:$/p' | grep '^ ' | tr -d ' :\\n' | cut -c1-64
-"""
-
-
-@pytest.mark.row_32
-def test_the_key_is_nowhere_for_the_service_user(attacked: BedHost) -> None:
-    """Attack 6: its number, not its PEM. Root finds it in nginx."""
-    number = attacked.run(NUMBER).lstrip("0")
-    number = number[len(number) % 2 :]
-    assert len(number) >= 50, number
-    attacked.put("/srv/search.py", SEARCH.encode())
-    for user in USERS:
-        assert attacked.run(f"python3 -I /srv/search.py {number}", user=user, timeout=300) == ""
-    assert "nginx" in attacked.run(f"python3 -I /srv/search.py {number}", timeout=300).split()
 
 
 # ---- everything at once ----
@@ -398,15 +369,21 @@ def test_everything_at_once(host: BedHost) -> None:
     assert all(names_theirs(run) for run in runs), [run.text for run in runs if run]
 
 
+@pytest.fixture(scope="module", params=[USERS[:1], USERS[1:], USERS], ids="-".join)
+def changing(attacked: BedHost, request: pytest.FixtureRequest) -> Iterator[BedHost]:
+    """A host on which users change things all the time."""
+    with hostile(attacked, "loop", request.param):
+        yield attacked
+    put_back(attacked)
+
+
 @pytest.mark.row_32
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*JOBS, *ON_HOST])
-@pytest.mark.parametrize("users", [USERS[:1], USERS[1:], USERS], ids="-".join)
-def test_changes_in_a_loop(host: BedHost, name: str, users: tuple[str, ...]) -> None:
-    """Twenty of each job, while what it looks at changes."""
-    canary = Canary(host)
-    with hostile(host, "loop", users):
-        runs = [in_time(host, name) for _ in range(7)]
+def test_changes_in_a_loop(changing: BedHost, name: str) -> None:
+    """Twenty-one of each job, while what it looks at changes: seven for each of the users and for both."""
+    canary = Canary(changing)
+    runs = [in_time(changing, name) for _ in range(7)]
     canary.check()
     assert all(names_theirs(run) for run in runs), [run.text for run in runs if run]
 

@@ -6,16 +6,20 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from schema import NGINX_USER
+from tasks.certificates import HOOK
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers.script import ssh
 from testbed.run import Run, pyinfra
 from testbed.updates import SITE as ONE
 from testbed.updates import changed, release
+from tests.host import acme, test_acme
 from tests.host.conftest import SITE, boot, boot_packed, place_instances
 from tests.host.test_releases import prepare, released, tag
 from tests.host.tracer import Debian, Trace
@@ -117,6 +121,7 @@ DEBIAN: tuple[Debian, ...] = ()
 
 # ---- the kinds of runs and jobs ----
 
+SUPERVISOR = "/usr/bin/supervisord"
 # Two instances: one as the service user, one as the owner of its code.
 TWO = copy.deepcopy(ONE)
 TWO["instances"].append(SITE["instances"][1] | {"workers": 1, "threads": 1})
@@ -137,9 +142,24 @@ def run(
     return run
 
 
-def look(job: str) -> Callable[[BedHost], object]:
-    """A runbook that looks. What it finds isn't the matter here: under a tracer programs may be late."""
-    return lambda host: pyinfra(host, {"site": TWO}, "-y", deploy=f"runbooks/{job}.py")
+def look(host: BedHost, site: dict[str, Any] = TWO) -> None:
+    """The runbooks that look. What they find isn't the matter here: under a tracer programs may be late."""
+    for job in ("status", "verify", "logs"):
+        pyinfra(host, {"site": site}, "-y", deploy=f"runbooks/{job}.py")
+
+
+def dry_run(host: BedHost, site: dict[str, Any] = TWO) -> None:
+    run(host, site, "--dry", "--diff")
+
+
+def without_a_deploy(host: BedHost) -> None:
+    dry_run(host)
+    look(host)
+
+
+def nothing_to_do(host: BedHost) -> None:
+    assert run(host).changed == []
+    dry_run(host, one(workers=3))
 
 
 def update(host: BedHost) -> None:
@@ -158,7 +178,7 @@ def maintain(host: BedHost) -> None:
     run(host, TWO, "-y", "--data", "maintenance=off", deploy="runbooks/maintenance.py")
 
 
-def half_deployed(host: BedHost) -> None:
+def break_off(host: BedHost) -> None:
     """What an interrupted run or an admin may have left: files gone, owners changed, programs dead."""
     run(host)
     host.run(
@@ -167,51 +187,75 @@ def half_deployed(host: BedHost) -> None:
         supervisorctl update >/dev/null; chown root /run/catmaid-fafb; touch /run/catmaid/.uwsgi.pid.catmaid-deploy
         """
     )
+
+
+def half_deployed(host: BedHost) -> None:
+    look(host)
+    dry_run(host)
     run(host)
+
+
+def by_themselves(host: BedHost) -> None:
+    ssh(host, "logrotate --force /etc/logrotate.d/catmaid; systemctl start logrotate")
+    ssh(host, "systemd-tmpfiles --create --clean")
+
+
+def released_once(name: str) -> dict[str, Any]:
+    site = released(name, migrate="before", keep=2)
+    site["instances"][0]["start_seconds"] = 300
+    return site
 
 
 def releases(host: BedHost) -> None:
     """Put in place, replaced, and the oldest removed."""
+    for name in ("1.0", "1.1", "1.2", "1.3"):
+        run(host, released_once(name))
+    look(host, released_once("1.3"))
+    # Of a release that the mirror alone has now.
+    assert "are not known" not in run(host, released_once("1.0"), "--dry").text
+
+
+def publish(host: BedHost) -> None:
     prepare(host)
     for name in ("1.0", "1.1", "1.2", "1.3"):
         tag(host, name)
-        site = released(name, migrate="before", keep=2)
-        site["instances"][0]["start_seconds"] = 300
-        run(host, site)
-    pyinfra(host, {"site": site}, "-y", deploy="runbooks/verify.py")
-    # Of a release that the mirror alone has now.
-    site["instances"][0]["releases"]["revision"] = "1.0"
-    assert "are not known" not in run(host, site, "--dry").text
 
 
-RUNS: dict[str, Callable[[BedHost], object]] = {
-    "dry run of a host without a deploy": lambda host: run(host, TWO, "--dry", "--diff"),
-    "deploy": run,
-    "nothing to do": run,
-    "dry run": lambda host: run(host, one(workers=3), "--dry", "--diff"),
-    "status": look("status"),
-    "verify": look("verify"),
-    "logs": look("logs"),
-    "maintenance": maintain,
-    "update": update,
-    "refused update": refused_update,
-    "rollback": lambda host: run(host, deploy="runbooks/rollback.py"),
-    "changed settings": lambda host: run(host, one(post_buffering=16384, wsgi_server="gunicorn")),
-    "half deployed": half_deployed,
-    "another user": lambda host: run(host, one(user="catmaid")),
-    "logrotate": lambda host: ssh(host, "logrotate --force /etc/logrotate.d/catmaid; systemctl start logrotate"),
-    "systemd-tmpfiles": lambda host: ssh(host, "systemd-tmpfiles --create --clean"),
-    "removal of an instance": lambda host: run(host, one()),
-    "releases": releases,
+@dataclass(frozen=True)
+class Session:
+    """What a tracer follows. A program that loads is much slower under it: most go without Supervisor, whose other
+    programs do nothing that these have not shown.
+    """
+
+    do: Callable[[BedHost], object]
+    before: Callable[[BedHost], object] = lambda host: None
+    with_supervisor: bool = False
+
+
+SESSIONS = {
+    "a host without a deploy": Session(without_a_deploy),
+    "deploy": Session(run),
+    "nothing to do": Session(nothing_to_do),
+    "status, verify, logs": Session(look),
+    "maintenance": Session(maintain),
+    "update": Session(update),
+    "refused update": Session(refused_update),
+    "rollback": Session(lambda host: run(host, deploy="runbooks/rollback.py")),
+    "changed settings": Session(lambda host: run(host, one(post_buffering=16384, wsgi_server="gunicorn"))),
+    "half deployed": Session(half_deployed, break_off, with_supervisor=True),
+    "another user": Session(lambda host: run(host, one(user="catmaid"))),
+    "logrotate, systemd-tmpfiles": Session(by_themselves, with_supervisor=True),
+    "removal of an instance": Session(lambda host: run(host, one()), run, with_supervisor=True),
+    "releases": Session(releases, publish),
 }
-SAMPLE = ("deploy", "status", "verify", "update")
-# A program that loads is much slower under a tracer: of Supervisor these have seen all that it does.
-WITH_SUPERVISOR = ("deploy", "half deployed", "removal of an instance", "logrotate")
+SAMPLE = ("deploy", "status, verify, logs", "update")
 
 
 @pytest.fixture(scope="module")
 def host(bed: Bed) -> Iterator[BedHost]:
     host = boot_packed(bed, "bookworm", "trust")
+    # pyinfra asks for all users before it makes one, by hundreds of processes: the bare host shows it.
+    host.run(f"useradd --system --user-group --home-dir /nonexistent --groups www-data,catmaid {NGINX_USER}")
     yield host
     host.remove()
 
@@ -230,11 +274,12 @@ def test_the_tracer_finds_one_wrong_line_of_each_kind(host: BedHost, tmp_path: P
 
 
 @pytest.mark.row_32
-@pytest.mark.parametrize("what", [pytest.param(w, marks=[] if w in SAMPLE else [pytest.mark.long]) for w in RUNS])
+@pytest.mark.parametrize("what", [pytest.param(w, marks=[] if w in SAMPLE else [pytest.mark.long]) for w in SESSIONS])
 def test_root_works_as_other_people_in_their_folders(host: BedHost, tmp_path: Path, what: str) -> None:
-    leave = "" if what in WITH_SUPERVISOR else "/usr/bin/supervisord"
-    with Trace(host, tmp_path / "trace", leave) as trace:
-        RUNS[what](host)
+    session = SESSIONS[what]
+    session.before(host)
+    with Trace(host, tmp_path / "trace", "" if session.with_supervisor else SUPERVISOR) as trace:
+        session.do(host)
     assert any(call.is_root for call in trace.calls)
     assert trace.trespasses(DEBIAN) == []
 
@@ -248,6 +293,27 @@ def test_a_bare_host(bed: Bed, tmp_path: Path) -> None:
     with Trace(host, tmp_path / "trace") as trace:
         run(host)
     host.remove()
+    assert "/usr/bin/dpkg" in {call.program for call in trace.calls}
+    assert trace.trespasses(DEBIAN) == []
+
+
+@pytest.mark.row_32
+@pytest.mark.long
+def test_a_certificate(bed: Bed, server: acme.Server, tmp_path: Path) -> None:
+    """certbot gets it, its timer's service renews it, and our hook has nginx take it."""
+    label = "trust-acme"
+    host = boot_packed(bed, "bookworm", label, aliases=test_acme.names(label))
+    server.introduce(host)
+    site = test_acme.site(server, label)
+    name = site["server_name"]
+    with Trace(host, tmp_path / "trace", SUPERVISOR) as trace:
+        run(host, site)
+        with acme.due(host, name):
+            # By SSH: what it starts is systemd's.
+            ssh(host, "systemctl start certbot.service")
+        look(host, site)
+    host.remove()
+    assert HOOK in {call.program for call in trace.calls}
     assert trace.trespasses(DEBIAN) == []
 
 

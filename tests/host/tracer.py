@@ -21,10 +21,6 @@ from types import TracebackType
 from testbed.hosts import BedHost, wait_for
 from testbed.podman import podman, root_words
 
-CLASSES = "trace=%file,%process,%creds,fchdir,fchown,fchmod,connect,bind"
-# One file a process, so that no call is cut in two; processes by this machine's numbers beside the host's own.
-STRACE = ("strace", "-f", "-ff", "-ttt", "-y", "-A", "--decode-pids=pidns", "-s", "400", "-e", CLASSES)
-
 # Where each kind of call has its paths: for each path the place of its folder's descriptor, or None, its own, and
 # whether a link in its last part is followed. What only looks (stat, access, readlink, chdir) isn't judged.
 PATHS: dict[str, list[tuple[int | None, int, bool]]] = {
@@ -42,16 +38,23 @@ PATHS: dict[str, list[tuple[int | None, int, bool]]] = {
     "bind": [(None, 1, False)],
 }
 FORKS = ("clone", "clone3", "fork", "vfork")
+# What a process is after them.
+CHANGES = ("chdir", "fchdir", "setuid", "setreuid", "setresuid")
+# No more than that: a program that loads looks at thousands of files. Not each machine has each call.
+CALLS = "trace=" + ",".join(f"?{name}" for name in (*PATHS, "fchown", *FORKS, *CHANGES))
+# One file a process, so that no call is cut in two; processes by this machine's numbers beside the host's own.
+STRACE = ("strace", "-f", "-ff", "-ttt", "-y", "-A", "--decode-pids=pidns", "-s", "400", "-e", CALLS)
 NOFOLLOW = ("O_NOFOLLOW", "AT_SYMLINK_NOFOLLOW", "RESOLVE_NO_SYMLINKS", "O_EXCL")
 # An open by a descriptor that neither hangs nor gives what a link leads to.
 HARMLESS = ("O_PATH", "O_DIRECTORY", "O_EXCL", "O_NONBLOCK")
 
-# Folders of others than root, folders that others may write, and all links. What /proc has of its own nobody can make.
+# Folders of others than root, folders that others may write, all links, and programs that take their owner's rights.
+# What /proc has of its own nobody can make.
 SNAPSHOT = r"""
 find / /run /tmp /dev/shm -xdev \( -type d \( ! -user root -o -perm -002 -o -perm -020 ! -group root \) \
-    -printf 'd %U %m %p\0' \) -o \( -type l -printf 'l 0 0 %p\0%l\0' \) 2>/dev/null || true
+    -printf 'd %U %m %p\0' \) -o \( -type l -printf 'l 0 0 %p\0%l\0' \) \
+    -o \( -type f -perm -4000 -printf 's 0 0 %p\0' \) 2>/dev/null || true
 """
-SET_USER_ID = "find / -xdev -type f -perm -4000 2>/dev/null || true"
 # Number, folder and words of each process that is root's.
 ROOTS = r"""
 cd /proc
@@ -167,6 +170,7 @@ class Places:
 
     folders: dict[str, tuple[int, int]] = field(default_factory=dict)
     links: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    set_user_id: set[str] = field(default_factory=set)
 
     def look(self, host: BedHost) -> None:
         """Add what is there now."""
@@ -178,6 +182,8 @@ class Places:
                 self.folders[path] = int(user), int(mode, 8)
             elif kind == "l":
                 self.links[rest.split(" ", 2)[2]].add(next(words))
+            elif kind == "s":
+                self.set_user_id.add(rest.split(" ", 2)[2])
 
     def learn(self, call: Call) -> None:
         """Add what a call made or gave away: it may be gone when somebody looks."""
@@ -247,7 +253,6 @@ class Trace:
     def __enter__(self) -> Trace:
         self.folder.mkdir(parents=True)
         self.places.look(self.host)
-        self.set_user_id = set(self.host.run(SET_USER_ID).splitlines())
         self.attach({n: process for n, process in roots(self.host).items() if process.program != self.leave})
         return self
 
@@ -330,7 +335,7 @@ class Trace:
         if name == "execve":
             process.program = os.path.normpath(os.path.join(process.cwd[0], quoted(args[0]) or ""))
             process.words = tuple(plain(word) for word in _TEXT.findall(args[1]))
-            if process.program in self.set_user_id:
+            if process.program in self.places.set_user_id:
                 process.rights.users[1:] = [0, 0]
         elif name == "chdir":
             process.cwd[0] = os.path.normpath(os.path.join(process.cwd[0], quoted(args[0]) or ""))
