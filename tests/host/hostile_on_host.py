@@ -1,6 +1,7 @@
 """Runs on a test host as the service user or as the owner of the code: puts all that this user may put in root's way.
 
     python3 -I hostile_on_host.py once SECONDS     everything at once, which stays for so many seconds
+    python3 -I hostile_on_host.py quick SECONDS    the same, but for settings that hang, which each job waits for
     python3 -I hostile_on_host.py loop SECONDS     some things at a time, at random, and what was there back again
 
 Each program that it puts anywhere notes in NOTES with which rights it was run, and tries to change what is root's.
@@ -284,7 +285,7 @@ def settings(kind):
     text(SETTINGS, before + "# hostile\n" + PYTHON_TRAP + lines[kind])
 
 
-def once():
+def once(of_settings):
     """A different kind in each place, so that all are there."""
     kinds = list(KINDS)
     for number, path in enumerate(places()):
@@ -294,7 +295,7 @@ def once():
         python()
         trap(ENV + "/bin/pip")
     if os.access(SETTINGS, os.W_OK):
-        settings("hang")
+        settings(of_settings)
 
 
 def swap(path, end):
@@ -358,8 +359,8 @@ def loop(seconds):
 
 # Who waits for a lease is told to this process, which would end.
 signal.signal(signal.SIGIO, signal.SIG_IGN)
-if sys.argv[1] == "once":
-    once()
+if sys.argv[1] in ("once", "quick"):
+    once("hang" if sys.argv[1] == "once" else "exit")
     print("ready", flush=True)
     # Its sockets and leases stay.
     time.sleep(float(sys.argv[2]))
