@@ -114,6 +114,42 @@ def test_other_sites_of_the_host_are_left_alone(deployed: Deployed) -> None:
         host.run("rm /etc/nginx/sites-enabled/other && systemctl reload nginx")
 
 
+@pytest.mark.row_32
+def test_what_another_site_loses_is_told_before(deployed: Deployed) -> None:
+    """Its folder is for www-data alone, whose rights nginx's workers had before they got a user of their own."""
+    host = deployed.host
+    host.run(
+        """
+        install -d -o www-data -g root -m 700 /srv/theirs; echo theirs > /srv/theirs/page.txt
+        echo 'server { listen 80; server_name other.example.org; root /srv/theirs; }' > /etc/nginx/sites-enabled/other
+        systemctl reload nginx
+        """
+    )
+
+    def told() -> str:
+        run = pyinfra(host, {"site": SITE}, "--dry")
+        assert run.code == 0, run.text
+        return run.text
+
+    def answer() -> int:
+        with deployed.client() as client:
+            return client.get(f"{host.http_url}/page.txt", headers={"Host": "other.example.org"}).status_code
+
+    try:
+        text = told()
+        assert (
+            "/etc/nginx/sites-enabled/other needs /srv/theirs, which www-data reaches and nginx's own user, "
+            "catmaid-nginx, doesn't" in text
+        )
+        assert answer() == 404
+        (fix,) = (line.strip().removeprefix("fix: ") for line in text.splitlines() if "setfacl" in line)
+        host.run(fix, timeout=120)
+        assert "/srv/theirs" not in told()
+        assert answer() == 200
+    finally:
+        host.run("rm -r /etc/nginx/sites-enabled/other /srv/theirs && systemctl reload nginx")
+
+
 def test_the_report_is_json(deployed: Deployed) -> None:
     assert json.dumps(deployed.first.report)
     assert deployed.first.changed == [
