@@ -234,11 +234,16 @@ def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Differenc
         if path not in kept and files.get(path):
             found.append(_removal(path, files[path]))
     for path, target in wanted.stock_links.items():
-        there, leads_to = files.get(path), files.get(target)
-        untouched = not leads_to or leads_to.get("md5") == survey["as_it_came"].get(target)
-        if there and there["kind"] == "link" and there["target"] == target and untouched:
-            found.append(_removal(path, there))
+        if is_stock_link(path, target, survey):
+            found.append(_removal(path, files[path]))
     return tuple(found)
+
+
+def is_stock_link(path: str, target: str, survey: dict[str, Any]) -> bool:
+    """Whether a package's link is there and leads to its file as it came."""
+    there, leads_to = survey["files"].get(path), survey["files"].get(target)
+    untouched = not leads_to or leads_to.get("md5") == survey["as_it_came"].get(target)
+    return bool(there and there["kind"] == "link" and there["target"] == target and untouched)
 
 
 def lost(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.operations import server
 
 from catmaid_deploy.finding import Finding, warning
-from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, compare
+from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, compare, is_stock_link
 from render import digest, regex, render
 from schema import (
     NGINX_USER,
@@ -74,7 +74,15 @@ class Server:
             brotli=packages.has_brotli(survey),
             # X25519MLKEM768 came with OpenSSL 3.5.
             kem=tuple(survey["openssl"]) >= (3, 5),
-            other_default=next((path for path in survey["default_servers"] if path not in DEFAULT_SITE), ""),
+            # Debian's own site goes, unless somebody has changed it.
+            other_default=next(
+                (
+                    path
+                    for path in survey["default_servers"]
+                    if path not in DEFAULT_SITE or not is_stock_link(path, DEFAULT_SITE[path], survey)
+                ),
+                "",
+            ),
             # A container may allow less.
             descriptors=min(DESCRIPTORS, survey["descriptors"]),
         )

@@ -211,8 +211,12 @@ def test_what_an_nginx_can_do() -> None:
         (True, False, False),
     ]
     assert [s.other_default for s in servers] == ["", "", "/etc/nginx/sites-enabled/x"]
-    stock = old | {"default_servers": ["/etc/nginx/sites-enabled/default"]}
+    ((path, target),) = nginx.DEFAULT_SITE.items()
+    files = {path: {"kind": "link", "target": target}, target: {"kind": "file", "md5": "debians"}}
+    stock = old | {"default_servers": [path], "files": files, "as_it_came": {target: "debians"}}
     assert nginx.Server.of(stock).other_default == ""
+    # Somebody has changed it, and so it stays.
+    assert nginx.Server.of(stock | {"as_it_came": {target: "another"}}).other_default == path
 
 
 @pytest.mark.row_18
