@@ -118,9 +118,12 @@ def judge(survey: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
-    """A file of the deploy's that nginx refuses differs, and a deploy is the fix; another's stands for itself."""
+    """A file of the deploy's that nginx refuses differs, and a deploy is the fix: it also gives way to another default
+    server. Another file stands for itself.
+    """
     named = re.search(r" in (/\S+):\d+$", words)
-    if place == causes.NGINX_FILES and named and named[1] not in survey["manifest"].get("nginx", ()):
+    known = (*survey["manifest"].get("nginx", ()), *survey["default_servers"])
+    if place == causes.NGINX_FILES and named and named[1] not in known:
         return f"nginx's file {named[1]}"
     return place
 

@@ -28,20 +28,23 @@ def _instance(site: Site, instance: Instance) -> dict[str, tuple[str, ...]]:
     name = instance.name
     described = f"site.instances[{name}]"
     web = ("nginx", f"TLS of {site.server_name}")
-    files = f"{CONFIGURATION}nginx"
+    files, sockets = f"{CONFIGURATION}nginx", f"sockets of {name}"
     application = f"application of {name}"
     needs = {
         f"database of {name}": _keys(described, "database"),
         f"broker of {name}": _keys(described, "broker"),
         application: _keys(described, "user", "runtime_group", "checkout", "wsgi_file", "virtualenv", "prefix"),
-        f"page of {name}": (*web, f"wsgi of {name}", application, f"database of {name}", files),
-        f"static file of {name}": (*web, *_keys(described, "static_folder"), files),
-        f"WebSocket of {name}": (*web, f"daphne of {name}", application, f"broker of {name}", files),
+        f"page of {name}": (*web, sockets, f"wsgi of {name}", application, f"database of {name}", files),
+        f"static file of {name}": (*web, *_keys(described, "checkout", "static_folder"), files),
+        f"WebSocket of {name}": (*web, sockets, f"daphne of {name}", application, f"broker of {name}", files),
         f"task of {name}": (f"celery of {name}", application, f"broker of {name}"),
+        f"programs of {name}": ("supervisor",),
+        # A deploy would be refused, or makes it anew.
+        f"{CONFIGURATION}programs of {name}": (application, f"web server of {name}", sockets),
     }
     for short in PROGRAMS:
         broker = (f"broker of {name}",) if short.startswith("celery") else ()
-        needs[f"{short} of {name}"] = ("supervisor", application, *broker)
+        needs[f"{short} of {name}"] = ("supervisor", f"programs of {name}", sockets, application, *broker)
     return needs
 
 

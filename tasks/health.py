@@ -9,9 +9,9 @@ from typing import Any
 from pyinfra import host
 
 from catmaid_deploy.finding import Command, Finding
-from configuration import ConfigurationSet
+from configuration import Change, ConfigurationSet
 from facts import survey as facts
-from schema import Deployment, Instance, Site, TileSet
+from schema import NGINX_USER, Deployment, Instance, Site, TileSet
 from tasks import asking, causes, connection, plan, preflight, run, supervisor, tell
 
 GIB = 1 << 30
@@ -198,8 +198,10 @@ def _programs(one: Health, instance: Instance) -> None:
         part, log = f"{short} of {instance.name}", f"{instance.log_dir}/{place}.log"
         program = (known or {}).get(name)
         if program is None:
-            one.fault(part, "Supervisor doesn't have it", run.deploy())
-        elif program["state"] == "STOPPED":
+            # Supervisor has a group whole or not at all.
+            one.fault(f"{supervisor.SET}{instance.name}", "Supervisor doesn't have them", run.deploy())
+            return
+        if program["state"] == "STOPPED":
             one.fault(part, "it is stopped: somebody stopped it", Command(f"supervisorctl start {name}"))
         elif program["state"] not in supervisor.UP:
             last = one.found["logs"].get(name) or "nothing"
@@ -363,6 +365,8 @@ def _pages(one: Health) -> None:
                 what = f"there is no .{page.question['suffix'][1:]} file below {page.question['folder']}"
                 one.fault(place, what, "have its disk mounted, or correct folder or suffix in the inventory")
         elif wrong := _wrong_answer(one, page, answer, instance):
+            # The host has found that out by itself as well, in fewer words.
+            one.findings = [finding for finding in one.findings if finding.place != place]
             one.fault(place, *wrong)
         else:
             path = page.question["path"] + (answer.get("found") or "")
@@ -395,6 +399,14 @@ def _wrong_answer(one: Health, page: Page, answer: dict[str, Any], instance: Ins
     return None
 
 
+def _is_said(one: Health, change: Change, reason: str) -> bool:
+    """Whether what a deploy would do has a finding of its own: of a program, of a group, of what starts at boot."""
+    part = reason.partition(":")[0].rpartition(" ")[2]
+    group = change.set.name.removeprefix(supervisor.SET)
+    places = {f"{part} of {group}", f"{supervisor.SET}{part}"}
+    return reason.startswith(("start ", "enable ")) or any(finding.place in places for finding in one.faults)
+
+
 def _difference(one: Health) -> None:
     """What a deploy would change: the host isn't, or doesn't run, as the inventory says."""
     deployment = one.deployment
@@ -406,10 +418,21 @@ def _difference(one: Health) -> None:
         assert instance.releases
         what = f"its release {instance.releases.revision} isn't on the host"
         one.fault(f"release of {instance.name}", what, run.deploy())
+    for instance in deployment.instances:
+        if instance.virtualenv in made.servers:
+            names = ", ".join(made.servers[instance.virtualenv][1])
+            what = f"{names} isn't installed in {instance.virtualenv} as described"
+            one.fault(f"web server of {instance.name}", what, run.deploy())
+        if not one.survey["files"].get(instance.runtime_dir):
+            what = f"{instance.runtime_dir} isn't there, and so nobody reaches its programs"
+            one.fault(f"sockets of {instance.name}", what, run.deploy())
+    if made.nginx_groups:
+        what = f"it isn't in {', '.join(made.nginx_groups)}, whose sockets nginx has to open"
+        one.fault(f"user {NGINX_USER}", what, run.deploy())
     for change in made.changes:
-        # What doesn't run has been said; of what Supervisor doesn't tell nothing is known.
+        # Of what Supervisor doesn't tell nothing is known.
         unknown = one.survey["supervisor"] is None and change.set.name.startswith(supervisor.SET)
-        reasons = [] if unknown else [reason for reason in change.reasons if not reason.startswith("start ")]
+        reasons = [] if unknown else [reason for reason in change.reasons if not _is_said(one, change, reason)]
         # The same of a certificate that nginx should load.
         reasons = [] if change.set.name == "nginx" and one.at_fault("TLS of") else reasons
         lines = [*(f"{difference.what} {difference.path}" for difference in change.differences), *reasons]

@@ -12,7 +12,6 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,14 @@ from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import ROOT
 from testbed.podman import BedError
-from testbed.run import CHECKOUT, PYINFRA, VIRTUALENV, Run, pyinfra
+from testbed.run import PYINFRA, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE as ONE
 from testbed.updates import release
-from tests.host.conftest import boot_ready, place, running
-from tests.host.test_refusals import _certificate
+from tests.host.conftest import boot_ready, running
+from tests.host.faults import FAULTS, MOUNT, PUT_TILES, SAMPLE, SELF_SIGNED, SETTINGS, TILES, Fault
 
 pytestmark = pytest.mark.xdist_group("health")
 
-TILES, FILES = "/data/disk/tiles", f"{CHECKOUT}/django/files"
-SETTINGS = f"{CHECKOUT}/django/projects/mysite/settings.py"
-SELF_SIGNED = "/etc/catmaid/tls/self-signed/localhost"
-PUT_TILES = f"mkdir -p {TILES}/0; echo tile > {TILES}/0/1_2_0.jpg; touch /data/disk/.there"
-MOUNT = "mount -t tmpfs -o size=2m,mode=755 tmpfs /data/disk"
 CONNECT = f"""
 grep -q sqlite3 {SETTINGS} || echo '
 DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/database/db.sqlite3"}}}}' >> {SETTINGS}
@@ -89,156 +83,14 @@ def findings(run: Run, level: str = "fault") -> list[dict[str, str]]:
     return [one for one in host["findings"] if one["level"] == level]
 
 
-@dataclass(frozen=True)
-class Fault:
-    """How a host is broken, and what has to be said of it. ``privileged`` is with rights that the host hasn't itself.
-
-    ``mends`` is what the fix tells an admin to do, where that is a sentence; a command is typed as it is printed.
-    """
-
-    breaks: str
-    mends: str
-    says: str
-    at_a_glance: str = ""
-    privileged: bool = False
-    env: tuple[tuple[str, str], ...] = ()
-
-
-EXPIRED, EXPIRED_KEY = _certificate("localhost", days=-3)
-NGINX_FILE = "/etc/nginx/sites-available/catmaid-localhost.conf"
-FAULTS = {
-    "a stopped program": Fault(
-        f"supervisorctl stop {place('wsgi')}",
-        f"supervisorctl start {place('wsgi')}",
-        "somebody stopped it",
-    ),
-    "beat is dead": Fault(
-        f"supervisorctl stop {place('celery-beat')}",
-        f"supervisorctl start {place('celery-beat')}",
-        "somebody stopped it",
-    ),
-    "a full disk": Fault(
-        f"mount -t tmpfs -o size=20m,mode=777 tmpfs {FILES}; head -c 30m /dev/zero > {FILES}/full || true",
-        f"umount {FILES}",
-        f"{FILES} has 0 B of 20 MiB free",
-        privileged=True,
-    ),
-    "an expired certificate": Fault(
-        f"cp -a {SELF_SIGNED} /tmp/tls; cat > {SELF_SIGNED}/fullchain.pem <<'E'\n{EXPIRED}E\n"
-        f"cat > {SELF_SIGNED}/privkey.pem <<'E'\n{EXPIRED_KEY}E\nsystemctl reload nginx; sleep 1",
-        f"cp -a /tmp/tls/* {SELF_SIGNED}/; rm -r /tmp/tls; systemctl reload nginx",
-        "the certificate ended 3 days ago",
-    ),
-    "a parent folder that nginx can't enter": Fault(
-        "chmod 700 /data", "chmod 755 /data", "catmaid-nginx can't enter /data"
-    ),
-    "a tile disk that isn't mounted": Fault(
-        # nginx keeps tiles open for a minute.
-        "umount -l /data/disk",
-        f"{MOUNT}; {PUT_TILES}",
-        "/data/disk isn't mounted",
-        privileged=True,
-    ),
-    "a missing fallback image": Fault(
-        "mv /srv/grey.jpg /srv/g", "mv /srv/g /srv/grey.jpg", "/srv/grey.jpg isn't there"
-    ),
-    "a dead broker": Fault(
-        "systemctl stop rabbitmq-server",
-        "systemctl start rabbitmq-server; rabbitmqctl await_startup >/dev/null",
-        "it doesn't answer: ",
-    ),
-    "the database is down": Fault(
-        "mv /srv/database /srv/away", "mv /srv/away /srv/database", "it doesn't answer: OperationalError"
-    ),
-    "nothing listens for the database": Fault(
-        "systemctl stop ssh.socket 2>/dev/null; true", "true", "nothing answers at 127.0.0.1:5999"
-    ),
-    "a hand-edited nginx file": Fault(
-        f"echo '# by hand' >> {NGINX_FILE}",
-        f"sed -i '$d' {NGINX_FILE}; systemctl reload nginx",
-        f"change {NGINX_FILE}",
-    ),
-    "a file that nginx refuses": Fault(
-        "echo 'bogus;' > /etc/nginx/conf.d/bogus.conf", "rm /etc/nginx/conf.d/bogus.conf", "it would not start with"
-    ),
-    "a certificate of another site is gone": Fault(
-        f"""cp {SELF_SIGNED}/*.pem /srv/
-        echo 'server {{ listen 443 ssl; server_name other.example.org;
-        ssl_certificate /srv/fullchain.pem; ssl_certificate_key /srv/privkey.pem; }}' > /etc/nginx/conf.d/other.conf
-        systemctl reload nginx; sleep 1; rm /srv/fullchain.pem""",
-        "rm /etc/nginx/conf.d/other.conf /srv/privkey.pem; systemctl reload nginx",
-        "it would not start with",
-    ),
-    "supervisor is stopped": Fault("systemctl stop supervisor", "", "it doesn't run"),
-    "a key that everybody can read": Fault(
-        f"chmod 644 {SELF_SIGNED}/privkey.pem", "", f"{SELF_SIGNED}/privkey.pem can be read by everybody"
-    ),
-    "files that the application can't write": Fault(
-        f"chown root {FILES}; chmod 755 {FILES}", f"chown www-data {FILES}", f"www-data can't write in {FILES}"
-    ),
-    "settings that the application can't read": Fault(
-        f"chown root {SETTINGS}; chmod 600 {SETTINGS}", "", f"www-data can't read {SETTINGS}"
-    ),
-    "Supervisor asks for a password": Fault(
-        r"sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' /etc/supervisor/supervisord.conf;"
-        "systemctl restart supervisor; sleep 12",
-        "sed -i '/^username=a/d; /^password=b/d' /etc/supervisor/supervisord.conf; systemctl restart supervisor",
-        "it runs, and doesn't answer root",
-    ),
-    "nginx is stopped": Fault("systemctl stop nginx", "systemctl start nginx", "users reach nothing"),
-    "nginx doesn't start at boot": Fault(
-        "systemctl disable nginx 2>/dev/null", "systemctl enable nginx 2>/dev/null", "enable nginx.service"
-    ),
-    "an old release in memory": Fault("RELEASE", "DEPLOY", "its code or Python environment is newer"),
-    "code that doesn't load": Fault(
-        "BREAK",
-        "DEPLOY",
-        "it doesn't load: ImportError: broken on purpose",
-        at_a_glance="its code or Python environment is newer",
-    ),
-    "a deleted socket folder": Fault("rm -r /run/catmaid", "DEPLOY", "make folder /run/catmaid"),
-    "a wrong mode": Fault("chmod 777 /run/catmaid", "chmod 755 /run/catmaid", "owner or mode of /run/catmaid"),
-    "no static files": Fault(
-        f"mv {CHECKOUT}/django/static /tmp/", f"mv /tmp/static {CHECKOUT}/django/", "django/static isn't there"
-    ),
-    "logs that aren't rotated": Fault(
-        "systemctl disable --now logrotate.timer 2>/dev/null",
-        "systemctl enable --now logrotate.timer 2>/dev/null",
-        "they aren't rotated",
-    ),
-    "a log that is too large": Fault(
-        "truncate -s 200M /var/log/catmaid/more.log", "rm /var/log/catmaid/more.log", "more.log has 200 MiB"
-    ),
-    "the rules of logrotate are gone": Fault(
-        "mv /etc/logrotate.d/catmaid /tmp/", "mv /tmp/catmaid /etc/logrotate.d/", "create /etc/logrotate.d/catmaid"
-    ),
-    "a clock a day off": Fault("true", "true", "the host's is 86400 s behind this machine's"),
-    "a program that restarts all the time": Fault(
-        "for _ in 1 2 3; do kill -9 $(supervisorctl pid $PLACE); sleep 5; done".replace("$PLACE", place("daphne")),
-        "true",
-        "it restarts all the time",
-    ),
-    "a second beat": Fault(
-        f"""cd {CHECKOUT}/django/projects
-        beat="exec setsid {VIRTUALENV}/bin/celery -A mysite beat -s /tmp/beat"
-        su -s /bin/sh www-data -c "$beat" </dev/null >/dev/null 2>&1 &
-        sleep 5""",
-        "",
-        "a beat that isn't the deploy's runs by",
-    ),
-}
-
-
 def change(host: BedHost, script: str, privileged: bool) -> None:
-    if script in ("RELEASE", "BREAK"):
-        release(host, "other", broken="import" if script == "BREAK" else "", seconds=0.5)
-    elif script == "DEPLOY":
-        release(host, "mended", seconds=0.5)
+    """Run a fault's script, whose end may be RELEASE, BREAK or DEPLOY."""
+    script, what, _ = re.split(r"(RELEASE|BREAK|DEPLOY|$)", script, maxsplit=1)
+    (host.run_privileged if privileged else host.run)(script)
+    if what:
+        release(host, "other", broken="import" if what == "BREAK" else "", seconds=0.5)
+    if what == "DEPLOY":
         deploy(host)
-    elif privileged:
-        host.run_privileged(script)
-    else:
-        host.run(script)
 
 
 def test_no_fault_no_complaint(host: BedHost) -> None:
@@ -261,78 +113,87 @@ def run_checks(host: BedHost) -> dict[str, str]:
     return checks
 
 
-# One of each kind; the others with --long.
-SAMPLE = {
-    "a stopped program",
-    "supervisor is stopped",
-    "a key that everybody can read",
-    "files that the application can't write",
-    "a full disk",
-    "an expired certificate",
-    "a parent folder that nginx can't enter",
-    "a tile disk that isn't mounted",
-    "a dead broker",
-    "a hand-edited nginx file",
-    "an old release in memory",
-    "a clock a day off",
-}
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in SAMPLE else pytest.mark.long) for name in FAULTS]
 )
 def test_each_fault_is_named(host: BedHost, request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
+    """In one line; and what it says to do ends it. A command is typed as it was printed."""
     fault = FAULTS[name]
-    env, data = {}, site(host)
-    if "clock" in name:
-        (tmp_path / "sitecustomize.py").write_text(
-            "import time\nreal = time.time\ntime.time = lambda: real() + 86400\n"
-        )
-        env = {"PYTHONPATH": str(tmp_path)}
-    if "listens" in name:
-        data["instances"][0]["database"]["port"] = 5999
-    names = ["verify", "status"] if request.config.getoption("long") else ["verify"]
-    inventory = tmp_path / "inventory.py"
-    inventory.write_text(f"hosts = {[('host', host.ssh_data() | {'site': data})]!r}\n")
+    look = Look(fault, host, tmp_path)
     change(host, fault.breaks, fault.privileged)
-    fixed = False
     try:
-        for runbook_name in names:
-            run = asked(inventory, runbook_name, env)
-            assert run.code == 1, run.text
-            says = fault.at_a_glance if runbook_name == "status" and fault.at_a_glance else fault.says
-            # One cause, one line.
-            (found,) = findings(run)
-            assert says in found["what"]
-            assert found["fix"]
-        fixed = found["on"] is not None and not fault.privileged
-        if fixed:
-            typed(host, found, env)
-    finally:
-        if not fixed:
+        names = ("status", "verify") if request.config.getoption("long") else ("verify",)
+        runs = {name: look.asked(name) for name in names}
+        # The host is well again, whatever comes of the rest.
+        commands = [one for one in named(fault, runs["verify"]) if one["on"] and not fault.privileged]
+        for finding in commands:
+            typed(host, finding, look.env)
+        if not commands:
             change(host, fault.mends, fault.privileged)
-    well(host)
+        if fault.then:
+            (finding,) = findings(look.asked("verify"))
+            assert finding["place"] == fault.then
+            typed(host, finding, look.env)
+        well(host, fault)
+    finally:
+        change(host, fault.cleans, fault.privileged)
+    for name, run in runs.items():
+        says = fault.says if name == "verify" or fault.glance is None else fault.glance
+        found = named(fault, run)
+        assert [says in one["what"] for one in found] == [True] * bool(says), found
+        assert all(one["fix"] for one in found)
+        assert run.code == int(fault.level == "fault" and bool(says)), run.text
+        if says == fault.says:
+            assert found[0]["place"] == fault.place
+    if request.config.getoption("long"):
+        well(host, fault)
 
 
-def well(host: BedHost) -> None:
-    """No fault is left within a minute, and no alarm is false."""
+def named(fault: Fault, run: Run) -> list[dict[str, Any]]:
+    """What a run says of a fault; beside a warning there are some that are true of every host of the tests."""
+    if fault.level == "fault":
+        return findings(run)
+    assert findings(run) == []
+    return [one for one in findings(run, "warning") if fault.says in one["what"]]
+
+
+class Look:
+    """Asks about a fault, by an inventory that stays for its fix."""
+
+    def __init__(self, fault: Fault, host: BedHost, folder: Path) -> None:
+        data = site(host)
+        if fault.described:
+            fault.described(data)
+        self.inventory = folder / "inventory.py"
+        self.inventory.write_text(f"hosts = {[('host', host.ssh_data() | {'site': data})]!r}\n")
+        self.env = {}
+        if fault.ahead:
+            clock = f"import time\nreal = time.time\ntime.time = lambda: real() + {fault.ahead}\n"
+            (folder / "sitecustomize.py").write_text(clock)
+            self.env = {"PYTHONPATH": str(folder)}
+
+    def asked(self, name: str) -> Run:
+        """What a runbook prints for machines."""
+        words = [PYINFRA, "--json", str(self.inventory), f"runbooks/{name}.py"]
+        env = {**os.environ, **self.env}
+        done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+        return Run(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
+
+
+def well(host: BedHost, fault: Fault | None = None) -> None:
+    """No fault is left within a minute, nor what a warning said."""
     left: list[dict[str, Any]] = []
 
     def no_fault() -> bool:
-        left[:] = findings(runbook(host, "verify"))
+        run = runbook(host, "verify")
+        warned = findings(run, "warning") if fault and fault.level == "warning" else []
+        left[:] = findings(run) + [one for one in warned if fault and fault.says in one["what"]]
         return not left
 
     try:
         wait_for("no fault", no_fault, 60, every=2)
     except BedError:
         raise AssertionError(left) from None
-
-
-def asked(inventory: Path, name: str, env: dict[str, str]) -> Run:
-    """A runbook's answer, by an inventory that stays."""
-    words = [PYINFRA, "--json", str(inventory), f"runbooks/{name}.py"]
-    done = subprocess.run(words, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=300)
-    return Run(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
 
 
 def typed(host: BedHost, finding: dict[str, Any], env: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ import schema
 from catmaid_deploy.finding import Command, fault, warning
 from facts import survey as facts
 from facts.survey import Logs, Survey, Verify
-from tasks import causes, health, logs, tell
+from tasks import asking, causes, health, logs, tell
 from tasks.health import Health
 
 SITE: dict[str, Any] = {
@@ -258,6 +258,7 @@ def folded(*places: str) -> dict[str, tuple[str, ...]]:
     [
         ("supervisor", ["wsgi of catmaid", "celery of catmaid", *PARTS[:3], PARTS[4]]),
         ("nginx", ["TLS of catmaid.example.org", "HTTP of catmaid.example.org", "tile of fafb", *PARTS[:2], PARTS[4]]),
+        ("programs of catmaid", ["wsgi of catmaid", "celery of catmaid", *PARTS[:3], PARTS[4]]),
         ("wsgi of catmaid", ["page of catmaid", "from here to catmaid.example.org"]),
         ("site.instances[catmaid].database", ["database of catmaid", "page of catmaid"]),
         ("site.tiles[fafb].mount", ["tile of fafb", "missing tile of fafb"]),
@@ -358,3 +359,30 @@ def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
     for instance in one.deployment.instances:
         health._programs(one, instance)
     assert [finding.place for finding in one.findings] == ["supervisor"]
+
+
+def test_a_group_that_supervisor_does_not_have_is_one_fault() -> None:
+    one = Health("host", schema.load(SITE))
+    one.found = {"survey": {"supervisor": {}, "files": {}}}
+    assert one.deployment
+    health._programs(one, one.deployment.instances[0])
+    assert [finding.place for finding in one.findings] == ["programs of catmaid"]
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        # Of these a deploy is the fix, and its difference has the line.
+        ("/etc/nginx/nginx.conf", causes.NGINX_FILES),
+        ("/etc/nginx/sites-enabled/default", causes.NGINX_FILES),
+        ("/etc/nginx/conf.d/theirs.conf", "nginx's file /etc/nginx/conf.d/theirs.conf"),
+    ],
+)
+def test_a_file_that_nginx_refuses_is_whose_it_is(file: str, place: str) -> None:
+    words = f"it would not start with its files as they are: [emerg] a duplicate default server in {file}:22"
+    survey = {
+        "manifest": {"nginx": ["/etc/nginx/nginx.conf"]},
+        "default_servers": ["/etc/nginx/sites-enabled/default"],
+        "asked": {"wrong": [[causes.NGINX_FILES, words, "", ""]]},
+    }
+    assert [finding.place for finding in asking.findings(survey)] == [place]

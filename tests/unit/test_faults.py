@@ -1,0 +1,224 @@
+"""Every line that `verify` has for what is wrong is reached by a fault that a test injects, or it is said why not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import pytest
+
+from docs.messages import ROOT, parts
+from tasks import causes
+from tests.host.faults import FAULTS, SAMPLE, Fault
+
+# Where the lines are from, and the functions there that speak of other things than a deployed host.
+SOURCES = {
+    "tasks/health.py": {"look"},
+    "tasks/verify.py": set(),
+    "tasks/asking.py": {"findings"},
+    "tasks/preflight.py": {"misspelt", "validate", "described", "warn", "ask", "_survey", "_judge_lock"},
+    "tasks/certificates.py": set(),
+    "tasks/passwords.py": set(),
+    "tasks/nginx.py": set(),
+    "tasks/releases.py": set(),
+    "configuration.py": set(),
+    "facts/asking_on_host.py": {"_request", "_answers"},
+}
+KINDS = ("fault", "warning", "warn")
+Parts = tuple[tuple[bool, str], ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of `verify` as its source has it: the place and what is wrong there, as `docs.messages.parts` has them."""
+
+    place: Parts
+    what: Parts
+
+    @property
+    def text(self) -> str:
+        return ": ".join(
+            "".join(f"<{text}>" if named else text for named, text in one) for one in (self.place, self.what)
+        )
+
+    def is_reached(self, fault: Fault) -> bool:
+        place = "".join(".+" if named else re.escape(text) for named, text in self.place)
+        # `asking` names the file, where nginx does.
+        where = re.sub("^nginx's file /.*", causes.NGINX_FILES, fault.place)
+        if not re.fullmatch(rf"(?:.+\.)?{place}", where):
+            return False
+        constants = [text.strip() for named, text in self.what if not named and re.search("[a-z]", text)]
+        in_order = ".*".join(map(re.escape, constants))
+        return bool(constants) and bool(
+            re.search(in_order, fault.says) or any(fault.says.strip() in one for one in constants)
+        )
+
+
+class Function:
+    """A function of the source, and what its names may stand for."""
+
+    def __init__(self, node: ast.FunctionDef, module: dict[str, ast.FunctionDef]) -> None:
+        self.node, self.module, self.depth = node, module, 0
+        self.values: dict[str, list[tuple[ast.expr, ast.expr]]] = {}
+        for one in ast.walk(node):
+            if isinstance(one, ast.NamedExpr):
+                self._assign(one.target, one.value)
+            elif isinstance(one, ast.Assign):
+                self._assign(one.targets[0], one.value)
+
+    def _assign(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, ast.Name):
+            self.values.setdefault(target.id, []).append((target, value))
+        elif isinstance(target, ast.Tuple):
+            firsts = value.elts if isinstance(value, ast.Tuple) else [value]
+            # Of a function's several values the first is what is wrong.
+            for name, one in zip(target.elts, firsts, strict=False):
+                self._assign(name, one)
+
+    def texts(self, node: ast.expr) -> Iterator[Parts]:
+        """The texts that an expression may have."""
+        found = parts(node)
+        if found is not None:
+            options = [
+                (list(self._named("what", node)) if named and text == "what" else []) or [((named, text),)]
+                for named, text in found
+            ]
+            yield from (tuple(piece for some in one for piece in some) for one in product(*options))
+            return
+        match node:
+            case ast.Name(id=name):
+                yield from self._named(name, node)
+            case ast.IfExp(body=body, orelse=other):
+                yield from (*self.texts(body), *self.texts(other))
+            case ast.Attribute(attr=name):
+                yield ((True, name),)
+            case ast.Starred(value=value):
+                yield from self.texts(value)
+            case ast.Tuple(elts=[first, *_]):
+                yield from self.texts(first)
+            case ast.Subscript(value=ast.Dict(values=values)):
+                for one in values:
+                    yield from self.texts(one)
+            case ast.Call(func=ast.Name(id=name)) if name in self.module:
+                called = Function(self.module[name], self.module)
+                for statement in called._statements():
+                    if isinstance(statement, ast.Return) and statement.value:
+                        yield from called.texts(statement.value)
+
+    def _named(self, name: str, use: ast.expr) -> Iterator[Parts]:
+        """What a name may stand for where it is used: what it got last, and before that if this was a matter of ifs."""
+        for target, value in sorted(self.values.get(name, ()), key=lambda pair: -pair[0].lineno):
+            if target.lineno > use.lineno:
+                continue
+            yield from self.texts(value)
+            if target.col_offset <= self.depth:
+                return
+
+    def _statements(self) -> Iterator[ast.AST]:
+        """All that is in the function, each with the depth of its statement noted."""
+        for statement in ast.walk(self.node):
+            if isinstance(statement, ast.stmt) and not isinstance(statement, ast.FunctionDef):
+                simple = not hasattr(statement, "body")
+                for node in ast.walk(statement) if simple else ():
+                    self.depth = statement.col_offset
+                    yield node
+
+    def lines(self) -> Iterator[Line]:
+        """The findings that the function makes, in the code for this machine and in the one for hosts."""
+        for node in self._statements():
+            match node:
+                case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[place, what, *_]):
+                    pair = (place, what) if name in KINDS else None
+                    if name == "Finding" and len(node.args) > 2:
+                        pair = what, node.args[2]
+                case ast.List(elts=[place, what, _, _]):
+                    pair = place, what
+                case _:
+                    pair = None
+            for text in self.texts(pair[1]) if pair else ():
+                for where in list(self.texts(pair[0])) or [((True, "place"),)] if pair else ():
+                    yield Line(where, text)
+
+
+def all_lines() -> list[Line]:
+    """All lines that `verify` has, each once."""
+    found: dict[Line, None] = {}
+    for name, left_out in SOURCES.items():
+        tree = ast.parse((ROOT / name).read_text())
+        functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        for node in functions.values():
+            if node.name not in left_out | set(KINDS):
+                found |= dict.fromkeys(Function(node, functions).lines())
+    return list(found)
+
+
+LINES = all_lines()
+# Why a line isn't reached here.
+NOT_INJECTED: dict[str, set[str]] = {
+    "It is true of a distribution or a machine as a whole, which no fault makes of another": {
+        "nginx: this host's has no brotli module, answers are compressed by gzip alone",
+        "packages: <names> security updates wait: <names>",
+        "system: <name> isn't supported",
+        "system: systemd doesn't run there",
+        "virtualenv: <base> has no C headers, which uWSGI needs",
+        "virtualenv: its Python is <version>, 3.8 or later is needed",
+        "space: <free> MiB are free on <mount>, <needed> MiB are needed",
+    },
+    "It is said before a first deploy alone: tests of bare hosts, of adoption and of refusals have it": {
+        "<path>: another program has it, and it is in the way",
+        "<path>: somebody else's <kind> is in the way",
+        "deploy: nothing was deployed to this host yet",
+        "runtime_group: there is no group <runtime_group>",
+        "passwords: the hash of <user> takes nginx over <HASH_MS> ms for each try",
+        "site.tiles[<name>].fallback: <fallback> is the system's, and nginx would serve it",
+    },
+    "Another line is the cause, and this one follows from it or is left out": {
+        "<kind> of <whose>: <path> allows <allowed>, not <cors>",
+        "<kind> of <whose>: <path> comes without <lacking>",
+        "TLS of <server_name>: no TLS connection: <problem>",
+        "from here to <server_name>: it answers <status>",
+        "nginx: <other> answers host names that no site has; without its default_server nobody would",
+    },
+    "It passes by itself within start_seconds": {"<place>: it has just begun and isn't ready"},
+    "The site of these tests has no ACME server, and the instance no releases": {
+        "certificates: nobody renews them: <RENEWAL> is off",
+        "certificates: their last renewal failed",
+        "release of <name>: its release <revision> isn't on the host",
+        "releases.owner: there is no user <owner>",
+        "releases.shared: <folder>/shared/<path> isn't there",
+        "releases: STATIC_ROOT = <static_root> in <path> is one folder for all releases, which have different files",
+    },
+    "It takes a disk that hangs, or a folder that an attacker made": {
+        "disk: <path> gives <user> no answer in time",
+        "tls.<key>: <path> gives no answer",
+        "tls.<key>: <path> can't be read by whoever may change its folder",
+    },
+    "It takes a network between this machine and the host": {
+        "from here to <server_name>: <address> port <port> doesn't answer: <error>",
+        "from here to <server_name>: browsers don't trust its certificate: <verify_message>",
+        "from here to <server_name>: the name leads to no address",
+    },
+    "It is said under load alone, and a warning": {
+        "queue <queue> of <name>: <length> tasks wait in it",
+        "wsgi of <name>: all <threads> threads are busy, and <waiting> requests wait",
+        "workers: <connections> (workers x threads of all instances) x <work_mem> MiB (PostgreSQL's work_mem) = "
+        "<connections> MiB, and the host has <memory> MiB",
+    },
+}
+
+
+@pytest.mark.row_33
+def test_every_line_is_reached_by_a_fault() -> None:
+    unreached = {line.text for line in LINES if not any(line.is_reached(fault) for fault in FAULTS.values())}
+    print(f"of {len(LINES)} lines no fault reaches:", *sorted(unreached), sep="\n")
+    assert unreached == set().union(*NOT_INJECTED.values())
+
+
+@pytest.mark.row_33
+def test_every_fault_reaches_a_line() -> None:
+    assert [name for name, fault in FAULTS.items() if not any(line.is_reached(fault) for line in LINES)] == []
+    assert len(FAULTS) > 40
+    assert set(FAULTS) >= SAMPLE
