@@ -174,7 +174,7 @@ def _nginx_refuses(since):
     if any(map(changeable, paths)):
         return ""  # as root it would do what somebody else says; such a file has a line of its own
     code, output = run(["nginx", "-t", "-q"], 30)
-    return _first_line(output) if code else ""
+    return _one_line(output.strip().splitlines()[:1]) if code else ""
 
 
 def supervisor_files():
@@ -202,13 +202,14 @@ def _supervisor_refuses(since):
     if not files or (since and newest < since - 1) or ROOT.json(PARSED).get("files") == files:
         return ""
     code, output = run([*PARSER, SUPERVISORD], 30)
-    return _first_line(output, -1) if code else ""
+    # Its last line says how to get help.
+    return _one_line(output.partition("\nFor help, ")[0].splitlines()) if code else ""
 
 
-def _first_line(text, number=0):
-    lines = [line for line in text.strip().splitlines() if line.strip()] or ["it doesn't say why"]
+def _one_line(lines):
+    text = " ".join(line.strip() for line in lines if line.strip()) or "it doesn't say why"
     # nginx has the time and the number of a process before that.
-    return plain(re.sub(r"^[\d/]+ [\d:]+ (\[\w+\]) \d+#\d+: ", r"\1 ", lines[number]))[:300]
+    return plain(re.sub(r"^[\d/]+ [\d:]+ (\[\w+\]) \d+#\d+: ", r"\1 ", text))[:300]
 
 
 def _in_the_place(table, ports):
@@ -329,8 +330,7 @@ def _services(question, seen, programs, units):
     if programs is None:
         yield ["supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor", ""]
     if seen["supervisor"]:
-        what = "it would not start with its files as they are: " + seen["supervisor"]
-        yield ["supervisor", what, "", SUPERVISORD]
+        yield ["supervisor's files", "it would not start with its files as they are: " + seen["supervisor"], "", ""]
     for name in question["units"]:
         if not units.get(name, {}).get("enabled"):
             yield ["boot", "%s doesn't start at boot" % name, "systemctl enable " + name, ""]

@@ -13,7 +13,7 @@ from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from schema import Deployment, Instance, Site, is_address
-from tasks import causes, passwords, program, system
+from tasks import causes, passwords, program, run, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -118,14 +118,14 @@ def judge(survey: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
-    """A file of the deploy's that nginx refuses differs, and a deploy is the fix: it also gives way to another default
-    server. Another file stands for itself.
+    """A file of the deploy's that a service refuses differs, and a deploy is the fix: it also gives way to another
+    default server. Another file stands for itself.
     """
-    named = re.search(r" in (/\S+):\d+$", words)
-    known = (*survey["manifest"].get("nginx", ()), *survey["default_servers"])
-    if place == causes.NGINX_FILES and named and named[1] not in known:
-        return f"nginx's file {named[1]}"
-    return place
+    service, files, _ = place.partition(causes.FILES)
+    named = re.search(r" in (/\S+):\d+$|\bfile: '(/[^']+)'", words)
+    path = named and (named[1] or named[2])
+    known = {*survey["default_servers"], *(path for paths in survey["manifest"].values() for path in paths)}
+    return f"{service}{causes.FILE}{path}" if files and path and path not in known else place
 
 
 def _fix(what: str, command: str, log: str) -> Command | str:
@@ -133,6 +133,8 @@ def _fix(what: str, command: str, log: str) -> Command | str:
         return Command(command)
     if " would not start with " in what:
         return "correct what these words name"
+    if " no sign of life" in what:
+        return run.deploy()  # it hands over to a new one
     return f"the cause is in {log}" if log else ""
 
 

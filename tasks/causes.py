@@ -10,12 +10,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from catmaid_deploy.finding import Finding
-from schema import Deployment, Instance, Site, TileSet
+from schema import NGINX_USER, Deployment, Instance, Site, TileSet
 from tasks.program import PROGRAMS
 
 # The place of what differs in a set of files.
 CONFIGURATION = "configuration of "
-NGINX_FILES = "nginx's files"
+# What keeps a service from starting: its files as a whole, or one of somebody's that it names.
+SERVICES = ("nginx", "supervisor")
+FILES, FILE = "'s files", "'s file "
 Needs = Mapping[str, tuple[str, ...]]
 
 
@@ -57,8 +59,13 @@ def _tiles(site: Site, tiles: TileSet) -> dict[str, tuple[str, ...]]:
 def needs(deployment: Deployment) -> dict[str, tuple[str, ...]]:
     """What each part of a host needs by itself, the likeliest cause first."""
     found: dict[str, tuple[str, ...]] = {
-        "nginx": (NGINX_FILES, "port 80", "port 443"),
-        NGINX_FILES: (f"{CONFIGURATION}nginx",),
+        "nginx": ("port 80", "port 443"),
+        f"nginx{FILES}": (
+            f"{CONFIGURATION}nginx",
+            *(f"site[{site.server_name}].tls.certificate" for site in deployment.sites),
+        ),
+        f"supervisor{FILES}": tuple(f"{CONFIGURATION}programs of {one.name}" for one in deployment.instances),
+        f"{CONFIGURATION}nginx": (f"user {NGINX_USER}",),
     }
     for site in deployment.sites:
         tls = f"TLS of {site.server_name}"
@@ -81,9 +88,19 @@ def cause(place: str, at_fault: Collection[str], graph: Needs) -> str | None:
     return place if place in at_fault else None
 
 
+def _kept_down(at_fault: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """For each service that doesn't run the files that it refuses: one that runs needs them at its next start alone."""
+    return {
+        service: tuple(sorted(place for place in at_fault if place.startswith((service + FILES, service + FILE))))
+        for service in SERVICES
+        if service in at_fault
+    }
+
+
 def folded(findings: list[Finding], graph: Needs) -> list[Finding]:
     """The findings, faults first, without what follows from others of them: that stands with its cause."""
     at_fault = {finding.place for finding in findings if finding.level == "fault"}
+    graph = {**graph, **{name: files + graph.get(name, ()) for name, files in _kept_down(at_fault).items()}}
     so: dict[str, list[str]] = {}
     kept = []
     for finding in findings:

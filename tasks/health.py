@@ -9,15 +9,17 @@ from typing import Any
 from pyinfra import host
 
 from catmaid_deploy.finding import Command, Finding
-from configuration import Change, ConfigurationSet
+from configuration import Change, ConfigurationSet, lost
 from facts import survey as facts
 from schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from tasks import asking, causes, connection, plan, preflight, run, supervisor, tell
+from tasks import asking, causes, certificates, connection, plan, preflight, run, supervisor, tell
 
 GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
 FULL, FILLING = 0.05, 0.15
 LEAST_BYTES = GIB
+# A certificate that ends in fewer days.
+SOON_DAYS = 14
 # More ends than this in an hour are a fault.
 RESTARTS = 3
 SETTLED_SECONDS = 30
@@ -53,9 +55,6 @@ class Health:
         """Put what follows from a fault below it: to be done once all has been asked."""
         if self.deployment:
             self.findings = causes.folded(self.findings, causes.needs(self.deployment))
-
-    def at_fault(self, part: str) -> bool:
-        return any(finding.place.startswith(part) for finding in self.faults)
 
     def fault(self, place: str, what: str, fix: Command | str) -> None:
         self.findings.append(Finding("fault", place, what, fix))
@@ -314,19 +313,23 @@ def _host(one: Health, offset: float) -> None:
 def _certificates(one: Health, site: Site) -> None:
     if site.certificate is None:
         return
-    served = one.found["served"][site.server_name]
+    served, file = one.found["served"][site.server_name], one.survey["certificates"][f"{site.server_name} served"]
     place = f"TLS of {site.server_name}"
+    if site.tls_dir and file["problem"]:
+        path = site.certificate_key if file["of_key"] else site.certificate
+        what = f"{path} is missing or broken, and nginx would not start again"
+        one.fault(f"site[{site.server_name}].tls.certificate", what, run.deploy())
     if served["problem"]:
         one.fault(place, f"no TLS connection: {served['problem']}", "correct what /var/log/nginx/error.log says")
         return
     days = served["seconds_left"] / 86400
     # A deploy gets or signs a new one where it is not the admin's own, and has nginx load what is there.
     own = site.tls.certificate not in ("acme", "self-signed")
-    in_file = one.survey["certificates"][f"{site.server_name} served"]["seconds_left"] / 86400
-    fix = f"put a new one at {site.tls.certificate}, and deploy" if own and in_file < 14 else run.deploy()
+    old = own and file["seconds_left"] < SOON_DAYS * 86400
+    fix = f"put a new one at {site.tls.certificate}, and deploy" if old else run.deploy()
     if days < 0:
         one.fault(place, f"the certificate ended {-days:.0f} days ago: browsers refuse the site", fix)
-    elif days < 14:
+    elif days < (certificates.FEW_DAYS if site.tls.certificate == "self-signed" else SOON_DAYS):
         one.warn(place, f"the certificate ends in {days:.0f} days", fix)
     else:
         one.checks.append(
@@ -400,7 +403,12 @@ def _wrong_answer(one: Health, page: Page, answer: dict[str, Any], instance: Ins
 
 
 def _is_said(one: Health, change: Change, reason: str) -> bool:
-    """Whether what a deploy would do has a finding of its own: of a program, of a group, of what starts at boot."""
+    """Whether what a deploy would do has a finding of its own: of a program, of a group, of a certificate, of what
+    starts at boot.
+    """
+    if "a certificate is newer" in reason:
+        faults = any(finding.place.endswith(".tls.certificate") for finding in one.faults)
+        return faults or any(finding.place.startswith("TLS of ") for finding in one.findings)
     part = reason.partition(":")[0].rpartition(" ")[2]
     group = change.set.name.removeprefix(supervisor.SET)
     places = {f"{part} of {group}", f"{supervisor.SET}{part}"}
@@ -423,8 +431,13 @@ def _difference(one: Health) -> None:
             names = ", ".join(made.servers[instance.virtualenv][1])
             what = f"{names} isn't installed in {instance.virtualenv} as described"
             one.fault(f"web server of {instance.name}", what, run.deploy())
+        sets = [change.set for change in made.changes if change.set.name == f"{supervisor.SET}{instance.name}"]
+        links = [path for group in sets for path in lost(group, one.survey)]
         if not one.survey["files"].get(instance.runtime_dir):
             what = f"{instance.runtime_dir} isn't there, and so nobody reaches its programs"
+            one.fault(f"sockets of {instance.name}", what, run.deploy())
+        elif links:
+            what = f"{', '.join(links)} doesn't lead to its program, and so nobody reaches that"
             one.fault(f"sockets of {instance.name}", what, run.deploy())
     if made.nginx_groups:
         what = f"it isn't in {', '.join(made.nginx_groups)}, whose sockets nginx has to open"
@@ -433,8 +446,6 @@ def _difference(one: Health) -> None:
         # Of what Supervisor doesn't tell nothing is known.
         unknown = one.survey["supervisor"] is None and change.set.name.startswith(supervisor.SET)
         reasons = [] if unknown else [reason for reason in change.reasons if not _is_said(one, change, reason)]
-        # The same of a certificate that nginx should load.
-        reasons = [] if change.set.name == "nginx" and one.at_fault("TLS of") else reasons
         lines = [*(f"{difference.what} {difference.path}" for difference in change.differences), *reasons]
         if lines:
             more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""

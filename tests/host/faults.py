@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.program import PROGRAMS
 from testbed.run import CHECKOUT, VIRTUALENV
 from tests.host.conftest import place
 from tests.host.test_refusals import _certificate, _with_passphrase
@@ -16,24 +17,17 @@ SELF_SIGNED = "/etc/catmaid/tls/self-signed/localhost"
 PUT_TILES = f"mkdir -p {TILES}/0; echo tile > {TILES}/0/1_2_0.jpg; touch /data/disk/.there"
 MOUNT = "mount -t tmpfs -o size=2m,mode=755 tmpfs /data/disk"
 NGINX_FILE = "/etc/nginx/sites-available/catmaid-localhost.conf"
+BROKEN, BOGUS = "/etc/supervisor/conf.d/broken.conf", "/etc/nginx/conf.d/bogus.conf"
 SUPERVISORD = "/etc/supervisor/supervisord.conf"
 DIFFERS = "not as the inventory says, a deploy would: "
 # Of each kind one that a normal run injects; the others with --long.
 SAMPLE = {
     "a stopped program",
-    "a worker that a signal has stopped",
-    "supervisor is stopped",
+    "a hand-edited nginx file",
+    "an nginx that a file keeps down",
     "a key that everybody can read",
-    "files that the application can't write",
-    "a full disk",
-    "an expired certificate",
     "a parent folder that nginx can't enter",
     "a tile disk that isn't mounted",
-    "a dead broker",
-    "a hand-edited nginx file",
-    "an old release in memory",
-    "a clock a day off",
-    "settings in a folder that is served",
 }
 
 
@@ -70,8 +64,8 @@ def _signal(name: str, short: str) -> str:
     return f"/bin/kill -{name} -- -$(supervisorctl pid {place(short)})"
 
 
-def _socket(short: str, name: str, new: str) -> str:
-    return f"cd /run/catmaid/$(readlink /etc/catmaid/catmaid/{short}); mv {name} {new}"
+def _lost_socket(short: str) -> str:
+    return f"rm /run/catmaid/$(readlink /etc/catmaid/catmaid/{short})/socket"
 
 
 def _settings(line: str) -> str:
@@ -79,12 +73,10 @@ def _settings(line: str) -> str:
     return f"cp -p {SETTINGS} /root/settings.py; echo '{line}' >> {SETTINGS}"
 
 
-def _restarted(line: str) -> str:
-    return f"{_settings(line)}; supervisorctl restart {place('wsgi')} >/dev/null; sleep 4"
-
-
+OTHER_NAME, OTHER_PAGES = 'ALLOWED_HOSTS = ["other.test"]', 'ROOT_URLCONF = "nothing"'
 OLD_SETTINGS = f"cp -p /root/settings.py {SETTINGS}"
-OLD_SETTINGS_READ = f"{OLD_SETTINGS}; supervisorctl restart {place('wsgi')} >/dev/null"
+# One that has read other settings than are there would have a line of its own.
+READ_SETTINGS = f"supervisorctl restart {' '.join(map(place, PROGRAMS))} >/dev/null"
 ADD_STRANGER = f"""cd {CHECKOUT}/django/projects
     su -s /bin/sh www-data -c "exec setsid {VIRTUALENV}/bin/celery -A mysite $WORDS" </dev/null >/dev/null 2>&1 &
     sleep 8"""
@@ -130,6 +122,10 @@ def _no_user(site: dict[str, Any]) -> None:
     site["instances"][0]["user"] = "tracer"
 
 
+def _no_group(site: dict[str, Any]) -> None:
+    site["instances"][0]["runtime_group"] = "tracer"
+
+
 def _tiles(**values: Any) -> Callable[[dict[str, Any]], None]:
     """The tile set with other values; None is for a key that isn't there."""
 
@@ -140,7 +136,7 @@ def _tiles(**values: Any) -> Callable[[dict[str, Any]], None]:
     return describe
 
 
-SOON, SOON_KEY = _certificate("localhost", days=5)
+SOON, SOON_KEY = _certificate("localhost", days=20)
 EXPIRED, EXPIRED_KEY = _certificate("localhost", days=-3)
 FAULTS = {
     # ---- programs ----
@@ -165,7 +161,6 @@ FAULTS = {
         f"""pid=$(supervisorctl pid {place("celery-beat")})
         while [ $(ps -o etimes= -p $pid) -lt 35 ]; do sleep 1; done
         chown root /run/catmaid/celery-beat-?/alive; chmod 444 /run/catmaid/celery-beat-?/alive; sleep 12""",
-        "chown www-data /run/catmaid/celery-beat-?/alive; chmod 644 /run/catmaid/celery-beat-?/alive",
     ),
     "a program that was given up": Fault(
         "daphne of catmaid",
@@ -184,26 +179,28 @@ FAULTS = {
         "supervisorctl stop catmaid:* >/dev/null; supervisorctl remove catmaid >/dev/null",
     ),
     "uWSGI's socket is deleted": Fault(
-        "page of catmaid",
-        "answers 502",
-        _socket("wsgi", "socket", "gone"),
-        _socket("wsgi", "gone", "socket"),
+        "page of catmaid", "/catmaid/ answers 502", _lost_socket("wsgi"), f"supervisorctl restart {place('wsgi')}"
     ),
     "Daphne's socket is deleted": Fault(
         "WebSocket of catmaid",
         "/catmaid/channels/updates/ answers 502: Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in "
         "settings.py",
-        _socket("daphne", "socket", "gone"),
-        _socket("daphne", "gone", "socket"),
+        _lost_socket("daphne"),
+        f"supervisorctl restart {place('daphne')}",
+        glance="/catmaid/channels/updates/ answers 502",
     ),
     "a page that isn't there": Fault(
         "page of catmaid",
         "/catmaid/ answers 404",
-        f"echo 'urlpatterns = []' > {CHECKOUT}/django/projects/nothing.py; " + _restarted('ROOT_URLCONF = "nothing"'),
-        f"rm {CHECKOUT}/django/projects/nothing.py; {OLD_SETTINGS_READ}",
+        f"""echo 'urlpatterns = []' > {CHECKOUT}/django/projects/nothing.py
+        {_settings(OTHER_PAGES)}; {READ_SETTINGS}; sleep 4""",
+        f"rm {CHECKOUT}/django/projects/nothing.py; {OLD_SETTINGS}; {READ_SETTINGS}",
     ),
     "an application that refuses the site's name": Fault(
-        "page of catmaid", "/catmaid/ answers 400", _restarted('ALLOWED_HOSTS = ["other.test"]'), OLD_SETTINGS_READ
+        "page of catmaid",
+        "/catmaid/ answers 400",
+        f"{_settings(OTHER_NAME)}; {READ_SETTINGS}; sleep 4",
+        f"{OLD_SETTINGS}; {READ_SETTINGS}",
     ),
     "a worker that takes no tasks": Fault(
         "task of catmaid",
@@ -248,10 +245,18 @@ FAULTS = {
         f"cp -p /root/supervisord.conf {SUPERVISORD}",
     ),
     "a file that Supervisor refuses": Fault(
-        "supervisor",
-        "it would not start with its files as they are: ",
-        "echo nonsense > /etc/supervisor/conf.d/broken.conf",
-        "rm /etc/supervisor/conf.d/broken.conf",
+        f"supervisor's file {BROKEN}",
+        "it would not start with its files as they are: Error: File contains no section headers. ",
+        f"echo nonsense > {BROKEN}",
+        f"rm {BROKEN}",
+    ),
+    "a Supervisor that a file keeps down": Fault(
+        f"supervisor's file {BROKEN}",
+        "it would not start with its files as they are: Error: not a valid boolean value: 'perhaps' ",
+        f"printf '[program:theirs]\\ncommand=/bin/true\\nautostart=perhaps\\n' > {BROKEN}; "
+        "systemctl restart supervisor 2>/dev/null || true; sleep 1",
+        f"rm {BROKEN}",
+        then="supervisor",
     ),
     "a group's file is gone": Fault(
         "configuration of programs of catmaid",
@@ -268,12 +273,12 @@ FAULTS = {
     ),
     "another web server that starts at boot": Fault(
         "boot",
-        "lighttpd.service starts at boot, and may take nginx's ports before nginx does",
-        """printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -qq update; apt-get -qq install -y --no-install-recommends lighttpd >/dev/null 2>&1
-        rm /usr/sbin/policy-rc.d""",
-        cleans="DEBIAN_FRONTEND=noninteractive apt-get -qq purge -y lighttpd >/dev/null 2>&1",
+        "caddy.service starts at boot, and may take nginx's ports before nginx does",
+        # As one has it who didn't install it from Debian.
+        """printf '[Service]\\nExecStart=/usr/local/bin/caddy run\\n[Install]\\nWantedBy=multi-user.target\\n' \\
+            > /etc/systemd/system/caddy.service
+        systemctl enable caddy 2>/dev/null""",
+        cleans="rm /etc/systemd/system/caddy.service; systemctl daemon-reload",
     ),
     "another program has nginx's port": Fault(
         "port 80",
@@ -287,14 +292,21 @@ FAULTS = {
         "configuration of nginx", f"{DIFFERS}change {NGINX_FILE}", f"echo '# by hand' >> {NGINX_FILE}"
     ),
     "a file that nginx refuses": Fault(
-        "nginx's file /etc/nginx/conf.d/bogus.conf",
-        "it would not start with its files as they are: ",
-        "echo 'bogus;' > /etc/nginx/conf.d/bogus.conf",
-        "rm /etc/nginx/conf.d/bogus.conf",
+        f"nginx's file {BOGUS}",
+        'it would not start with its files as they are: [emerg] unknown directive "bogus"',
+        f"echo 'bogus;' > {BOGUS}",
+        f"rm {BOGUS}",
+    ),
+    "an nginx that a file keeps down": Fault(
+        f"nginx's file {BOGUS}",
+        'it would not start with its files as they are: [emerg] invalid parameter "nonsense"',
+        f"echo 'server {{ listen 80 nonsense; }}' > {BOGUS}; systemctl restart nginx 2>/dev/null || true",
+        f"rm {BOGUS}",
+        then="nginx",
     ),
     "a certificate of another site is gone": Fault(
         "nginx's files",
-        "it would not start with its files as they are: ",
+        'it would not start with its files as they are: [emerg] cannot load certificate "/srv/fullchain.pem"',
         f"""cp {SELF_SIGNED}/*.pem /srv/
         echo 'server {{ listen 443 ssl; server_name other.example.org;
         ssl_certificate /srv/fullchain.pem; ssl_certificate_key /srv/privkey.pem; }}' > /etc/nginx/conf.d/other.conf
@@ -344,10 +356,15 @@ FAULTS = {
     ),
     "a certificate that ends soon": Fault(
         "TLS of localhost",
-        "the certificate ends in 5 days",
+        "the certificate ends in 20 days",
         f"cat > {SELF_SIGNED}/fullchain.pem <<'E'\n{SOON}E\n"
         f"cat > {SELF_SIGNED}/privkey.pem <<'E'\n{SOON_KEY}E\nsystemctl reload nginx; sleep 1",
         level="warning",
+    ),
+    "a self-signed certificate that is gone": Fault(
+        "site[localhost].tls.certificate",
+        f"{SELF_SIGNED}/privkey.pem is missing or broken, and nginx would not start again",
+        f"rm {SELF_SIGNED}/privkey.pem",
     ),
     "a key that everybody can read": Fault(
         "site[localhost].tls.key",
@@ -382,6 +399,7 @@ FAULTS = {
         "site.instances[catmaid].user",
         f"www-data can't read {SETTINGS}",
         f"chown root {SETTINGS}; chmod 600 {SETTINGS}",
+        cleans=f"setfacl -b {SETTINGS}; chmod 640 {SETTINGS}; chown www-data {SETTINGS}",
     ),
     "no settings": Fault(
         "site.instances[catmaid].checkout",
@@ -402,7 +420,7 @@ FAULTS = {
         f"mv {CHECKOUT}.gone {CHECKOUT}",
     ),
     "no static files": Fault(
-        "site.instances[catmaid].static_folder", "django/static isn't there", f"mv {CHECKOUT}/django/static /tmp/"
+        "site.instances[catmaid].static_folder", "django/static isn't there", f"rm -r {CHECKOUT}/django/static"
     ),
     "no folder for files": Fault(
         "site.instances[catmaid].files_folder", f"{FILES} isn't there", f"mv {FILES} /root/files-of-before"
@@ -465,6 +483,12 @@ FAULTS = {
     "no such user": Fault(
         "site.instances[catmaid].user", "there is no user 'tracer'", described=_no_user, cleans="userdel tracer"
     ),
+    "no such group": Fault(
+        "site.instances[catmaid].runtime_group",
+        "there is no group 'tracer'",
+        described=_no_group,
+        cleans="groupdel tracer",
+    ),
     "a user who may become root": Fault(
         "site.instances[catmaid].user",
         "'www-data' has the rights of 'disk', and so root's, which web pages must not have",
@@ -485,6 +509,11 @@ FAULTS = {
     ),
     "a missing fallback image": Fault(
         "site.tiles[fafb].fallback", "/srv/grey.jpg isn't there", "mv /srv/grey.jpg /srv/g", "mv /srv/g /srv/grey.jpg"
+    ),
+    "a fallback image that is the system's": Fault(
+        "site.tiles[fafb].fallback",
+        "/etc/hostname is the system's, and nginx would serve it",
+        described=_tiles(fallback="/etc/hostname"),
     ),
     "a missing marker": Fault(
         "site.tiles[fafb].marker", "/data/disk/.there isn't there", "rm /data/disk/.there", "touch /data/disk/.there"
@@ -526,6 +555,13 @@ FAULTS = {
         "mv /srv/database /srv/away",
         "mv /srv/away /srv/database",
     ),
+    "a database that may take more memory than there is": Fault(
+        "workers",
+        " MiB (PostgreSQL's work_mem) = ",
+        "install -d /etc/postgresql/15/main; echo 'work_mem = 900GB' > /etc/postgresql/15/main/postgresql.conf",
+        "rm -r /etc/postgresql",
+        level="warning",
+    ),
     "nothing listens for the database": Fault(
         "site.instances[catmaid].database", "nothing answers at 127.0.0.1:5999", described=_another_port
     ),
@@ -545,6 +581,13 @@ FAULTS = {
         f"umount {FILES}",
         privileged=True,
     ),
+    "no room for packages": Fault(
+        "space",
+        "20 MiB are free on /var/cache/apt/archives, 50 MiB are needed",
+        "mount -t tmpfs -o size=20m tmpfs /var/cache/apt/archives",
+        "umount /var/cache/apt/archives",
+        privileged=True,
+    ),
     "a disk that fills": Fault(
         "space",
         f"{FILES} has 2.0 MiB of 20 MiB free",
@@ -560,7 +603,9 @@ FAULTS = {
         "sockets of catmaid", "/run/catmaid isn't there, and so nobody reaches its programs", "rm -r /run/catmaid"
     ),
     "a deleted link to a socket": Fault(
-        "configuration of programs of catmaid", DIFFERS + "make the links of catmaid: ", "rm /run/catmaid/uwsgi.socket"
+        "sockets of catmaid",
+        "/run/catmaid/uwsgi.socket doesn't lead to its program, and so nobody reaches that",
+        "rm /run/catmaid/uwsgi.socket",
     ),
     "a wrong mode": Fault(
         "configuration of programs of catmaid",

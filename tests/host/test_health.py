@@ -145,8 +145,6 @@ def test_each_fault_is_named(host: BedHost, request: pytest.FixtureRequest, tmp_
         assert run.code == int(fault.level == "fault" and bool(says)), run.text
         if says == fault.says:
             assert found[0]["place"] == fault.place
-    if request.config.getoption("long"):
-        well(host, fault)
 
 
 def named(fault: Fault, run: Run) -> list[dict[str, Any]]:

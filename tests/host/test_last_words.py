@@ -96,7 +96,8 @@ FAULTS = {
     "a broken file of Supervisor's": (
         "echo 'nonsense' > /etc/supervisor/conf.d/broken.conf",
         "rm /etc/supervisor/conf.d/broken.conf",
-        "FAULT supervisor: it would not start with its files as they are",
+        "FAULT supervisor's file /etc/supervisor/conf.d/broken.conf: it would not start with its files as they are: "
+        "Error: File contains no section headers.",
     ),
     "another web server at boot": (
         "ln -s /lib/systemd/system/apache2.service /etc/systemd/system/multi-user.target.wants/apache2.service",

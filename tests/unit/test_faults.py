@@ -46,8 +46,8 @@ class Line:
 
     def is_reached(self, fault: Fault) -> bool:
         place = "".join(".+" if named else re.escape(text) for named, text in self.place)
-        # `asking` names the file, where nginx does.
-        where = re.sub("^nginx's file /.*", causes.NGINX_FILES, fault.place)
+        # `asking` names the file, where the service does.
+        where = re.sub(rf"{causes.FILE}/.*", causes.FILES, fault.place)
         if not re.fullmatch(rf"(?:.+\.)?{place}", where):
             return False
         constants = [text.strip() for named, text in self.what if not named and re.search("[a-z]", text)]
@@ -165,15 +165,12 @@ NOT_INJECTED: dict[str, set[str]] = {
         "system: systemd doesn't run there",
         "virtualenv: <base> has no C headers, which uWSGI needs",
         "virtualenv: its Python is <version>, 3.8 or later is needed",
-        "space: <free> MiB are free on <mount>, <needed> MiB are needed",
     },
     "It is said before a first deploy alone: tests of bare hosts, of adoption and of refusals have it": {
         "<path>: another program has it, and it is in the way",
         "<path>: somebody else's <kind> is in the way",
         "deploy: nothing was deployed to this host yet",
-        "runtime_group: there is no group <runtime_group>",
         "passwords: the hash of <user> takes nginx over <HASH_MS> ms for each try",
-        "site.tiles[<name>].fallback: <fallback> is the system's, and nginx would serve it",
     },
     "Another line is the cause, and this one follows from it or is left out": {
         "<kind> of <whose>: <path> allows <allowed>, not <cors>",
@@ -204,8 +201,6 @@ NOT_INJECTED: dict[str, set[str]] = {
     "It is said under load alone, and a warning": {
         "queue <queue> of <name>: <length> tasks wait in it",
         "wsgi of <name>: all <threads> threads are busy, and <waiting> requests wait",
-        "workers: <connections> (workers x threads of all instances) x <work_mem> MiB (PostgreSQL's work_mem) = "
-        "<connections> MiB, and the host has <memory> MiB",
     },
 }
 

@@ -80,7 +80,7 @@ def test_a_certificate_that_ends_is_told(seconds: float, level: str | None) -> N
     deployment = schema.load(SITE)
     one = Health("host", deployment)
     one.found = {"served": {"catmaid.example.org": {"problem": None, "seconds_left": seconds, "version": "TLSv1.3"}}}
-    one.found["survey"] = {"certificates": {"catmaid.example.org served": {"seconds_left": seconds}}}
+    one.found["survey"] = {"certificates": {"catmaid.example.org served": {"problem": "", "seconds_left": seconds}}}
     health._certificates(one, deployment.sites[0])
     assert [finding.level for finding in one.findings] == ([level] if level else [])
     assert len(one.checks) == (level is None)
@@ -239,6 +239,7 @@ def test_a_command_is_short_enough_for_the_kernel(fact: type[Survey]) -> None:
 # ---- one cause, one line ----
 
 NEEDS = causes.needs(schema.load(SITE))
+THEIRS = "nginx's file /etc/nginx/conf.d/theirs.conf"
 PARTS = (
     "page of catmaid",
     "WebSocket of catmaid",
@@ -265,6 +266,11 @@ def folded(*places: str) -> dict[str, tuple[str, ...]]:
         ("broker of catmaid", ["WebSocket of catmaid", "task of catmaid"]),
         ("site.instances[catmaid].virtualenv", ["application of catmaid", "wsgi of catmaid", "page of catmaid"]),
         ("port 80", ["nginx", "page of catmaid"]),
+        (THEIRS, ["nginx", *PARTS[:2]]),
+        ("supervisor's file /etc/supervisor/conf.d/theirs.conf", ["supervisor", "programs of catmaid", PARTS[0]]),
+        ("user catmaid-nginx", ["configuration of nginx"]),
+        ("sockets of catmaid", ["configuration of programs of catmaid", "celery of catmaid", *PARTS[:2]]),
+        ("site[catmaid.example.org].tls.certificate", ["nginx's files", "TLS of catmaid.example.org"]),
     ],
 )
 def test_what_follows_from_a_fault_stands_below_it(cause: str, others: list[str]) -> None:
@@ -279,6 +285,8 @@ def test_what_has_a_cause_of_its_own_is_a_fault_of_its_own() -> None:
         "page of catmaid-closed": (),
     }
     assert folded("space", "celery") == {"space": (), "celery": ()}
+    # An nginx that runs needs that file at its next start alone.
+    assert folded(THEIRS, PARTS[0]) == {THEIRS: (), PARTS[0]: ()}
     # A warning neither causes a fault nor follows from one.
     found = causes.folded([warning("nginx", "no brotli"), fault("page of catmaid", "502")], NEEDS)
     assert [(one.level, one.so) for one in found] == [("fault", ()), ("warning", ())]
@@ -373,8 +381,8 @@ def test_a_group_that_supervisor_does_not_have_is_one_fault() -> None:
     ("file", "place"),
     [
         # Of these a deploy is the fix, and its difference has the line.
-        ("/etc/nginx/nginx.conf", causes.NGINX_FILES),
-        ("/etc/nginx/sites-enabled/default", causes.NGINX_FILES),
+        ("/etc/nginx/nginx.conf", f"nginx{causes.FILES}"),
+        ("/etc/nginx/sites-enabled/default", f"nginx{causes.FILES}"),
         ("/etc/nginx/conf.d/theirs.conf", "nginx's file /etc/nginx/conf.d/theirs.conf"),
     ],
 )
@@ -383,6 +391,6 @@ def test_a_file_that_nginx_refuses_is_whose_it_is(file: str, place: str) -> None
     survey = {
         "manifest": {"nginx": ["/etc/nginx/nginx.conf"]},
         "default_servers": ["/etc/nginx/sites-enabled/default"],
-        "asked": {"wrong": [[causes.NGINX_FILES, words, "", ""]]},
+        "asked": {"wrong": [[f"nginx{causes.FILES}", words, "", ""]]},
     }
     assert [finding.place for finding in asking.findings(survey)] == [place]
