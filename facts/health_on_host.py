@@ -187,10 +187,14 @@ def age(pid):
 
 
 def ask_pythons(places):
-    """What the processes of all Pythons were started with. One's memory may hang."""
+    """What the processes of all Pythons were started with. One's memory may hang.
+
+    In a container root may not be told what a process runs: those are asked as well.
+    """
     found = {}
     for pid in processes():
-        if "python" in os.path.basename(proc_target(pid, "exe")):
+        program = os.path.basename(proc_target(pid, "exe"))
+        if not program or "python" in program:
             path = "/proc/%d/cmdline" % pid
             found[pid] = places.ask(ROOT, path, lambda at, pid=pid: proc(pid, "cmdline"), "")
     return found
@@ -213,16 +217,23 @@ def strangers(pythons, virtualenvs, own):
 
 
 def ask_instances(question, places):
-    """Each instance's statistics, and which socket Daphne has."""
+    """Each instance's statistics, which socket Daphne has, and which of the sockets aren't there."""
     return {
         one["name"]: (
             places.ask(
                 one["user"], one["statistics"], lambda at, one=one: counted(at, one["statistics"]), (None, None)
             ),
-            places.ask(one["user"], one["daphne"], lambda at, one=one: at.real(one["daphne"]), one["daphne"]),
+            places.ask(one["user"], daphne, lambda at, daphne=daphne: at.real(daphne), daphne),
+            places.ask(one["user"], daphne, lambda at, one=one: gone(at, one["sockets"]), {}),
         )
         for one in question["instances"]
+        for daphne in [one["sockets"]["daphne"]]
     }
+
+
+def gone(at, paths):
+    """Those of some named paths where nothing is."""
+    return {name: path for name, path in paths.items() if at.status(path, follow=True) is None}
 
 
 def ask_logs(question, places):
@@ -281,11 +292,12 @@ def health(question, how="status", places=None, meanwhile=None):
     found["strangers"] = strangers(pythons, {one["virtualenv"] for one in question["instances"]}, own)
     found["instances"] = {}
     for one in question["instances"]:
-        numbers, socket = told[one["name"]]
+        numbers, socket, gone_sockets = told[one["name"]]
         found["instances"][one["name"]] = {
             "statistics": numbers.value[0],
             "rate": numbers.value[1],
             "websockets": connections(socket.value),
+            "gone": gone_sockets.value,
             "probe": end_probe(probes[one["name"]]),
         }
     found["security_updates"] = updates.names()

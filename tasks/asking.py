@@ -101,6 +101,32 @@ def question(deployment: Deployment) -> dict[str, Any]:
 
 # ---- what is wrong by the answer ----
 
+# What a status means, of what is asked here.
+STATUSES = {
+    0: "nginx doesn't answer",
+    401: "it asks for a password",
+    403: "nginx may not read it, or the application refuses",
+    404: "it isn't where nginx looks for it",
+    413: "the body is larger than body_limit",
+    500: "the application fails",
+    502: "nginx doesn't reach the program behind it",
+    503: "it is closed, or its disk isn't there",
+    504: "the application takes too long",
+}
+OF_APPLICATION = {
+    400: "the application refuses it, as Django does where settings.py lacks the site's name in ALLOWED_HOSTS",
+    404: "the application has no such page",
+}
+
+
+def meaning(kind: str, status: int) -> str:
+    """What it means that a page answers so; empty where that isn't known."""
+    if kind == "WebSocket" and status == 502:
+        return "Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in settings.py"
+    of_application = OF_APPLICATION.get(status) if kind in ("page", "WebSocket") else None
+    return of_application or STATUSES.get(status, "")
+
+
 # What has Supervisor read the file of each instance's group.
 PATTERN = "/etc/supervisor/conf.d/*.conf"
 GROUP_FILE = "/etc/supervisor/conf.d/catmaid.conf"
@@ -138,10 +164,16 @@ def _fix(what: str, command: str, log: str) -> Command | str:
     return f"the cause is in {log}" if log else ""
 
 
+def _in_words(place: str, what: str) -> str:
+    answer = re.search(r" answers (\d{3})$", what)
+    means = meaning(place.partition(" of ")[0], int(answer[1])) if answer else ""
+    return f"{what}: {means}" if means else what
+
+
 def findings(survey: dict[str, Any]) -> list[Finding]:
     """What the host answered that isn't as it should be."""
     return [
-        fault(_whose(place, what, survey), what, _fix(what, command, log))
+        fault(_whose(place, what, survey), _in_words(place, what), _fix(what, command, log))
         for place, what, command, log in survey["asked"]["wrong"]
     ]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pyinfra import host
+import gevent
+from pyinfra import host, logger
 
 from catmaid_deploy.finding import Command, Finding
 from configuration import Change, ConfigurationSet, lost
@@ -24,6 +27,8 @@ SOON_DAYS = 14
 RESTARTS = 3
 SETTLED_SECONDS = 30
 QUEUE = 1000
+# What a program that has just begun doesn't answer yet.
+SERVES = {"wsgi": "page", "daphne": "WebSocket", "celery": "task"}
 # The differences of a service that are named.
 SHOWN = 4
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
@@ -158,7 +163,7 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
                 "log_dir": i.log_dir,
                 "notes": f"{i.runtime_dir}/addresses",
                 "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
-                "daphne": i.daphne_socket,
+                "sockets": {"wsgi": i.uwsgi_socket, "daphne": i.daphne_socket},
                 "queues": list(i.celery.queues),
             }
             for i in deployment.instances
@@ -337,19 +342,6 @@ def _certificates(one: Health, site: Site) -> None:
         )
 
 
-_STATUSES = {
-    0: "nginx doesn't answer",
-    401: "it asks for a password",
-    403: "nginx may not read it, or the application refuses",
-    404: "it isn't where nginx looks for it",
-    413: "the body is larger than body_limit",
-    500: "the application fails",
-    502: "nginx doesn't reach the program behind it",
-    503: "it is closed, or its disk isn't there",
-    504: "the application takes too long",
-}
-
-
 def _is_closed(one: Health, instance: Instance | None) -> bool:
     closed = one.survey["closed"]
     return "/etc/catmaid/maintenance" in closed or bool(instance and f"{instance.config_dir}/maintenance" in closed)
@@ -380,9 +372,7 @@ def _wrong_answer(one: Health, page: Page, answer: dict[str, Any], instance: Ins
     """What is wrong with a page's answer, and the fix."""
     path, status = page.question["path"] + (answer.get("found") or ""), answer["status"]
     if status not in page.expected:
-        what = answer.get("error") or _STATUSES.get(status, f"not {page.expected[0]}")
-        if page.kind == "WebSocket" and status == 502:
-            what = "Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in settings.py"
+        what = answer.get("error") or asking.meaning(page.kind, status) or f"not {page.expected[0]}"
         log = "/var/log/nginx/error.log"
         if instance and page.kind in ("page", "WebSocket"):
             short = "wsgi" if page.kind == "page" else "daphne"
@@ -415,6 +405,16 @@ def _is_said(one: Health, change: Change, reason: str) -> bool:
     return reason.startswith(("start ", "enable ")) or any(finding.place in places for finding in one.faults)
 
 
+def _sockets(one: Health, instance: Instance) -> None:
+    """Sockets that somebody removed under programs that have had time to make them."""
+    for short, path in one.found["instances"][instance.name]["gone"].items():
+        name = f"{instance.name}:{instance.name}-{supervisor.in_use(instance, one.survey)[short]}"
+        state = (one.survey["supervisor"] or {}).get(name, {}).get("state")
+        if state == "RUNNING" and (one.found["ages"].get(name) or 0) > instance.start_seconds:
+            what = f"{path} leads to nothing, since the socket of {short} was removed"
+            one.fault(f"sockets of {instance.name}", what, Command(f"supervisorctl restart {name}"))
+
+
 def _difference(one: Health) -> None:
     """What a deploy would change: the host isn't, or doesn't run, as the inventory says."""
     deployment = one.deployment
@@ -439,6 +439,8 @@ def _difference(one: Health) -> None:
         elif links:
             what = f"{', '.join(links)} doesn't lead to its program, and so nobody reaches that"
             one.fault(f"sockets of {instance.name}", what, run.deploy())
+        else:
+            _sockets(one, instance)
     if made.nginx_groups:
         what = f"it isn't in {', '.join(made.nginx_groups)}, whose sockets nginx has to open"
         one.fault(f"user {NGINX_USER}", what, run.deploy())
@@ -497,13 +499,41 @@ def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool
 # ---- all hosts ----
 
 
+def begun(one: Health) -> list[str]:
+    """The programs that have just begun, and at fault for no other reason: nobody can say yet whether they are well."""
+    assert one.deployment
+    found = asking.starting(one.survey)
+    unanswered = {
+        finding.place
+        for finding in causes.folded(one.faults, causes.needs(one.deployment))
+        if finding.place.startswith("task of ") or re.search(r" answers (502|nothing)", finding.what)
+    }
+    for instance in one.deployment.instances:
+        for short, place in supervisor.in_use(instance, one.survey).items():
+            name = f"{instance.name}:{instance.name}-{place}"
+            program = (one.survey["supervisor"] or {}).get(name)
+            if not program or program["state"] not in supervisor.UP:
+                continue
+            young = (one.found["ages"].get(name) or 0) < instance.start_seconds
+            if young and (program["digest"] is None or f"{SERVES.get(short)} of {instance.name}" in unanswered):
+                found.append(f"{short} of {instance.name}")
+    return sorted(set(found))
+
+
 def _look(name: str, deployment: Deployment, verify: bool) -> Health:
-    """Ask the current host, and judge what it says."""
-    one, sets = Health(name, deployment), plan.wanted_sets(deployment)
-    fact = facts.Verify if verify else facts.Health
-    one.found, offset = preflight.ask(fact, question(deployment, sets, verify))
-    judge(one, sets, offset, verify)
-    return one
+    """Ask the current host, and judge what it says; to verify it, once all its programs have had time to begin."""
+    sets = plan.wanted_sets(deployment)
+    fact, asked = facts.Verify if verify else facts.Health, question(deployment, sets, verify)
+    patience = time.monotonic() + max((instance.start_seconds for instance in deployment.instances), default=0)
+    while True:
+        one = Health(name, deployment)
+        one.found, offset = preflight.ask(fact, asked)
+        judge(one, sets, offset, verify)
+        waits = begun(one) if verify and one.survey["manifest"] else []
+        if not waits or time.monotonic() > patience:
+            return one
+        logger.info(f"{host.print_prefix}waiting for {', '.join(waits)}, which has just begun")
+        gevent.sleep(2)
 
 
 def look(verify: bool) -> list[Health]:

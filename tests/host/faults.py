@@ -64,8 +64,10 @@ def _signal(name: str, short: str) -> str:
     return f"/bin/kill -{name} -- -$(supervisorctl pid {place(short)})"
 
 
-def _lost_socket(short: str) -> str:
-    return f"rm /run/catmaid/$(readlink /etc/catmaid/catmaid/{short})/socket"
+def _older(short: str, seconds: int) -> str:
+    """Wait until a program has run for so long."""
+    pid = f"$(supervisorctl pid {place(short)})"
+    return f"while [ $(ps -o etimes= -p {pid}) -lt {seconds} ]; do sleep 1; done"
 
 
 def _settings(line: str) -> str:
@@ -75,8 +77,11 @@ def _settings(line: str) -> str:
 
 OTHER_NAME, OTHER_PAGES = 'ALLOWED_HOSTS = ["other.test"]', 'ROOT_URLCONF = "nothing"'
 OLD_SETTINGS = f"cp -p /root/settings.py {SETTINGS}"
-# One that has read other settings than are there would have a line of its own.
-READ_SETTINGS = f"supervisorctl restart {' '.join(map(place, PROGRAMS))} >/dev/null"
+# All of them: one that has read other settings than are there has a line of its own, and so has one that just begins.
+READ_SETTINGS = f"""for name in {" ".join(map(place, PROGRAMS))}; do supervisorctl restart $name >/dev/null & done; wait
+    for file in wsgi/run/ready celery/run/alive celery-beat/run/alive; do
+        until [ -e /etc/catmaid/catmaid/$file ]; do sleep 0.2; done
+    done"""
 ADD_STRANGER = f"""cd {CHECKOUT}/django/projects
     su -s /bin/sh www-data -c "exec setsid {VIRTUALENV}/bin/celery -A mysite $WORDS" </dev/null >/dev/null 2>&1 &
     sleep 8"""
@@ -86,8 +91,7 @@ KILL_UNTIL_IT_IS_GIVEN_UP = """
     for _ in $(seq 600); do
         set -- $(supervisorctl status PLACE || true)
         [ "$2" = FATAL ] && exit
-        pid=$(supervisorctl pid PLACE)
-        [ "$pid" = 0 ] || kill -9 "$pid" || true
+        pid=$(supervisorctl pid PLACE) && kill -9 "$pid" || true
         sleep 0.1
     done
     exit 1
@@ -146,9 +150,6 @@ FAULTS = {
         "celery-beat of catmaid", "somebody stopped it", f"supervisorctl stop {place('celery-beat')}"
     ),
     "uWSGI that a signal has stopped": Fault("wsgi of catmaid", "it is stopped by a signal", _signal("STOP", "wsgi")),
-    "Daphne that a signal has stopped": Fault(
-        "daphne of catmaid", "it is stopped by a signal", _signal("STOP", "daphne")
-    ),
     "a worker that a signal has stopped": Fault(
         "celery of catmaid", "it is stopped by a signal", _signal("STOP", "celery")
     ),
@@ -158,8 +159,7 @@ FAULTS = {
     "a silent beat": Fault(
         "celery-beat of catmaid",
         "it gives no sign of life",
-        f"""pid=$(supervisorctl pid {place("celery-beat")})
-        while [ $(ps -o etimes= -p $pid) -lt 35 ]; do sleep 1; done
+        f"""{_older("celery-beat", 32)}
         chown root /run/catmaid/celery-beat-?/alive; chmod 444 /run/catmaid/celery-beat-?/alive; sleep 12""",
     ),
     "a program that was given up": Fault(
@@ -170,7 +170,7 @@ FAULTS = {
     ),
     "a program that restarts all the time": Fault(
         "daphne of catmaid",
-        "it restarts all the time: it ended 3 times within an hour",
+        "it restarts all the time: it ended ",
         "for _ in 1 2 3; do kill -9 $(supervisorctl pid PLACE); sleep 5; done".replace("PLACE", place("daphne")),
     ),
     "programs that Supervisor doesn't have": Fault(
@@ -178,28 +178,30 @@ FAULTS = {
         "Supervisor doesn't have them",
         "supervisorctl stop catmaid:* >/dev/null; supervisorctl remove catmaid >/dev/null",
     ),
-    "uWSGI's socket is deleted": Fault(
-        "page of catmaid", "/catmaid/ answers 502", _lost_socket("wsgi"), f"supervisorctl restart {place('wsgi')}"
+    "a deleted socket": Fault(
+        "sockets of catmaid",
+        "/run/catmaid/uwsgi.socket leads to nothing, since the socket of wsgi was removed",
+        f"{_older('wsgi', 32)}; rm /etc/catmaid/catmaid/wsgi/run/socket",
     ),
-    "Daphne's socket is deleted": Fault(
+    "no channel layers": Fault(
         "WebSocket of catmaid",
         "/catmaid/channels/updates/ answers 502: Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in "
         "settings.py",
-        _lost_socket("daphne"),
-        f"supervisorctl restart {place('daphne')}",
-        glance="/catmaid/channels/updates/ answers 502",
+        f"{_settings('CHANNEL_LAYERS = {}')}; {READ_SETTINGS}",
+        f"{OLD_SETTINGS}; {READ_SETTINGS}",
     ),
     "a page that isn't there": Fault(
         "page of catmaid",
-        "/catmaid/ answers 404",
+        "/catmaid/ answers 404: the application has no such page",
         f"""echo 'urlpatterns = []' > {CHECKOUT}/django/projects/nothing.py
-        {_settings(OTHER_PAGES)}; {READ_SETTINGS}; sleep 4""",
+        {_settings(OTHER_PAGES)}; {READ_SETTINGS}""",
         f"rm {CHECKOUT}/django/projects/nothing.py; {OLD_SETTINGS}; {READ_SETTINGS}",
     ),
     "an application that refuses the site's name": Fault(
         "page of catmaid",
-        "/catmaid/ answers 400",
-        f"{_settings(OTHER_NAME)}; {READ_SETTINGS}; sleep 4",
+        "/catmaid/ answers 400: the application refuses it, as Django does where settings.py lacks the site's name in "
+        "ALLOWED_HOSTS",
+        f"{_settings(OTHER_NAME)}; {READ_SETTINGS}",
         f"{OLD_SETTINGS}; {READ_SETTINGS}",
     ),
     "a worker that takes no tasks": Fault(
@@ -235,7 +237,7 @@ FAULTS = {
         "supervisor",
         "it runs, and doesn't answer root at /run/supervisor.sock",
         rf"sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' {SUPERVISORD};"
-        "systemctl restart supervisor; sleep 12",
+        "systemctl restart supervisor",
         f"sed -i '/^username=a/d; /^password=b/d' {SUPERVISORD}; systemctl restart supervisor",
     ),
     "Supervisor reads other files": Fault(
@@ -255,8 +257,7 @@ FAULTS = {
         "it would not start with its files as they are: Error: not a valid boolean value: 'perhaps' ",
         f"printf '[program:theirs]\\ncommand=/bin/true\\nautostart=perhaps\\n' > {BROKEN}; "
         "systemctl restart supervisor 2>/dev/null || true; sleep 1",
-        f"rm {BROKEN}",
-        then="supervisor",
+        f"rm {BROKEN}; systemctl start supervisor",
     ),
     "a group's file is gone": Fault(
         "configuration of programs of catmaid",

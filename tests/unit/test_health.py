@@ -337,6 +337,36 @@ def test_ends_before_a_program_was_started_by_somebody_don_t_count(
         assert [len(times) for times in code["ends"]().values()] == [1]
 
 
+# ---- programs that have just begun ----
+
+
+@pytest.mark.parametrize(
+    ("fault", "age", "so"),
+    [
+        (("page of catmaid", "/ answers 502: nginx doesn't reach the program behind it"), 5, ["wsgi of catmaid"]),
+        (("page of catmaid", "https://x/ answers nothing: no answer within 10 s"), 5, ["wsgi of catmaid"]),
+        (("WebSocket of catmaid", "/channels/updates/ answers 502: x"), 5, ["daphne of catmaid"]),
+        (("task of catmaid", "no worker takes it within 15 s"), 5, ["celery of catmaid"]),
+        # It has had its time, it answers, or there is another reason.
+        (("page of catmaid", "/ answers 502: nginx doesn't reach the program behind it"), 500, []),
+        (("page of catmaid", "/ answers 404: the application has no such page"), 5, []),
+        (("page of catmaid-closed", "/closed/ answers 502: x"), 5, []),
+        (("nginx", "it doesn't run"), 5, []),
+    ],
+)
+def test_what_has_just_begun_is_waited_for(fault: tuple[str, str], age: float, so: list[str]) -> None:
+    one = Health("host", schema.load(SITE))
+    names = [f"catmaid:catmaid-{short}-a" for short in ("wsgi", "daphne", "celery")]
+    supervisor: dict[str, dict[str, Any]] = {name: {"state": "RUNNING", "digest": "x"} for name in names}
+    one.found = {"survey": {"supervisor": supervisor, "files": {}}, "ages": dict.fromkeys(names, age)}
+    one.fault(*fault, "")
+    if fault[0] == "nginx":
+        one.fault("page of catmaid", "/ answers nothing: nginx doesn't answer", "")
+    assert health.begun(one) == so
+    supervisor[names[1]] = {"state": "RUNNING", "digest": None}
+    assert ("daphne of catmaid" in health.begun(one)) == (age == 5)
+
+
 # ---- what is the deploy's own ----
 
 
