@@ -302,8 +302,7 @@ FAULTS = {
         f"nginx's file {BOGUS}",
         'it would not start with its files as they are: [emerg] invalid parameter "nonsense"',
         f"echo 'server {{ listen 80 nonsense; }}' > {BOGUS}; systemctl restart nginx 2>/dev/null || true",
-        f"rm {BOGUS}",
-        then="nginx",
+        f"rm {BOGUS}; systemctl start nginx",
     ),
     "a certificate of another site is gone": Fault(
         "nginx's files",
