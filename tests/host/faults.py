@@ -433,7 +433,7 @@ FAULTS = {
     ),
     "a Python that doesn't run": Fault(
         "site.instances[catmaid].virtualenv",
-        "its Python doesn't run (broken)",
+        f"{VIRTUALENV}/bin/python doesn't run (broken)",
         f"cd {VIRTUALENV}/bin; cp -a python python.gone; rm python; "
         "printf '#!/bin/sh\\necho broken >&2; exit 1\\n' > python; chmod 755 python",
         f"cd {VIRTUALENV}/bin; mv -f python.gone python",

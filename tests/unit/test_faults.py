@@ -164,7 +164,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "system: <name> isn't supported",
         "system: systemd doesn't run there",
         "virtualenv: <base> has no C headers, which uWSGI needs",
-        "virtualenv: its Python is <version>, 3.8 or later is needed",
+        "virtualenv: <virtualenv>/bin/python is Python <version>, 3.8 or later is needed",
     },
     "It is said before a first deploy alone: tests of bare hosts, of adoption and of refusals have it": {
         "<path>: another program has it, and it is in the way",
