@@ -106,12 +106,32 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """What is done with something that runs, and why.
+
+    >>> str(Reason("reload", "nginx", "its files change"))
+    'reload nginx: its files change'
+    """
+
+    do: str
+    part: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.brief}: {self.why}"
+
+    @property
+    def brief(self) -> str:
+        return f"{self.do} {self.part}"
+
+
+@dataclass(frozen=True)
 class Change:
     """What one set needs. ``reasons`` tell why what runs has to take it, beside the files."""
 
     set: ConfigurationSet
     differences: tuple[Difference, ...]
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def gone(self) -> list[str]:
@@ -120,7 +140,7 @@ class Change:
     @property
     def summary(self) -> list[str]:
         """A line for each thing that differs."""
-        return [f"{one.what} {one.path}" for one in self.differences] + list(self.reasons)
+        return [f"{one.what} {one.path}" for one in self.differences] + [str(reason) for reason in self.reasons]
 
 
 def _lines(text: str) -> list[str]:

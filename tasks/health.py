@@ -12,10 +12,10 @@ import gevent
 from pyinfra import host, logger
 
 from catmaid_deploy.finding import Command, Finding
-from configuration import Change, ConfigurationSet, lost
+from configuration import Change, ConfigurationSet, Reason, lost
 from facts import survey as facts
 from schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from tasks import asking, causes, certificates, connection, plan, preflight, run, supervisor, tell
+from tasks import asking, causes, certificates, connection, nginx, plan, preflight, run, supervisor, tell
 
 GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
@@ -392,17 +392,16 @@ def _wrong_answer(one: Health, page: Page, answer: dict[str, Any], instance: Ins
     return None
 
 
-def _is_said(one: Health, change: Change, reason: str) -> bool:
+def _is_said(one: Health, change: Change, reason: Reason) -> bool:
     """Whether what a deploy would do has a finding of its own: of a program, of a group, of a certificate, of what
     starts at boot.
     """
-    if "a certificate is newer" in reason:
+    if reason.why == nginx.NEWER_CERTIFICATE:
         faults = any(finding.place.endswith(".tls.certificate") for finding in one.faults)
         return faults or any(finding.place.startswith("TLS of ") for finding in one.findings)
-    part = reason.partition(":")[0].rpartition(" ")[2]
     group = change.set.name.removeprefix(supervisor.SET)
-    places = {f"{part} of {group}", f"{supervisor.SET}{part}"}
-    return reason.startswith(("start ", "enable ")) or any(finding.place in places for finding in one.faults)
+    places = {f"{reason.part} of {group}", f"{supervisor.SET}{reason.part}"}
+    return reason.do in ("start", "enable") or any(finding.place in places for finding in one.faults)
 
 
 def _sockets(one: Health, instance: Instance) -> None:
@@ -448,7 +447,7 @@ def _difference(one: Health) -> None:
         # Of what Supervisor doesn't tell nothing is known.
         unknown = one.survey["supervisor"] is None and change.set.name.startswith(supervisor.SET)
         reasons = [] if unknown else [reason for reason in change.reasons if not _is_said(one, change, reason)]
-        lines = [*(f"{difference.what} {difference.path}" for difference in change.differences), *reasons]
+        lines = [*(f"{difference.what} {difference.path}" for difference in change.differences), *map(str, reasons)]
         if lines:
             more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
             what = f"not as the inventory says, a deploy would: {'; '.join(lines[:SHOWN])}{more}"

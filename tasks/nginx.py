@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.operations import server
 
 from catmaid_deploy.finding import Finding, warning
-from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, compare, is_stock_link
+from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, Reason, compare, is_stock_link
 from render import digest, regex, render
 from schema import (
     NGINX_USER,
@@ -34,6 +34,7 @@ COMPRESSED = (
     *("text/plain", "text/css", "text/xml", "text/javascript", "image/svg+xml"),
     *("application/javascript", "application/json", "application/xml", "application/wasm"),
 )
+NEWER_CERTIFICATE = "a certificate is newer"
 # What the site says by itself, and so no application behind it.
 OWN_HEADERS = (
     *("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy"),
@@ -240,20 +241,20 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     # A folder's time is that of its last name, and says nothing of what nginx has read.
     loaded = [item.path for item in one.items if item.path.startswith("/etc/nginx/") and not isinstance(item, Folder)]
     times = [found["time"] for path in loaded if (found := survey["files"].get(path))]
-    reasons = []
+    do, why = "reload", ""
     if not survey["units"].get("nginx.service", {}).get("active"):
         if "nginx" in survey["packages"]:
-            reasons.append("start nginx: it doesn't run")
+            do, why = "start", "it doesn't run"
     elif differences:
-        reasons.append("reload nginx: its files change")
+        why = "its files change"
     elif passwords.key_missing(deployment, survey):
-        reasons.append("reload nginx: the key of password cookies is new")
+        why = "the key of password cookies is new"
     elif missing_groups(deployment, survey):
-        reasons.append(f"reload nginx: {NGINX_USER} gets other groups")
+        why = f"{NGINX_USER} gets other groups"
     elif running["digest"] != name:
-        reasons.append("reload nginx: it runs with another configuration")
+        why = "it runs with another configuration"
     elif running["since"] + CLOCK_SECONDS < max(times):
-        reasons.append("reload nginx: its files are newer")
+        why = "its files are newer"
     elif certificates.self_signed(deployment, survey) or certificates.newest(survey) > running["since"]:
-        reasons.append("reload nginx: a certificate is newer")
-    return Change(one, differences, tuple(reasons))
+        why = NEWER_CERTIFICATE
+    return Change(one, differences, (Reason(do, "nginx", why),) if why else ())

@@ -17,7 +17,7 @@ def _details(change: Change) -> list[str]:
     """What a report says of a set: each path in a dry run, their number in what was done."""
     if run.DRY or len(change.differences) < 4:
         return change.summary
-    return [f"{len(change.differences)} files and folders", *change.reasons]
+    return [f"{len(change.differences)} files and folders", *map(str, change.reasons)]
 
 
 def apply(plan: Plan) -> None:

@@ -83,9 +83,7 @@ def _brief(details: list[str], change: Change | None) -> str:
     if change is None:
         return ", ".join(details)
     return "; ".join(
-        part
-        for part in (_counts(change.differences), ", ".join(reason.partition(":")[0] for reason in change.reasons))
-        if part
+        part for part in (_counts(change.differences), ", ".join(reason.brief for reason in change.reasons)) if part
     )
 
 
@@ -104,7 +102,7 @@ def _section(title: str, details: list[str], change: Change | None, diff: bool, 
         if diff and one.lines:
             yield ""
     for reason in change.reasons:
-        yield from to.wrapped(reason, "yellow")
+        yield from to.wrapped(str(reason), "yellow")
 
 
 def changes(report: Report, to: Terminal) -> str:

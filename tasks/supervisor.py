@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from catmaid_deploy.finding import Finding, fault
-from configuration import Change, ConfigurationSet, File, Folder, Link, compare, lost
+from configuration import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
 from render import digest, render
 from schema import Instance, Site
 from tasks import asking, celery, daphne, wsgi
@@ -227,7 +227,7 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
     missing = lost(one, survey)
     if missing and not any(call == "update" for call, _, _ in calls):
         calls.append(("name", instance.name, f"{', '.join(missing)} doesn't lead to what it has open"))
-    reasons = tuple(f"{WORDS.get(call, call)} {name}: {why}" for call, name, why in calls)
+    reasons = tuple(Reason(WORDS.get(call, call), name, why) for call, name, why in calls)
     one = replace(one, service=service(site, instance, members, [call[:2] for call in calls]) if calls else {})
     return Change(one, differences, reasons)
 
@@ -288,5 +288,5 @@ def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterato
             "removed": True,
         }
         left = ConfigurationSet(title, service=service, sweep=(f"/run/{name}", f"/etc/catmaid/{name}"))
-        why = f"stop and remove the programs of {name}, which left the inventory; its logs and data stay"
-        yield Change(left, compare(left, survey), (why,))
+        why = "it left the inventory; its logs and data stay"
+        yield Change(left, compare(left, survey), (Reason("stop and remove", f"the programs of {name}", why),))

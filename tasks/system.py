@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from configuration import Change, ConfigurationSet, File, Folder, compare
+from configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from render import render
 from schema import Deployment
 
@@ -52,15 +52,14 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     reasons = []
     if not reload and any(units.get(unit, {}).get("needs_daemon_reload") for unit in (*UNITS, RENEWAL)):
         reload = True
-        reasons.append("reload systemd: its files are newer")
+        reasons.append(Reason("reload", "systemd", "its files are newer"))
     wanted_units = (*UNITS, *([RENEWAL] if deployment.acme_sites else []))
     enable = [unit for unit in wanted_units if not units.get(unit, {}).get("enabled")]
     # A timer that is off renews nothing until the next boot.
     start = [unit for unit in wanted_units if unit == RENEWAL and not units.get(unit, {}).get("active")]
     # A unit of a package that isn't there yet comes enabled.
-    reasons += [
-        f"enable {unit}: it doesn't start at boot" for unit in enable if unit.split(".")[0] in survey["packages"]
-    ]
-    reasons += [f"start {unit}: it is off" for unit in start if unit not in enable and "certbot" in survey["packages"]]
+    packages = survey["packages"]
+    reasons += [Reason("enable", unit, "it doesn't start at boot") for unit in enable if unit.split(".")[0] in packages]
+    reasons += [Reason("start", unit, "it is off") for unit in start if unit not in enable and "certbot" in packages]
     one.service.update(enable=[*enable, *start] if reasons or differences else [], reload=reload)
     return Change(one, differences, tuple(reasons))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catmaid_deploy.finding import Command, fault, warning
-from configuration import Change, ConfigurationSet, File, Folder, Item, Link, compare
+from configuration import Change, ConfigurationSet, File, Folder, Item, Link, Reason, compare
 from tasks import shown
 from tasks.run import Report
 from tests.unit.test_configuration import on_host, survey
@@ -46,7 +46,7 @@ def report(host: str = "lab.example.org") -> Report:
     """A host whose nginx gets every kind of difference."""
     one = ConfigurationSet("nginx", WANTED)
     found = compare(one, survey(FOUND, manifest={"nginx": {"/etc/nginx/old.conf": "x"}}))
-    change = Change(one, found, ("reload nginx: its files change",))
+    change = Change(one, found, (Reason("reload", "nginx", "its files change"),))
     made = Report(host, [f"https://{host}/catmaid/"], served=[f"https://{host}/catmaid/"])
     made.planned = [("install packages", ["nginx"], None), ("nginx", change.summary, None)]
     made.changes = {"nginx": change}
@@ -171,7 +171,7 @@ def test_words_are_wrapped_in_a_terminal_and_lines_of_files_are_not() -> None:
     one.changes["nginx"] = Change(
         ConfigurationSet("nginx"),
         compare(ConfigurationSet("nginx", (File("/etc/long", f"{long}\n"),)), survey({})),
-        (f"reload nginx: {'why ' * 40}",),
+        (Reason("reload", "nginx", "why " * 40),),
     )
     lines = shown.text([one], True, shown.Terminal(columns=100)).splitlines()
     assert [line for line in lines if len(line) > 100] == [f"+{long}", f"  fix: {command.text}"]
