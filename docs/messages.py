@@ -82,7 +82,7 @@ NOTES = {
     "deploys there since": "See [a stale lock](troubleshooting.md#a-stale-lock).",
     "after the end of that run": "See [a stale lock](troubleshooting.md#a-stale-lock).",
     "deploys to this host since": "See [a stale lock](troubleshooting.md#a-stale-lock).",
-    "was cut before its end; this": "Nothing to do: what is missing follows from the host, and this run does it.",
+    "was cut before its end; <end>": "Nothing to do: what is missing follows from the host, and a run does it.",
     "changed this host at": "Two admins ran at once. Run again: the second run sees what the first one did.",
     "the lock of this run is gone": "The run took longer than two hours without a step, or somebody removed "
     "`/run/catmaid-deploy/lock.json`.",

@@ -18,6 +18,7 @@ from operations.trust_on_host import ROOT, As, Asked, Failed, changeable, plain,
 # How long a page may take. Who asks is the host itself: no network is in between.
 PAGE_SECONDS = 10
 SILENT = "no answer within %d s" % PAGE_SECONDS
+UNREACHED = "no connection within %d s" % PAGE_SECONDS
 # A worker and a beat that live touch a file more often than this.
 SIGN_SECONDS = 10
 # Requests at once: an application with few threads has users to serve meanwhile.
@@ -40,6 +41,16 @@ KEY, PASSWORDS = "/etc/nginx/conf.d/catmaid-key.conf", "/etc/nginx/conf.d/catmai
 WEB_SERVERS = ("apache2", "caddy", "haproxy", "lighttpd")
 WANTED = "/etc/systemd/system/multi-user.target.wants"
 RENEWAL, RENEWED = "certbot.timer", "certbot.service"
+UNIT_PROPERTIES = "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,FragmentPath,DropInPaths"
+# What Debian's units start.
+COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
+CONFIGURATIONS = ("/etc/nginx/nginx.conf", SUPERVISORD)
+PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": "/run/supervisord.pid"}
+# nginx reads them in this order, and takes the first of several servers with one name.
+ENABLED = "/etc/nginx/sites-enabled"
+SITES = (("/etc/nginx/conf.d", ".conf"), (ENABLED, ""))
+EVERYWHERE = ("*", "0.0.0.0", "[::]")
+NGINX_WORDS = re.compile(r"""[{};]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{};"']+""")
 NAMED_FILES = re.compile(r'^\s*(?:ssl_\w+|include)\s+"?(/[^\s;"*]+)', re.MULTILINE)
 
 
@@ -53,8 +64,7 @@ def _cookies():
     return {name: half + key.group(1) for name, half in halves} if key else {}
 
 
-def _connect(page, context):
-    connection = socket.create_connection((b"127.0.0.1", page["port"]), timeout=PAGE_SECONDS)
+def _secured(connection, page, context):
     if not page["https"]:
         return connection
     return context.wrap_socket(connection, server_hostname=page["sni"])
@@ -76,7 +86,13 @@ def _request(page, cookies):
 def _answer(page, context, cookies):
     """The status that a page answers with, or why there is none."""
     try:
-        with _connect(page, context) as connection:
+        connection = socket.create_connection((b"127.0.0.1", page["port"]), timeout=PAGE_SECONDS)
+    except socket.timeout:
+        return UNREACHED
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        with _secured(connection, page, context) as connection:
             connection.sendall(_request(page, cookies))
             answer = connection.makefile("rb")
             status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(1 << 16))
@@ -144,13 +160,51 @@ def _since(ticks):
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _begun(table, file, children):
+def _main(table, unit):
+    """The main process of a service by its own file, whoever has started it; None where it doesn't run."""
+    main = ROOT.read(PIDS[unit]).strip()
+    found = table.get(int(main)) if main.isdigit() else None
+    return int(main) if found and found[0] == os.path.basename(COMMANDS[unit]) else None
+
+
+def _begun(table, unit, children):
     """Since when all workers of a service run, or itself: what it has read of its files is no older."""
-    master = ROOT.read(file).strip()
-    if not master.isdigit() or int(master) not in table:
+    main = _main(table, unit)
+    if main is None:
         return None
-    starts = [one[4] for one in table.values() if one[2] == int(master)] if children else [table[int(master)][4]]
+    starts = [one[4] for one in table.values() if one[2] == main] if children else [table[main][4]]
     return _since(min(starts)) if starts else None
+
+
+# ---- units ----
+
+
+def units(output):
+    """Each unit's state by what ``systemctl show`` says of UNIT_PROPERTIES."""
+    found = {}
+    for block in output.strip().split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        state = values.get("ActiveState")
+        found[values.get("Id", "?")] = {
+            "active": state in ("active", "reloading"),
+            "enabled": values.get("UnitFileState") == "enabled",
+            "failed": state == "failed",
+            "masked": values.get("UnitFileState", "").startswith("masked"),
+            "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
+            "command": values.get("ExecStart", ""),
+            "files": [values.get("FragmentPath", ""), *values.get("DropInPaths", "").split()],
+        }
+    return found
+
+
+def _other_command(unit, state):
+    """What a unit starts in the place of its service with its own files; nothing where it starts that."""
+    words = re.findall(r"argv\[\]=(.*?) ;", state["command"])
+    own = re.findall(r"\bpath=(\S+)", state["command"]) == [COMMANDS[unit]]
+    if not words or (own and all(path in CONFIGURATIONS for path in re.findall(r" -c\s*(\S+)", words[0]))):
+        return None
+    files = [path for path in state["files"] if path.startswith(("/etc/", "/run/")) and "ExecStart" in ROOT.read(path)]
+    return "%s starts another command than its own, by %s: %s" % (unit, ", ".join(files) or "?", plain(words[0]))
 
 
 # ---- the services' own tests of what is on disk ----
@@ -212,6 +266,80 @@ def _one_line(lines):
     return plain(re.sub(r"^[\d/]+ [\d:]+ (\[\w+\]) \d+#\d+: ", r"\1 ", text))[:300]
 
 
+def _servers(text):
+    """The addresses, ports and names of each server in a file of nginx's."""
+    depth, line, server = 0, [], None
+    for word in NGINX_WORDS.findall(re.sub(r"(?m)(?:^|\s)#.*", "", text)):
+        if word not in ("{", "}", ";"):
+            line.append(word.strip("\"'"))
+            continue
+        if word == "{" and line == ["server"]:
+            server = {"depth": depth + 1, "listen": [], "names": []}
+        elif word == ";" and server and depth == server["depth"] and len(line) > 1:
+            server["listen"] += [line[1]] if line[0] == "listen" else []
+            server["names"] += line[1:] if line[0] == "server_name" else []
+        elif word == "}" and server and depth == server["depth"]:
+            yield [_address(one) for one in server["listen"] or ["80"]], server["names"]
+            server = None
+        depth += {"{": 1, "}": -1, ";": 0}[word]
+        line = []
+
+
+def _address(word):
+    """Where a server listens: an address, or nothing for all of them, and a port."""
+    found = re.match(r"(?:(\[.*\]|[^:]*):)?(\d+)$", word)
+    address, port = found.groups() if found else (word, 80)
+    return "" if address in (None, *EVERYWHERE) else address, int(port)
+
+
+def _others_servers():
+    """The servers in files that aren't the deploy's, in the order in which nginx reads them."""
+    for folder, end in SITES:
+        for name in sorted(ROOT.names(folder)):
+            path = "%s/%s" % (folder, name)
+            text = ROOT.read(path) if name.endswith(end) and not name.startswith(".") else ""
+            if "Made by catmaid-deploy" not in text[:400]:
+                for listens, names in _servers(text):
+                    yield path, listens, names
+
+
+def _own_addresses():
+    """The addresses of this host by which others reach it."""
+    found = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", ROOT.read("/proc/net/fib_trie"))
+    return {address for address in found if not address.startswith("127.")}
+
+
+def _rivals(sites):
+    """Servers of others that nginx takes where a site should answer: a file, the words, and whether this host itself
+    then asks them as well.
+    """
+    found, taken = [], {}
+    for path, listens, names in _others_servers():
+        for address, port in listens:
+            for site in sites:
+                if address and port in site["ports"]:
+                    taken.setdefault((path, port), set()).add(address)
+                elif port in site["ports"] and path < "%s/%s" % (ENABLED, site["file"]):
+                    for name in sorted({name.lstrip(".") for name in names} & set(site["names"])):
+                        found.append([path, "answers for %s in the place of its site" % name, False])
+    own = _own_addresses()
+    for (path, port), addresses in sorted(taken.items()):
+        here = any(address.startswith(("127.", "[::1]", "localhost")) for address in addresses)
+        if here or (own and own <= set().union(*(some for (_, one), some in taken.items() if one == port))):
+            where = ", ".join("%s:%d" % (address, port) for address in sorted(addresses))
+            found.append([path, "listens on %s, where nginx then asks no other site" % where, here])
+    return [one for number, one in enumerate(found) if one not in found[:number]]
+
+
+def _not_renewed(names):
+    """Certificates that certbot has and doesn't renew: name and why."""
+    for name in names:
+        path = "/etc/letsencrypt/renewal/%s.conf" % name
+        off = re.search(r"^\s*autorenew\s*=\s*false\s*$", ROOT.read(path), re.MULTILINE | re.IGNORECASE)
+        if off:
+            yield name, path
+
+
 def _in_the_place(table, ports):
     """A web server that starts at boot and doesn't run now: it may have nginx's ports before nginx does."""
     running = {one[0] for one in table.values()}
@@ -241,9 +369,12 @@ def _look_around(question):
         "away": [mount for mount in {page["mount"] for page in question["pages"]} if mount and _is_away(mount)],
         "stopped": sorted({one[3] for one in table.values() if one[1] == "T"}),
         "ages": {pid: time.time() - _since(one[4]) for pid, one in table.items() if one[0] != "nginx"},
-        "nginx": _nginx_refuses(_begun(table, "/run/nginx.pid", True)),
-        "supervisor": _supervisor_refuses(_begun(table, "/run/supervisord.pid", False)),
+        "main": {unit: _main(table, unit) for unit in PIDS},
+        "nginx": _nginx_refuses(_begun(table, "nginx.service", True)),
+        "supervisor": _supervisor_refuses(_begun(table, "supervisor.service", False)),
         "others": list(_in_the_place(table, question["ports"])),
+        "rivals": _rivals(question["sites"]),
+        "not_renewed": list(_not_renewed(question["renewal"])),
     }
 
 
@@ -283,11 +414,12 @@ def begin_asking(question):
     return question, Asked(lambda at: _look_around(question), PAGE_SECONDS + 30), children
 
 
-def end_asking(begun, programs, units):
-    """What is wrong, a place, words, a command and a log each; what is served; and what each program does.
+def end_asking(begun, programs, states):
+    """What is wrong, a place, words, a command and a log each: ``blocked`` keeps a deploy from its work,
+    ``standing`` is what it leaves as it is. And what is served, and what each program does.
 
     + programs: state and process by Supervisor's name; None where Supervisor doesn't run
-    + units: of each unit whether it is ``active``, ``enabled`` and ``failed``
+    + states: of each unit what `units` has
     """
     question, around, children = begun
     signs = {}
@@ -298,7 +430,11 @@ def end_asking(begun, programs, units):
             pass  # without a sign a program is silent
     seen = around.end()
     doing = {}
-    wrong = [*_services(question, seen, programs, units), *_programs(question, seen, programs, signs, doing)]
+    found = {
+        "blocked": list(_blocked(question, seen, states)),
+        "standing": list(_standing(question, seen, states)),
+    }
+    wrong = [*_services(question, seen, programs, states), *_programs(question, seen, programs, signs, doing)]
     served = []
     for page, status in zip(question["pages"], seen["answers"]):
         if set(page["closed"]) & set(seen["closed"]) or page["mount"] in seen["away"]:
@@ -308,9 +444,31 @@ def end_asking(begun, programs, units):
             continue
         what = "%s answers %s" % (page["words"], status if isinstance(status, int) else "nothing: %s" % status)
         wrong.append([page["place"], what, "", _log(page, question)])
-        if status == SILENT and doing.get(page["program"]) == "well":
+        # Of an nginx that a signal has stopped nobody gets an answer.
+        if status == SILENT and doing.get(page["program"]) == "well" and not _is_stopped("nginx.service", seen):
             doing[page["program"]] = "silent"
-    return {"wrong": wrong, "served": served, "programs": doing}
+    return dict(found, wrong=wrong, served=served, programs=doing)
+
+
+def _is_stopped(unit, seen):
+    """Whether a signal has stopped a service, or a part of it."""
+    return seen["main"][unit] in seen["stopped"]
+
+
+def _blocked(question, seen, states):
+    """What only an admin can end, and keeps a service from taking any orders."""
+    for unit, main in seen["main"].items():
+        name = unit.partition(".")[0]
+        if _is_stopped(unit, seen):
+            yield [name, "it is stopped by a signal", "kill -CONT -- -%d" % main, ""]
+        elif main and not states.get(unit, {}).get("active"):
+            yield [name, "it runs, and systemd has not started it (process %d)" % main, "", ""]
+    for unit in question["units"]:
+        if states.get(unit, {}).get("masked"):
+            yield ["boot", "%s is masked: nothing starts it" % unit, "systemctl unmask %s" % unit, ""]
+    for path, words, here in seen["rivals"]:
+        if here:
+            yield ["nginx's files", "%s %s" % (path, words), "", ""]
 
 
 def _log(page, question):
@@ -321,29 +479,46 @@ def _log(page, question):
     return "/var/log/nginx/error.log"
 
 
-def _services(question, seen, programs, units):
+def _services(question, seen, programs, states):
     """What is wrong with nginx, Supervisor, certbot, and with what starts at boot."""
-    if not units.get("nginx.service", {}).get("active"):
+    if not states.get("nginx.service", {}).get("active") and not seen["main"]["nginx.service"]:
         yield ["nginx", "it doesn't run: users reach nothing", "systemctl start nginx", ""]
     if seen["nginx"]:
         yield ["nginx's files", "it would not start with its files as they are: " + seen["nginx"], "", ""]
-    if programs is None:
+    if programs is None and not seen["main"]["supervisor.service"]:
         yield ["supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor", ""]
     if seen["supervisor"]:
         yield ["supervisor's files", "it would not start with its files as they are: " + seen["supervisor"], "", ""]
     for name in question["units"]:
-        if not units.get(name, {}).get("enabled"):
+        state = states.get(name, {})
+        if not state.get("enabled") and not state.get("masked"):
             yield ["boot", "%s doesn't start at boot" % name, "systemctl enable " + name, ""]
+    if question["renewal"] and not states.get(RENEWAL, {}).get("active"):
+        what = "nobody renews them: %s is off" % RENEWAL
+        yield ["certificates", what, "systemctl enable --now " + RENEWAL, ""]
+
+
+def _standing(question, seen, states):
+    """What is wrong and no deploy changes: others' files, and what certbot does."""
+    for path, words, here in seen["rivals"]:
+        if not here:
+            yield ["nginx's files", "%s %s" % (path, words), "", ""]
+    for port in sorted(
+        {page["port"] for page, status in zip(question["pages"], seen["answers"]) if status == UNREACHED}
+    ):
+        yield ["port %d" % port, "the host itself gets no connection to it", "", ""]
+    for unit in COMMANDS:
+        other = _other_command(unit, states[unit]) if unit in states else None
+        if other:
+            yield ["boot", other, "", ""]
     for name in seen["others"]:
         what = "%s starts at boot, and may take nginx's ports before nginx does" % name
         yield ["boot", what, "systemctl disable " + name, ""]
-    if question["renewal"]:
-        if not units.get(RENEWAL, {}).get("active"):
-            what = "nobody renews them: %s is off" % RENEWAL
-            yield ["certificates", what, "systemctl enable --now " + RENEWAL, ""]
-        if units.get(RENEWED, {}).get("failed"):
-            what = "their last renewal failed"
-            yield ["certificates", what, "", "/var/log/letsencrypt/letsencrypt.log"]
+    for name, path in seen["not_renewed"]:
+        what = "certbot leaves that of %s as it is: autorenew = False in %s" % (name, path)
+        yield ["certificates", what, "sed -i '/^ *autorenew/d' %s" % path, ""]
+    if question["renewal"] and states.get(RENEWED, {}).get("failed"):
+        yield ["certificates", "their last renewal failed", "", ""]
 
 
 def _programs(question, seen, programs, signs, doing):
@@ -371,7 +546,8 @@ def _word(program, info, seen, sign, log):
         return "down"
     if info["pid"] in seen["stopped"]:
         return "stopped"
-    if program["sign"] and (sign is None or sign > SIGN_SECONDS):
+    # A sign of the future is one from before the clock was set back.
+    if program["sign"] and (sign is None or abs(sign) > SIGN_SECONDS):
         # Celery's own words, for the worker and for beat.
         if "Trying again in" in ROOT.read(log, most=4096, end=True):
             return "away"

@@ -20,7 +20,7 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from facts.asking_on_host import begin_asking, end_asking, included
+from facts.asking_on_host import UNIT_PROPERTIES, begin_asking, end_asking, included, units
 from facts.places_on_host import (
     Places,
     application,
@@ -98,19 +98,6 @@ def packages(output):
         elif line.startswith(" /") and len(words) >= 2:
             as_it_came[words[0]] = words[1]
     return installed, as_it_came
-
-
-def units(output):
-    found = {}
-    for block in output.strip().split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        found[values.get("Id", "?")] = {
-            "active": values.get("ActiveState") == "active",
-            "enabled": values.get("UnitFileState") == "enabled",
-            "failed": values.get("ActiveState") == "failed",
-            "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
-        }
-    return found
 
 
 @lru_cache(None)
@@ -396,6 +383,10 @@ def unescaped(value):
     return value.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
+class Locked(OSError):
+    """Supervisor asks for a password."""
+
+
 def ask_supervisor(method):
     """The structs that a method of Supervisor's returns, with their values as text."""
     body = "<methodCall><methodName>supervisor.%s</methodName><params/></methodCall>" % method
@@ -404,15 +395,15 @@ def ask_supervisor(method):
         connection.sendall((request % (len(body), body)).encode())
         answer = whole(connection, 10).decode("utf-8", "replace")
     if " 200 " not in answer.partition("\r\n")[0]:
-        raise OSError("it asks for a password")
+        raise Locked("it asks for a password")
     member = r"<name>(\w+)</name>\s*<value>\s*<\w+>(.*?)</\w+>\s*</value>"
     for one in re.findall(r"<struct>(.*?)</struct>", answer, re.DOTALL):
         yield {name: unescaped(value) for name, value in re.findall(member, one, re.DOTALL)}
 
 
 def supervisor(records):
-    """Supervisor's programs with their state and number, asked over its own socket; None where it doesn't run.
-    ``records`` has what they noted at their start, by group and slot.
+    """Supervisor's programs with their state and number, asked over its own socket; None where it doesn't run, and
+    whether it asks for a password. ``records`` has what they noted at their start, by group and slot.
     """
     found = {}
     try:
@@ -428,8 +419,8 @@ def supervisor(records):
             name = "%s:%s" % (values.get("group"), values.get("name"))
             if name in found:
                 found[name]["config"] = {key: values.get(key, "") for key in REMEMBERED}
-    except OSError:
-        return None
+    except OSError as error:
+        return None, isinstance(error, Locked)
     sizes = memory_of_groups()
     for name, program in found.items():
         group, _, process = name.partition(":")
@@ -437,7 +428,7 @@ def supervisor(records):
         pid, *words = (records.get(group) or {}).get(process[len(group) + 1 :]) or (None,) * 4
         program["digest"], program["group_digest"], program["code"] = words if pid == program["pid"] else (None,) * 3
         program["memory"] = sizes.get(program["pid"], 0)
-    return found
+    return found, False
 
 
 def memory_of_groups():
@@ -716,8 +707,7 @@ def survey(question, places=None, answered=None):
             pythons[one["virtualenv"]] = begin_python(one["user"], one["virtualenv"])
     status = "=${Package} ${db:Status-Status} ${Version}\n${Conffiles}\n"
     asked_packages = start(["dpkg-query", "-W", "-f", status] + question["packages"])
-    properties = "--property=Id,ActiveState,UnitFileState,NeedDaemonReload"
-    asked_units = start(["systemctl", "show", properties] + question["units"])
+    asked_units = start(["systemctl", "show", "--property=" + UNIT_PROPERTIES] + question["units"])
     first.end()
 
     manifest = ROOT.json(STATE + "/manifest.json")
@@ -766,7 +756,7 @@ def survey(question, places=None, answered=None):
     }
     found["served_folders"] = {path: one.value for path, one in holds.items()}
     found["nginx"] = nginx(question["state_host"], its_workers())
-    found["supervisor"] = supervisor(noted())
+    found["supervisor"], found["asks_password"] = supervisor(noted())
     ended = {}
     for virtualenv, process in pythons.items():
         # One that loads the application as well may take as long as that.

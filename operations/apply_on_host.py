@@ -21,9 +21,11 @@ from facts.asking_on_host import (
     PARSED,
     PARSER,
     RENEWED,
+    UNIT_PROPERTIES,
     begin_asking,
     end_asking,
     supervisor_files,
+    units,
 )
 from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, tell
 from operations.files_on_host import Files, data
@@ -151,22 +153,18 @@ def ask_host(asking, tries=20):
     """What users don't see as they should now, a line each. What has just begun gets some seconds."""
     while True:
         found = end_asking(begin_asking(asking), supervisors(), units_of(asking))
+        wrong = found["blocked"] + found["standing"] + found["wrong"]
         tries -= 1
-        if not found["wrong"] or tries <= 0:
+        if not wrong or tries <= 0:
             say("asked: " + json.dumps(found["served"]))
-            return [": ".join(word for word in one if word) for one in found["wrong"]]
+            return [": ".join(word for word in one if word) for one in wrong]
         time.sleep(1)
 
 
 def units_of(asking):
-    """Of each unit whether it is active, enabled, and failed."""
-    words = ["is-active", "is-enabled", "is-failed"]
+    """The state of each unit that the host is asked about."""
     names = [*asking["units"], *([RENEWED] if asking["renewal"] else [])]
-    answers = {word: run(["systemctl", word, *names])[1].splitlines() for word in words}
-    good = {"is-active": "active", "is-enabled": "enabled", "is-failed": "failed"}
-    return {
-        name: {word[3:]: answers[word][n : n + 1] == [good[word]] for word in words} for n, name in enumerate(names)
-    }
+    return units(run(["systemctl", "show", "--property=" + UNIT_PROPERTIES, *names])[1])
 
 
 def remember_parsed():

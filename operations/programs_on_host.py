@@ -68,9 +68,13 @@ class Local(xmlrpc.client.Transport):
     that it starts at that moment gets this number for a pipe, and supervisord is busy with it for good.
     """
 
+    def __init__(self, seconds=900):
+        super().__init__()
+        self.seconds = seconds
+
     def make_connection(self, host):
         if self._connection[1] is None:
-            self._connection = host, LocalConnection(ROOT, "/run/supervisor.sock", 900)
+            self._connection = host, LocalConnection(ROOT, "/run/supervisor.sock", self.seconds)
         return self._connection[1]
 
 
@@ -931,7 +935,7 @@ class Supervisor:
 def supervisors():
     """State and process of each program, by Supervisor's name; None where it doesn't run."""
     try:
-        proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local())
+        proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local(10))
         infos = proxy.supervisor.getAllProcessInfo()
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return None

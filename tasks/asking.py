@@ -75,7 +75,7 @@ def pages(deployment: Deployment) -> Iterator[dict[str, Any]]:
 
 def question(deployment: Deployment) -> dict[str, Any]:
     """What `facts.asking_on_host` is to ask."""
-    renewal = bool(deployment.acme_sites)
+    renewal = [site.server_name for site in deployment.acme_sites]
     return {
         "pages": list(pages(deployment)),
         "programs": [
@@ -95,6 +95,14 @@ def question(deployment: Deployment) -> dict[str, Any]:
         ],
         "units": [*system.UNITS, *([system.RENEWAL] if renewal else [])],
         "renewal": renewal,
+        "sites": [
+            {
+                "names": site.names,
+                "file": f"catmaid-{site.server_name}.conf",
+                "ports": [443, *([80] if site.tls.certificate == "acme" else [])] if site.certificate else [80],
+            }
+            for site in deployment.sites
+        ],
         "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
     }
 
@@ -133,7 +141,14 @@ GROUP_FILE = "/etc/supervisor/conf.d/catmaid.conf"
 
 
 def judge(survey: dict[str, Any]) -> Iterator[Finding]:
-    """What keeps Supervisor from ever reading what a deploy writes for it."""
+    """What keeps a service from taking orders, or Supervisor from ever reading what a deploy writes for it."""
+    yield from (_finding(one, survey) for one in survey["asked"]["blocked"])
+    if survey["asks_password"]:
+        yield fault(
+            "supervisor",
+            "it runs, and doesn't answer root at /run/supervisor.sock",
+            "take username and password out of [unix_http_server] in /etc/supervisor/supervisord.conf",
+        )
     patterns = survey["included"]
     if patterns is not None and not any(fnmatch.fnmatchcase(GROUP_FILE, pattern) for pattern in patterns):
         yield fault(
@@ -154,14 +169,31 @@ def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
     return f"{service}{causes.FILE}{path}" if files and path and path not in known else place
 
 
+# What to do of which no command is known, by the words of what is wrong.
+_REFUSED = " would not start with "
+_SENTENCES = {
+    _REFUSED: "correct what these words name",
+    " in the place of its site": "remove the name from it, and have nginx read it: systemctl reload nginx",
+    " asks no other site": "have it listen on another port, or without an address, and reload nginx",
+    " systemd has not started it": "end that one when users can wait, and have systemctl start it",
+    " starts another command ": "take ExecStart out of that file, and have systemd read it: systemctl daemon-reload",
+    "their last renewal failed": "correct what /var/log/letsencrypt/letsencrypt.log says, and start certbot.service",
+    " gets no connection ": "have the host's firewall let its own connections to this port through",
+}
+
+
 def _fix(what: str, command: str, log: str) -> Command | str:
     if command:
         return Command(command)
-    if " would not start with " in what:
-        return "correct what these words name"
     if " no sign of life" in what:
         return run.deploy()  # it hands over to a new one
-    return f"the cause is in {log}" if log else ""
+    known = next((fix for words, fix in _SENTENCES.items() if words in what), "")
+    return known or (f"the cause is in {log}" if log else "")
+
+
+def _finding(answer: list[str], survey: dict[str, Any]) -> Finding:
+    place, what, command, log = answer
+    return fault(_whose(place, what, survey), _in_words(place, what), _fix(what, command, log))
 
 
 def _in_words(place: str, what: str) -> str:
@@ -172,10 +204,13 @@ def _in_words(place: str, what: str) -> str:
 
 def findings(survey: dict[str, Any]) -> list[Finding]:
     """What the host answered that isn't as it should be."""
-    return [
-        fault(_whose(place, what, survey), _in_words(place, what), _fix(what, command, log))
-        for place, what, command, log in survey["asked"]["wrong"]
-    ]
+    return [_finding(one, survey) for one in (*survey["asked"]["standing"], *survey["asked"]["wrong"])]
+
+
+def standing(survey: dict[str, Any]) -> list[Finding]:
+    """What of that a deploy leaves as it is."""
+    theirs = [one for one in findings(survey) if _REFUSED in one.what and causes.FILE in one.place]
+    return [*(_finding(one, survey) for one in survey["asked"]["standing"]), *theirs]
 
 
 def doing(survey: dict[str, Any], instance: Instance) -> dict[str, str]:

@@ -32,7 +32,8 @@ SERVES = {"wsgi": "page", "daphne": "WebSocket", "celery": "task"}
 # The differences of a service that are named.
 SHOWN = 4
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
-ROTATION = "logrotate.timer"
+ROTATION, ROTATED = "logrotate.timer", "logrotate.service"
+SUPERVISORS_LOG = "/var/log/supervisor/supervisord.log"
 # The row and column of a tile that no set has.
 MISSING = "999999"
 
@@ -139,7 +140,7 @@ def _tile_pages(site: Site, tiles: TileSet, at: dict[str, Any]) -> Iterator[Page
 def spaces(deployment: Deployment) -> list[str]:
     """The paths whose file systems may fill."""
     return [
-        *("/", "/tmp", "/var/log", "/var/lib"),
+        *("/", "/run", "/tmp", "/var/log", "/var/lib"),
         *(instance.files_folder for instance in deployment.instances),
         *(tiles.folder for tiles in deployment.tiles),
     ]
@@ -149,7 +150,7 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
     """What a host is asked."""
     survey = preflight.question(deployment, sets)
     return {
-        "survey": survey | {"units": [*survey["units"], ROTATION]},
+        "survey": survey | {"units": [*survey["units"], ROTATION, ROTATED]},
         "sites": [_site(site) for site in deployment.sites],
         "pages": [page.question for page in pages(deployment)] if verify else [],
         "space": spaces(deployment),
@@ -273,18 +274,20 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
 
 
 def _services(one: Health) -> None:
-    if one.survey["supervisor"] is None and _is_active(one, "supervisor.service"):
-        one.fault(
-            "supervisor",
-            "it runs, and doesn't answer root at /run/supervisor.sock",
-            "take username and password out of [unix_http_server] in /etc/supervisor/supervisord.conf",
-        )
-    elif one.survey["supervisor"] is None:
-        one.fault("supervisor", "it doesn't run", Command("systemctl start supervisor"))
-    if not _is_active(one, "nginx.service"):
+    blocked = {finding.place for finding in asking.judge(one.survey)}
+    if one.survey["supervisor"] is None and "supervisor" not in blocked:
+        if _is_active(one, "supervisor.service"):
+            one.fault("supervisor", "it runs, and gives no answer", f"correct what {SUPERVISORS_LOG} says")
+        else:
+            one.fault("supervisor", "it doesn't run", Command("systemctl start supervisor"))
+    if not _is_active(one, "nginx.service") and "nginx" not in blocked:
         one.fault("nginx", "it doesn't run: users reach nothing", Command("systemctl start nginx"))
     if not _is_active(one, ROTATION):
         one.fault("logs", f"they aren't rotated: {ROTATION} is off", Command(f"systemctl enable --now {ROTATION}"))
+    if one.survey["units"].get(ROTATED, {}).get("failed"):
+        one.fault(
+            "logs", "their last rotation failed", "correct what 'journalctl -u logrotate' says, and start logrotate"
+        )
     for path, size in one.found["old_logs"]:
         rotate = Command("logrotate --verbose /etc/logrotate.conf")
         one.fault("logs", f"{path} has {size >> 20} MiB and isn't rotated", rotate)

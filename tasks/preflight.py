@@ -47,6 +47,8 @@ OLDEST_PYTHON = (3, 8)
 SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/var/lib", "/etc", "/tmp")
 FIRST_BYTES = 700 << 20
 LATER_BYTES = 50 << 20
+# Where a run notes that it works, and the programs what they are: in memory.
+RUN, RUN_BYTES = "/run", 1 << 20
 # The files in which CATMAID names the packages that it was made for, with their versions.
 REQUIREMENTS = ("requirements.txt", "requirements-async.txt")
 # What a user needs of a path.
@@ -177,7 +179,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         ],
         "asking": asking.question(deployment),
         "units": [*system.UNITS, system.RENEWAL, system.RENEWED, *PEERS["database"], *PEERS["broker"]],
-        "space": [*SPACE, *(i.virtualenv for i in deployment.instances)],
+        "space": [*SPACE, RUN, *(i.virtualenv for i in deployment.instances)],
         "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
         "certificates": certificates.question(deployment),
         "tiles": [
@@ -220,8 +222,9 @@ def judge_system(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Fin
         yield fault("system", "systemd doesn't run there", "use a host that was booted with systemd")
     needed = FIRST_BYTES if packages.missing(deployment, survey) else LATER_BYTES
     for mount, free in {f["mount"]: f["bytes"] for f in survey["free"]}.items():
-        if free < needed:
-            text = f"{free >> 20} MiB are free on {mount}, {needed >> 20} MiB are needed"
+        least = RUN_BYTES if mount == RUN else needed
+        if free < least:
+            text = f"{free >> 20} MiB are free on {mount}, {least >> 20} MiB are needed"
             yield fault("space", text, free_space(mount))
     for port, holders in survey["ports"].items():
         for name, holder in holders.items():
@@ -519,8 +522,8 @@ def clock(offset: float) -> str:
 SET_CLOCK = "correct the one that is wrong; 'timedatectl set-ntp true' keeps it right"
 
 
-def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[Finding]:
-    """What the admin should know, and what doesn't stop a run."""
+def warn(deployment: Deployment, survey: dict[str, Any], offset: float, to_do: bool = True) -> list[Finding]:
+    """What the admin should know, and what doesn't stop a run; ``to_do`` says whether it changes anything."""
     found = list(standing(deployment, survey))
     if clock(offset):
         found.append(warning("clock", clock(offset), SET_CLOCK))
@@ -533,8 +536,9 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float) -> list[
         text = f"{lock['admin']} deploys there since {lock['since']}, which may change what is shown"
         found.append(warning("lock", text))
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        text = f"the run of {last['admin']} at {last['since']} was cut before its end; this one does what is left"
-        found.append(warning("deploy", text))
+        left = "a run does" if run.DRY else "this one does"
+        end = f"{left} what is left" if to_do else "nothing is left to do of it"
+        found.append(warning("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end; {end}"))
     return found
 
 
@@ -634,22 +638,21 @@ def _look(deployment: Deployment) -> plan.Plan:
         raise Refused(*faults)
     report = run.report(host.name, deployment.urls, asking.question(deployment))
     report.first = not survey["manifest"]
-    report.warnings += warn(deployment, survey, offset)
-    for found in report.warnings:
-        logger.warning(f"{host.print_prefix}{found.line()}")
     last = survey["last_run"]
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")
     made = plan.make(deployment, survey, report)
+    report.warnings = [*warn(deployment, survey, offset, bool(made)), *report.warnings]
+    for found in report.warnings:
+        logger.warning(f"{host.print_prefix}{found.line()}")
     if made.faults:
         raise Refused(*made.faults)
     if run.DRY:
         _foretell(deployment, made)
-    if not made:
-        # What a run changes is asked for at its end.
-        report.wrong = causes.folded(asking.findings(survey), causes.needs(deployment))
-        report.served = survey["asked"]["served"]
-    elif run.DRY:
+    # What a run changes is asked for at its end.
+    if run.DRY or not made:
+        wrong = asking.standing(survey) if made else asking.findings(survey)
+        report.wrong = causes.folded(wrong, causes.needs(deployment))
         report.served = survey["asked"]["served"]
     report.away = asking.away(deployment, survey)
     return made

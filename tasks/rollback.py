@@ -58,6 +58,8 @@ def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report
 def check() -> Rollback:
     """Look at the current host; ends the run with exit code 1 and a line for each fault."""
     deployment, survey = preflight.alone()
+    if blocked := list(asking.judge(survey)):
+        raise preflight.refusal([(host.name, finding) for finding in blocked])
     report = run.report(host.name, deployment.urls, asking.question(deployment))
     return Rollback(survey, report, _services(deployment, survey, report))
 

@@ -120,11 +120,13 @@ def _summary(report: Report, to: Terminal) -> Iterator[str]:
         yield "dry run, nothing was changed; a deploy would:"
     else:
         yield report.nothing
-        for finding in report.wrong:
-            yield from to.wrapped(f"FAULT {finding.line()}", "red")
     for title, details, _ in report.planned:
         brief = _brief(details, report.changes.get(title))
         yield from to.wrapped(f"  {title}" + (f": {brief}" if brief else ""), indent="    ")
+    if report.planned and report.wrong:
+        yield "and it would fail in the end, since it leaves this as it is:"
+    for finding in report.wrong:
+        yield from to.wrapped(f"FAULT {finding.line()}", "red")
     for note in report.notes:
         yield from to.wrapped(f"note: {note}")
     for warning in report.warnings:

@@ -16,6 +16,7 @@ from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import Run, pyinfra
 from tests.host import acme
 from tests.host.conftest import SITE, STATE, boot, boot_packed
+from tests.host.test_health import findings, typed
 
 BROKEN = "/etc/nginx/conf.d/broken.conf"
 EMAIL = "a@example.org"
@@ -207,6 +208,89 @@ def test_a_renewal_that_fails_leaves_the_old_certificate(secured: Secured) -> No
     assert "Connection refused" in secured.journal(since)
     host.run("systemctl reload nginx")
     assert secured.serial == secured.serial_on_disk == serial
+    assert secured.deploy().changed == []
+
+
+def is_said(secured: Secured, says: str) -> dict[str, Any]:
+    """A run with nothing to do, and both runbooks that look, end with 1 and this line; returns it."""
+    run = secured.run()
+    assert (run.code, run.changed) == (1, []), run.text
+    assert f"FAULT certificates: {says}" in run.text
+    assert "everything is and runs as described" not in run.text
+    for name in ("verify", "status"):
+        run = pyinfra(secured.host, {"site": secured.site()}, deploy=f"runbooks/{name}.py")
+        assert run.code == 1
+        (finding,) = [one for one in findings(run) if one["place"] == "certificates"]
+        assert says in finding["what"]
+    return finding
+
+
+@pytest.mark.row_19
+@pytest.mark.row_33
+def test_a_renewal_that_failed_is_said(secured: Secured) -> None:
+    """Until the next one goes well: the certificate that is there ends in weeks."""
+    with acme.due(secured.host, secured.name):
+        with acme.unreachable(secured.host):
+            assert not acme.renew(secured.host)
+            is_said(secured, "their last renewal failed")
+        assert acme.renew(secured.host)
+    assert secured.deploy().changed == []
+
+
+@pytest.mark.row_19
+@pytest.mark.row_33
+@pytest.mark.long
+@pytest.mark.bookworm
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (
+            "sed -i 's/^\\[renewalparams\\]/&\\nautorenew = False/' /etc/letsencrypt/renewal/{name}.conf",
+            "certbot leaves that of {name} as it is: autorenew = False in /etc/letsencrypt/renewal/{name}.conf",
+        ),
+    ],
+)
+def test_a_renewal_that_is_off_is_said(secured: Secured, harm: str, says: str) -> None:
+    """What certbot's timer does twice a day ends well, and does nothing."""
+    secured.host.run(harm.format(name=secured.name))
+    assert acme.renew(secured.host)
+    typed(secured.host, is_said(secured, says.format(name=secured.name)), {})
+    assert secured.deploy().changed == []
+
+
+@pytest.mark.row_19
+@pytest.mark.row_33
+@pytest.mark.long
+@pytest.mark.bookworm
+def test_a_timer_that_nobody_may_start(secured: Secured) -> None:
+    """A deploy starts one that is off. One that is masked it names, with what ends that."""
+    secured.host.run("systemctl disable --now certbot.timer 2>/dev/null")
+    assert secured.deploy().changed_services == ["system"]
+    assert secured.host.run("systemctl is-active certbot.timer") == "active"
+    secured.host.run("systemctl mask --now certbot.timer 2>/dev/null")
+    run = secured.run()
+    assert (run.code, run.changed) == (1, [])
+    assert run.refusals == ["host: boot: certbot.timer is masked: nothing starts it: systemctl unmask certbot.timer"]
+    secured.host.run("systemctl unmask certbot.timer 2>/dev/null")
+    secured.deploy()
+    assert secured.host.run("systemctl is-active certbot.timer") == "active"
+    assert secured.deploy().changed == []
+
+
+@pytest.mark.row_19
+@pytest.mark.row_33
+@pytest.mark.long
+@pytest.mark.bookworm
+def test_a_certificate_that_certbot_has_forgotten(secured: Secured) -> None:
+    """It is served for weeks, and nobody renews it: a run gets the next one."""
+    serial = secured.serial
+    secured.host.run(f"mv /etc/letsencrypt/renewal/{secured.name}.conf /root/")
+    run = secured.run()
+    assert "everything is and runs as described" not in run.text
+    assert run.code == 0, run.text
+    wait_for("nginx's reload", lambda: secured.serial not in ("", serial), 30)
+    with acme.due(secured.host, secured.name):
+        assert acme.renew(secured.host)
     assert secured.deploy().changed == []
 
 

@@ -1,11 +1,17 @@
-"""What a run says last is so: runs on a deployed host whose services were harmed, or that are interrupted."""
+"""What a run says last is so: runs on a deployed host whose services were harmed, or that are interrupted.
+
+Also: a dry run foretells migrations (`test_releases`), Ctrl-C at each moment (`test_run` of the unit tests), a renewal
+that fails or is off (`test_acme`), faults and their fixes one by one (`test_health`).
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +20,13 @@ import pytest
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import ROOT
 from testbed.run import CHECKOUT, PYINFRA, Run, pyinfra
-from tests.host.conftest import SITE, boot_packed, boot_ready, everything_runs, serves
+from tests.host.conftest import SITE, boot_packed, boot_ready, everything_runs, place, processes, serves
+from tests.host.test_health import findings, typed
 
 pytestmark = pytest.mark.xdist_group("last words")
 NOTHING = "nothing to do: everything is and runs as described"
 SETTINGS = f"{CHECKOUT}/django/projects/mysite/settings.py"
+PROJECTS = str(Path(SETTINGS).parent.parent)
 SUPERVISORD = "/etc/supervisor/supervisord.conf"
 LOG = "/var/log/catmaid-deploy.log"
 LAST = "cat /var/lib/catmaid-deploy/last-run.json"
@@ -80,49 +88,149 @@ def test_what_a_signal_has_stopped_goes_on(host: BedHost, short: str) -> None:
     assert NOTHING in deploy(host).text
 
 
-# What a deploy doesn't change: how it comes, how it goes again, and what the run says of it.
+@dataclass(frozen=True)
+class Fault:
+    """What a deploy doesn't change: how it comes, what a run and `status` say of it, and how it goes again.
+
+    + harm: a script for the host
+    + says: what the line of the fault has in it
+    + undo: a script; empty where the fix is a command, which is typed
+    + privileged: whether the scripts need rights that the host itself hasn't
+    """
+
+    harm: str
+    says: str
+    undo: str = ""
+    privileged: bool = False
+
+
+RELOAD = "systemctl reload nginx; sleep 1"
+THEIRS = "/etc/nginx/conf.d/theirs.conf"
+DROP_IN = "/etc/systemd/system/nginx.service.d/zz.conf"
+OTHER_COMMAND = "/usr/sbin/nginx -c /etc/nginx/lab.conf"
+FIREWALL = """
+    nft add table inet lab; nft add chain inet lab input '{ type filter hook input priority 0; }'
+    nft add rule inet lab input iif lo tcp dport 443 drop
+"""
 FAULTS = {
-    "a broken file of somebody's": (
+    "a broken file of somebody's": Fault(
         "echo 'nonsense;' > /etc/nginx/conf.d/broken.conf",
-        "rm /etc/nginx/conf.d/broken.conf",
-        "FAULT nginx's file /etc/nginx/conf.d/broken.conf: it would not start with its files as they are: [emerg] "
+        "nginx's file /etc/nginx/conf.d/broken.conf: it would not start with its files as they are: [emerg] "
         'unknown directive "nonsense"',
+        "rm /etc/nginx/conf.d/broken.conf",
     ),
-    "a second default server": (
+    "a second default server": Fault(
         "printf 'server {\\n listen 80 default_server;\\n}\\n' > /etc/nginx/sites-enabled/theirs",
-        "rm /etc/nginx/sites-enabled/theirs",
         "a duplicate default server for 0.0.0.0:80",
+        "rm /etc/nginx/sites-enabled/theirs",
     ),
-    "a broken file of Supervisor's": (
+    "a broken file of Supervisor's": Fault(
         "echo 'nonsense' > /etc/supervisor/conf.d/broken.conf",
-        "rm /etc/supervisor/conf.d/broken.conf",
-        "FAULT supervisor's file /etc/supervisor/conf.d/broken.conf: it would not start with its files as they are: "
+        "supervisor's file /etc/supervisor/conf.d/broken.conf: it would not start with its files as they are: "
         "Error: File contains no section headers.",
+        "rm /etc/supervisor/conf.d/broken.conf",
     ),
-    "another web server at boot": (
+    "another web server at boot": Fault(
         "ln -s /lib/systemd/system/apache2.service /etc/systemd/system/multi-user.target.wants/apache2.service",
+        "boot: apache2.service starts at boot, and may take nginx's ports before nginx does",
         "rm /etc/systemd/system/multi-user.target.wants/apache2.service",
-        "FAULT boot: apache2.service starts at boot, and may take nginx's ports before nginx does: "
-        "systemctl disable apache2.service",
+    ),
+    "another site with the name": Fault(
+        f"printf 'server {{ listen 80; listen 443 ssl; server_name wiki.test tracing.test;\\n"
+        f"ssl_certificate /etc/catmaid/tls/self-signed/localhost/fullchain.pem;\\n"
+        f"ssl_certificate_key /etc/catmaid/tls/self-signed/localhost/privkey.pem; return 200; }}' > {THEIRS}; {RELOAD}",
+        f"nginx's files: {THEIRS} answers for tracing.test in the place of its site",
+        f"rm {THEIRS}; {RELOAD}",
+    ),
+    "another site on this host's own address": Fault(
+        f'echo "server {{ listen $(hostname -i):443; return 444; }}" > {THEIRS}',
+        ":443, where nginx then asks no other site",
+        f"rm {THEIRS}",
+    ),
+    "another site on the loopback address": Fault(
+        f"echo 'server {{ listen 127.0.0.1; location /status {{ stub_status; }} }}' > {THEIRS}; {RELOAD}",
+        f"nginx's files: {THEIRS} listens on 127.0.0.1:80, where nginx then asks no other site",
+        f"rm {THEIRS}; {RELOAD}",
+    ),
+    "another command": Fault(
+        f"printf '[Service]\\nExecStart=\\nExecStart={OTHER_COMMAND}\\n' > {DROP_IN}; systemctl daemon-reload",
+        f"boot: nginx.service starts another command than its own, by {DROP_IN}: {OTHER_COMMAND}",
+        f"rm {DROP_IN}; systemctl daemon-reload",
+    ),
+    "nginx is masked": Fault("systemctl mask nginx 2>/dev/null", "boot: nginx.service is masked: nothing starts it"),
+    "Supervisor is masked": Fault(
+        "systemctl mask supervisor 2>/dev/null", "boot: supervisor.service is masked: nothing starts it"
+    ),
+    "nginx's workers are stopped by a signal": Fault(
+        "pkill -STOP -f 'nginx: worker'", "nginx: it is stopped by a signal"
+    ),
+    "Supervisor is stopped by a signal": Fault(
+        "kill -STOP $(cat /run/supervisord.pid)", "supervisor: it is stopped by a signal"
+    ),
+    "nginx was started by hand": Fault(
+        "systemctl stop nginx; nginx",
+        "nginx: it runs, and systemd has not started it (process ",
+        "nginx -s stop; sleep 1; systemctl start nginx",
+    ),
+    "Supervisor asks for a password": Fault(
+        rf"sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' {SUPERVISORD};"
+        "systemctl restart supervisor; sleep 12",
+        "supervisor: it runs, and doesn't answer root at /run/supervisor.sock",
+        f"sed -i '/^username=a/d; /^password=b/d' {SUPERVISORD}; systemctl restart supervisor",
+    ),
+    "a firewall between the host and itself": Fault(
+        FIREWALL,
+        "port 443: the host itself gets no connection to it",
+        "nft delete table inet lab",
+        privileged=True,
     ),
 }
+FAST = ("a broken file of somebody's", "Supervisor is stopped by a signal")
 
 
 @pytest.mark.row_33
 @pytest.mark.parametrize(
-    "kind", [one if n == 0 else pytest.param(one, marks=pytest.mark.long) for n, one in enumerate(FAULTS)]
+    "kind", [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.long) for kind in FAULTS]
 )
 def test_what_a_deploy_cannot_change_is_no_success(host: BedHost, kind: str) -> None:
-    harm, undo, words = FAULTS[kind]
-    host.run(harm)
+    """The run, a dry one and `status` say it in one line, also where there is something else to do."""
+    fault = FAULTS[kind]
+    script = host.run_privileged if fault.privileged else host.run
+    if "nft" in fault.harm:
+        host.run("apt-get -qq update; apt-get -qq install -y --no-install-recommends nftables >/dev/null 2>&1")
+    script(fault.harm)
+    mended = False
     try:
-        for options in ((), ("--dry",)):
+        for options in (("-y",), ("--dry",)):
             run = deploy(host, 1, None, *options)
-            assert words in run.text
+            assert fault.says in run.text
             assert NOTHING not in run.text
+            assert run.changed == []
+        dry = deploy(host, 1, changed(threads=3), "--dry")
+        assert fault.says in dry.text
+        found = findings(status(host))
+        (one,) = [one for one in found if fault.says in f"{one['place']}: {one['what']}"]
+        assert one["fix"]
+        if not fault.undo:
+            typed(host, one, {})
+            mended = True
     finally:
-        host.run(undo)
+        if not mended:
+            script(fault.undo)
+    wait_for("the programs", lambda: everything_runs(host), 120)
     assert NOTHING in deploy(host).text
+
+
+def status(host: BedHost, site: dict[str, Any] | None = None) -> Run:
+    return pyinfra(host, {"site": site or SITE}, deploy="runbooks/status.py")
+
+
+REFUSING = """
+from django.http import HttpResponseForbidden
+from django.urls import re_path
+
+urlpatterns = [re_path("", lambda request: HttpResponseForbidden())]
+"""
 
 
 @pytest.mark.row_33
@@ -132,9 +240,9 @@ def test_a_release_that_refuses_users_is_refused(host: BedHost, request: pytest.
     if request.config.getoption("long"):
         ways["ALLOWED_HOSTS = ['other.example']"] = "answers /catmaid/ as localhost with 400"
         ways["ROOT_URLCONF = 'empty_urls'"] = "answers /catmaid/ as localhost with 404"
-    host.run(
-        f"cp -p {SETTINGS} /root/settings.py; echo 'urlpatterns = []' > {Path(SETTINGS).parent.parent}/empty_urls.py"
-    )
+        ways["ROOT_URLCONF = 'refusing_urls'"] = "answers /catmaid/ as localhost with 403"
+    host.run(f"cp -p {SETTINGS} /root/settings.py; echo 'urlpatterns = []' > {PROJECTS}/empty_urls.py")
+    host.put(f"{PROJECTS}/refusing_urls.py", REFUSING.encode())
     for line, words in ways.items():
         host.run(f'cp -p /root/settings.py {SETTINGS}; echo "{line}" >> {SETTINGS}')
         run = deploy(host, 1)
@@ -147,6 +255,250 @@ def test_a_release_that_refuses_users_is_refused(host: BedHost, request: pytest.
     run = deploy(host)
     # What failed has written that down by itself, and nothing is said of it for ever.
     assert "was cut" not in run.text
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_an_alias_that_the_application_refuses(host: BedHost) -> None:
+    """Also of what runs, which somebody has restarted with other settings."""
+    host.run(f"cp -p {SETTINGS} /root/settings.py; echo \"ALLOWED_HOSTS = ['localhost']\" >> {SETTINGS}")
+    host.run(f"supervisorctl restart {place('wsgi')} {place('daphne')} {place('celery')} {place('celery-beat')}")
+    try:
+        wait_for("the programs", lambda: everything_runs(host), 60)
+        says = "https://tracing.test/catmaid/ answers 400"
+        run = deploy(host, 1)
+        assert f"FAULT page of catmaid: {says}" in run.text
+        assert NOTHING not in run.text
+        for name in ("verify", "status"):
+            found = findings(pyinfra(host, {"site": SITE}, deploy=f"runbooks/{name}.py"))
+            assert [one["place"] for one in found if says in one["what"]] == ["page of catmaid"], found
+    finally:
+        host.run(f"cp -p /root/settings.py {SETTINGS}")
+    deploy(host)
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_page_that_refuses_by_design_is_said_in_the_inventory(host: BedHost) -> None:
+    host.run(f"cp -p {SETTINGS} /root/settings.py; echo \"ROOT_URLCONF = 'refusing_urls'\" >> {SETTINGS}")
+    host.put(f"{PROJECTS}/refusing_urls.py", REFUSING.encode())
+    try:
+        run = deploy(host, 0, changed(ready_status=403))
+        assert "done" in run.text
+        assert "serves https://localhost/catmaid/" in run.text
+        assert NOTHING in deploy(host, 0, changed(ready_status=403)).text
+    finally:
+        host.run(f"cp -p /root/settings.py {SETTINGS}")
+    deploy(host)
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_message_has_no_password_and_is_no_screen_long(host: BedHost) -> None:
+    """What an application says of its end."""
+    host.run(f"cp -p {SETTINGS} /root/settings.py")
+    words = "raise ValueError('postgres://ada:hunter2@db.test/catmaid ' + 'x' * 100000)"
+    host.run(f'echo "{words}" >> {SETTINGS}')
+    try:
+        run = deploy(host, 1)
+        assert "ValueError: postgres://ada:REMOVED@db.test/catmaid xxx" in run.text
+        texts = [run.text]
+        for name in ("verify", "status"):
+            run = pyinfra(host, {"site": SITE}, deploy=f"runbooks/{name}.py", json_output=False)
+            assert run.code == 1
+            texts.append(run.text)
+        assert "ValueError: postgres://ada:REMOVED@db.test/catmaid xxx" in texts[1]
+        for text in texts:
+            assert "hunter2" not in text
+            assert max(map(len, text.splitlines())) < 2500
+            assert len(text) < 20_000
+    finally:
+        host.run(f"cp -p /root/settings.py {SETTINGS}")
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+def test_an_inventory_that_is_too_long_or_empty_fits_a_screen(host: BedHost) -> None:
+    for value, says in (
+        (changed(workers="x" * 100_000), "site.instances[0].workers: a whole number is needed, not 'xxx"),
+    ):
+        (line,) = deploy(host, 1, value, "--dry").refusals
+        assert says in line
+        assert len(line) < 600
+    run = pyinfra(host, {"sites": []}, "--dry")
+    assert (run.code, run.refusals) == (1, ["host: sites: the list is empty: describe at least one"])
+
+
+# ---- what a run changes, and how it is by itself ----
+
+
+def hands_over(host: BedHost, reason: str, harm: str, privileged: bool = False) -> None:
+    """Do a harm for which a run does this, and well."""
+    (host.run_privileged if privileged else host.run)(harm)
+    run = deploy(host)
+    assert reason in run.text, run.text
+    assert "\ndone\n" in "\n".join(line.rpartition("] ")[2] for line in run.text.splitlines())
+    assert serves(host)
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_workers_that_a_signal_has_stopped_go_on(host: BedHost) -> None:
+    """Their master answers Supervisor."""
+    hands_over(host, "continue wsgi: a signal has stopped it", f"pkill -STOP -P $(supervisorctl pid {place('wsgi')})")
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_the_default_site_goes_again(host: BedHost) -> None:
+    hands_over(
+        host,
+        "remove /etc/nginx/sites-enabled/default",
+        "ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default",
+    )
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_key_of_another_certificate(host: BedHost) -> None:
+    """nginx would go on until it reads it: at a reload, or at boot."""
+    key = "/etc/catmaid/tls/self-signed/localhost/privkey.pem"
+    hands_over(
+        host,
+        "Self-signed certificate of localhost",
+        f"openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key} 2>/dev/null",
+    )
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_sign_of_life_from_before_the_clock_was_set_back(host: BedHost) -> None:
+    """A worker that hangs must not look alive until the clock is there again."""
+    alive = "/run/catmaid/$(readlink /etc/catmaid/catmaid/celery)/alive"
+    hands_over(
+        host,
+        "hand over celery: it gives no sign of life",
+        f"""
+        while [ $(ps -o etimes= -p $(supervisorctl pid {place("celery")})) -lt 65 ]; do sleep 1; done
+        chown root {alive}; chmod 444 {alive}; touch -d tomorrow {alive}; sleep 12
+        """,
+    )
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_another_instances_sockets_in_the_place_of_its_own(host: BedHost) -> None:
+    """Its page is asked, and is another's."""
+    own, other = (
+        "/run/catmaid/$(readlink /etc/catmaid/catmaid/wsgi)",
+        "/run/catmaid-root/$(readlink /etc/catmaid/catmaid-root/wsgi)",
+    )
+    host.run_privileged(f"mount --bind {other} {own}")
+    try:
+        run = deploy(host, 1, None, "--dry")
+        assert "page of catmaid" in run.text or "wsgi" in run.text
+        assert NOTHING not in run.text
+    finally:
+        host.run_privileged(f"umount {own}")
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_another_web_server_of_an_instance_hands_over_that_one_alone(host: BedHost) -> None:
+    """The virtualenv is shared: what is installed into it isn't the other instances'."""
+    before = processes(host)
+    run = deploy(host, 0, changed(wsgi_server="gunicorn"))
+    assert "since another release" not in run.text
+    after = processes(host)
+    assert {name for name in before if before[name] != after[name]} == {"catmaid-wsgi"}
+    deploy(host)
+
+
+# ---- what goes wrong while a run works ----
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_nginxs_own_words_of_now(host: BedHost) -> None:
+    """A port that another program has passes the test of the files and fails the reload. Its log has older words."""
+    host.run(
+        f"""
+        echo '2020/01/01 00:00:00 [emerg] 1#1: words of long ago' >> /var/log/nginx/error.log
+        setsid timeout 120 python3 -m http.server 8123 </dev/null >/dev/null 2>&1 &
+        while ! ss -ltn | grep -q 8123; do sleep 0.1; done
+        echo 'server {{ listen 8123; }}' > {THEIRS}
+        """
+    )
+    try:
+        run = deploy(host, 1, changed(body_limit="31m"))
+        assert "bind() to 0.0.0.0:8123 failed (98: Address already in use)" in run.text
+        assert "words of long ago" not in run.text
+        assert "failed: what ran before still runs" in run.text
+        assert serves(host)
+    finally:
+        host.run(f"rm {THEIRS}; pkill -f '^python3 -m http.server 8123' || true")
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_start_script_that_sees_no_deploy(host: BedHost) -> None:
+    """Where /proc shows a user no other's processes."""
+    host.run_privileged("mount -o remount,hidepid=2 /proc")
+    try:
+        run = deploy(host, 1, changed(threads=3))
+        assert "it ended with the code 64: it saw no deploy that wants it" in run.text
+        assert "failed: what ran before still runs" in run.text
+        assert serves(host)
+    finally:
+        host.run_privileged("mount -o remount,hidepid=0 /proc")
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_logs_for_which_there_is_no_room(host: BedHost) -> None:
+    """The disk of the logs fills while a release is handed over."""
+    host.run_privileged(
+        "mount -t tmpfs -o size=80m,mode=755 tmpfs /mnt; cp -a /var/log/. /mnt/; mount --move /mnt /var/log"
+    )
+    try:
+        host.run(
+            """
+            setsid sh -c 'for _ in $(seq 600); do
+                ls /run/catmaid-deploy/catmaid-wsgi-? && { head -c 100m /dev/zero > /var/log/full; exit; }; sleep 0.1
+            done' </dev/null >/dev/null 2>&1 &
+            """
+        )
+        run = deploy(host, 1, changed(threads=3))
+        assert "No space left on device" in run.text
+        assert "done" not in [line.rpartition("] ")[2] for line in run.text.splitlines()]
+        assert serves(host)
+        again = deploy(host, 1)
+        assert "space: 0 MiB are free on /var/log" in again.text
+    finally:
+        host.run_privileged("umount -l /var/log")
+    deploy(host)
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_run_is_full(host: BedHost) -> None:
+    """/run, where a run notes that it works, and the programs what they are."""
+    host.run_privileged("mount -o remount,size=$(df --output=used -k /run | tail -1 | tr -d ' ')k /run")
+    try:
+        for site in (None, changed(threads=3)):
+            run = deploy(host, 1, site)
+            assert "space: 0 MiB are free on /run" in run.text
+            assert NOTHING not in run.text
+        assert any("/run has 0 B of" in one["what"] for one in findings(status(host)))
+        assert serves(host)
+    finally:
+        host.run_privileged("mount -o remount,size=200m /run")
     assert NOTHING in deploy(host).text
 
 
@@ -171,6 +523,13 @@ def test_a_supervisor_that_reads_other_files(host: BedHost) -> None:
 @pytest.mark.long
 def test_a_first_deploy_that_fails_says_that_nothing_serves(bed: Bed) -> None:
     fresh = boot_packed(bed, "bookworm", "first")
+    fresh.run(f"cp -p {SUPERVISORD} /root/; sed -i 's#^files = .*#files = conf.d/*.ini#' {SUPERVISORD}")
+    for options in (("--dry",), ("-y",)):
+        run = deploy(fresh, 1, None, *options)
+        assert "supervisor: it reads /etc/supervisor/conf.d/*.ini, and so no program of a deploy" in run.text
+        assert run.changed == []
+        assert "serves https" not in run.text
+    fresh.run(f"cp -p /root/supervisord.conf {SUPERVISORD}")
     fresh.run("echo 'raise SystemExit(\"not today\")' >> " + SETTINGS)
     run = deploy(fresh, 1)
     assert "failed: nothing serves; fix the cause and run again" in run.text
@@ -225,7 +584,103 @@ def test_ctrl_c_in_a_hand_over(host: BedHost, tmp_path: Path) -> None:
     deploy(host)
 
 
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_run_that_was_cut_with_nothing_left_to_do(host: BedHost) -> None:
+    """The next one says that there is nothing left, and writes it down."""
+    host.run(
+        """python3 - <<'E'
+import json
+path = "/var/lib/catmaid-deploy/last-run.json"
+run = json.load(open(path))
+del run["ended"]
+json.dump(run, open(path, "w"))
+E"""
+    )
+    for options in (("--dry",), ("-y",)):
+        run = deploy(host, 0, None, *options)
+        assert "was cut before its end; nothing is left to do of it" in run.text
+        assert "does what is left" not in run.text
+        assert NOTHING in run.text
+    assert host.run(f"tail -n 1 {LOG}").endswith("there was nothing left to do")
+    assert "was cut" not in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_rollback_with_a_supervisor_that_takes_no_orders(host: BedHost) -> None:
+    deploy(host, 0, changed(threads=3))
+    host.run("kill -STOP $(cat /run/supervisord.pid)")
+    try:
+        run = pyinfra(host, {"site": changed(threads=3)}, "-y", deploy="runbooks/rollback.py")
+        assert run.code == 1
+        assert "host: supervisor: it is stopped by a signal: kill -CONT -- -" in run.text
+    finally:
+        host.run("kill -CONT $(cat /run/supervisord.pid)")
+    deploy(host)
+
+
 # ---- what is told in the wrong words ----
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_fix_is_typed_with_an_apostrophe_in_it(host: BedHost, tmp_path: Path) -> None:
+    """In the name of an inventory, and of a neighbour's folder."""
+    inventory = tmp_path / "o'brien's lab.py"
+    inventory.write_text(f"hosts = {[('host', host.ssh_data('root') | {'site': SITE})]!r}\n")
+    host.run(
+        f"""
+        echo '# by hand' >> /etc/nginx/conf.d/catmaid.conf
+        install -d -o www-data -m 700 "/srv/o'brien"
+        echo "server {{ listen 127.0.0.1:8088; root \\"/srv/o'brien\\"; }}" > {THEIRS}
+        """
+    )
+    words = [PYINFRA, "--json", str(inventory), "runbooks/status.py"]
+    for level, says in (
+        ("fault", "change /etc/nginx/conf.d/catmaid.conf"),
+        ("warning", f"{THEIRS} needs /srv/o'brien"),
+    ):
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        (told,) = json.loads(done.stdout)["hosts"]
+        (one,) = [one for one in told["findings"] if one["level"] == level and says in one["what"]]
+        typed(host, one, {})
+    host.run('su -s /bin/sh catmaid-nginx -c "ls /srv/o\\\'brien"')
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "by hand" not in host.run("cat /etc/nginx/conf.d/catmaid.conf")
+    assert "o'brien needs" not in done.stdout
+    host.run(f'rm -r {THEIRS} "/srv/o\'brien"; {RELOAD}')
+    assert NOTHING in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_no_fix_ends_what_is_the_deploys_own(host: BedHost) -> None:
+    """Where Supervisor doesn't tell which processes are its own, and another worker runs beside them."""
+    host.run(
+        f"""
+        sed -i 's/^\\[unix_http_server\\]/&\\nusername=a\\npassword=b/' {SUPERVISORD}
+        systemctl restart supervisor; sleep 15
+        cd {CHECKOUT}/django/projects
+        worker="exec setsid {CHECKOUT}/django/env/bin/celery -A mysite worker --concurrency 1 -n more@%h"
+        su -s /bin/sh www-data -c "$worker" </dev/null >/dev/null 2>&1 &
+        sleep 8
+        """
+    )
+    try:
+        for name in ("verify", "status"):
+            run = pyinfra(host, {"site": SITE}, deploy=f"runbooks/{name}.py")
+            assert run.code == 1
+            assert not [one for one in findings(run) if "kill" in one["fix"] or "stop" in one["fix"]], findings(run)
+    finally:
+        host.run(
+            f"""
+            pkill -TERM -f -- '-n more@' || true
+            sed -i '/^username=a/d; /^password=b/d' {SUPERVISORD}; systemctl restart supervisor
+            """
+        )
+    wait_for("the programs", lambda: everything_runs(host), 120)
+    assert NOTHING in deploy(host).text
 
 
 @pytest.mark.row_33

@@ -390,9 +390,10 @@ def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
 def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
     one = Health("host", schema.load(SITE))
     units = {name: {"active": True} for name in ("supervisor.service", "nginx.service", health.ROTATION)}
-    survey = {"supervisor": None, "units": units, "files": {}}
-    one.found = {"survey": survey, "strangers": [], "old_logs": []}
+    survey = {"supervisor": None, "asks_password": True, "units": units, "files": {}, "included": None}
+    one.found = {"survey": survey | {"asked": {"blocked": []}}, "strangers": [], "old_logs": []}
     health._services(one)
+    one.findings += asking.judge(one.survey)
     assert one.deployment
     for instance in one.deployment.instances:
         health._programs(one, instance)

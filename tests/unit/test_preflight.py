@@ -51,6 +51,8 @@ def test_a_run_that_broke_off() -> None:
     assert line == (
         "deploy: the run of jane@lab at 2026-11-24T10:00:00+0000 was cut before its end; this one does what is left"
     )
+    line = only(preflight.warn(SITE, survey(last_run=last), 0, False))
+    assert line.endswith("was cut before its end; nothing is left to do of it")
     assert preflight.warn(SITE, survey(last_run=last | {"ended": True}), 0) == []
     holder = last | {"alive": True}
     assert preflight.warn(SITE, survey(last_run=last, lock=holder), 0) == []

@@ -1,0 +1,151 @@
+"""What a host asks itself: by the script as it runs there, on files and answers of a test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facts.survey import Survey
+from tasks import asking
+
+ON_HOST: dict[str, Any] = {}
+exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102
+
+
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [
+        ("443", ("", 443)),
+        ("*:8080", ("", 8080)),
+        ("0.0.0.0:80", ("", 80)),
+        ("[::]:443", ("", 443)),
+        ("127.0.0.1", ("127.0.0.1", 80)),
+        ("192.0.2.7:443", ("192.0.2.7", 443)),
+        ("[2001:db8::7]:443", ("[2001:db8::7]", 443)),
+        ("localhost:8000", ("localhost", 8000)),
+    ],
+)
+def test_where_a_server_listens(word: str, where: tuple[str, int]) -> None:
+    assert ON_HOST["_address"](word) == where
+
+
+def test_the_servers_of_a_file() -> None:
+    text = """
+        # server { listen 1; server_name comment; }
+        upstream a { server 127.0.0.1:9; }
+        server { server_name "quoted.test" .dot.test
+            more.test; location ~ "^/\\d{3}/(a|b);" { return 200 "server { listen 2; }"; listen 3; } }
+        http { server { listen 443 ssl; listen [::]:443; if ($host = "x") { return 301 https://$host; } } }
+        server{listen 8080;server_name _;}
+    """
+    assert list(ON_HOST["_servers"](text)) == [
+        ([("", 80)], ["quoted.test", ".dot.test", "more.test"]),
+        ([("", 443), ("", 443)], []),
+        ([("", 8080)], ["_"]),
+    ]
+
+
+SITES = [{"names": ["a.test", "b.test"], "file": "catmaid-a.test.conf", "ports": [443]}]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        ("conf.d/x.conf", "listen 443; server_name b.test;", ["answers for b.test in the place of its site"]),
+        ("conf.d/x.conf", "listen 443; server_name .b.test;", ["answers for b.test in the place of its site"]),
+        ("conf.d/x.conf", "listen 443; server_name *.b.test c.test;", []),
+        # What sends to HTTPS is welcome.
+        ("conf.d/x.conf", "listen 80; server_name b.test;", []),
+        ("conf.d/x.off", "listen 443; server_name b.test;", []),
+        ("sites-enabled/.x", "listen 443; server_name b.test;", []),
+        ("sites-enabled/a", "listen 443; server_name b.test;", ["answers for b.test in the place of its site"]),
+        # nginx has the site by then.
+        ("sites-enabled/old", "listen 443; server_name b.test;", []),
+        ("conf.d/x.conf", "listen 127.0.0.1:443;", ["listens on 127.0.0.1:443, where nginx then asks no other site"]),
+        ("conf.d/x.conf", "listen 127.0.0.1:8080; server_name b.test;", []),
+        ("conf.d/x.conf", "listen 192.0.2.7:443;", ["listens on 192.0.2.7:443, where nginx then asks no other site"]),
+        # Others reach the host by its other address.
+        ("conf.d/x.conf", "listen 192.0.2.8:443;", []),
+    ],
+)
+def test_a_server_that_takes_a_sites_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, text: str, words: list[str]
+) -> None:
+    for folder in ("conf.d", "sites-enabled"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / path).write_text(f"server {{ {text} }}")
+    (tmp_path / "conf.d/catmaid.conf").write_text(
+        "# Made by catmaid-deploy\nserver { listen 443; server_name a.test; }"
+    )
+    folders = [(str(tmp_path / folder.rpartition("/")[2]), end) for folder, end in ON_HOST["SITES"]]
+    own = {"192.0.2.7"} if "192.0.2.7" in text else {"192.0.2.7", "192.0.2.8"}
+    monkeypatch.setitem(ON_HOST, "SITES", folders)
+    monkeypatch.setitem(ON_HOST, "_own_addresses", lambda: own)
+    monkeypatch.setattr(ON_HOST["ROOT"], "names", lambda path: [one.name for one in Path(path).iterdir()])
+    monkeypatch.setattr(ON_HOST["ROOT"], "read", lambda path: Path(path).read_text())
+    monkeypatch.setitem(ON_HOST, "ENABLED", f"{tmp_path}/sites-enabled")
+    assert [word for _, word, _ in ON_HOST["_rivals"](SITES)] == words
+
+
+def test_this_hosts_own_addresses_are_none_of_the_loopbacks() -> None:
+    found = ON_HOST["_own_addresses"]()
+    assert found
+    assert not any(address.startswith("127.") for address in found)
+
+
+SUPERVISORD = "/usr/bin/supervisord"
+EXEC = "ExecStart={ path=%s ; argv[]=%s ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; status=0/0 }"
+
+
+@pytest.mark.parametrize(
+    ("unit", "path", "words", "well"),
+    [
+        ("nginx.service", "/usr/sbin/nginx", "/usr/sbin/nginx -g daemon on; master_process on;", True),
+        ("nginx.service", "/usr/sbin/nginx", "/usr/sbin/nginx -c /etc/nginx/nginx.conf", True),
+        ("nginx.service", "/usr/sbin/nginx", "/usr/sbin/nginx -c /etc/nginx/lab.conf", False),
+        ("nginx.service", "/bin/true", "/bin/true", False),
+        ("supervisor.service", SUPERVISORD, f"{SUPERVISORD} -n -c /etc/supervisor/supervisord.conf", True),
+        ("supervisor.service", SUPERVISORD, f"{SUPERVISORD} -n -c /root/mine.conf", False),
+    ],
+)
+def test_a_unit_that_starts_something_else(unit: str, path: str, words: str, well: bool) -> None:
+    shown = (
+        f"Id={unit}\nActiveState=active\nUnitFileState=enabled\n{EXEC % (path, words)}\nFragmentPath=\nDropInPaths=\n"
+    )
+    state = ON_HOST["units"](shown)[unit]
+    assert state["active"]
+    assert state["enabled"]
+    assert (ON_HOST["_other_command"](unit, state) is None) == well
+
+
+def test_a_masked_unit_is_told_from_one_that_is_off() -> None:
+    shown = (
+        "Id=a.service\nUnitFileState=masked-runtime\n\nId=b.service\nUnitFileState=disabled\nActiveState=reloading\n"
+    )
+    states = ON_HOST["units"](shown)
+    assert [states[unit]["masked"] for unit in ("a.service", "b.service")] == [True, False]
+    assert states["b.service"]["active"]
+
+
+def test_what_a_deploy_leaves_as_it_is_and_what_it_changes() -> None:
+    refused = "it would not start with its files as they are: "
+    survey: dict[str, Any] = {
+        "manifest": {"nginx": {"/etc/nginx/conf.d/catmaid.conf": ""}},
+        "default_servers": [],
+        "asked": {
+            "standing": [["boot", "caddy.service starts at boot", "systemctl disable caddy.service", ""]],
+            "wrong": [
+                ["nginx", "it doesn't run: users reach nothing", "systemctl start nginx", ""],
+                ["nginx's files", f"{refused}x in /etc/nginx/conf.d/catmaid.conf:1", "", ""],
+                ["nginx's files", f"{refused}x in /etc/nginx/conf.d/theirs.conf:1", "", ""],
+                ["supervisor", f"{refused}x", "", ""],
+            ],
+        },
+    }
+    assert len(asking.findings(survey)) == 5
+    theirs = "nginx's file /etc/nginx/conf.d/theirs.conf"
+    assert [one.place for one in asking.standing(survey, [])] == ["boot", theirs, "supervisor"]
+    ours = ["/etc/supervisor/conf.d/catmaid.conf"]
+    assert [one.place for one in asking.standing(survey, ours)] == ["boot", theirs]
