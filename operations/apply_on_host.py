@@ -425,6 +425,7 @@ def roll_back(job):
             service.bring()
         except Exception as error:  # whatever it was, what ran goes on
             service.back()
+            ask_host(job["asking"], 1)
             end_run("failed: %s; %s" % (one["group"], error), "failed")
             raise Failed("%s: %s\nwhat ran before the rollback runs on" % (one["group"], error)) from None
     record(job)

@@ -43,8 +43,9 @@ class Told(StringCommand):
     def execute(self, state: State, host: Host, connector_arguments: Any) -> tuple[bool, CommandOutput]:
         connector_arguments.update(self.connector_arguments)
         done, output = host.run_shell_command(self, print_output=True, print_input=False, **connector_arguments)
-        # pyinfra would show it once more.
-        return done, output if done else CommandOutput([])
+        # pyinfra would show it once more. What the host was asked in the end is for the last words.
+        asked = [line for line in output if line.line.startswith("asked: ")]
+        return done, output if done else CommandOutput(asked)
 
 
 def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) -> StringCommand:

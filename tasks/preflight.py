@@ -637,7 +637,6 @@ def _look(deployment: Deployment) -> plan.Plan:
     if faults:
         raise Refused(*faults)
     report = run.report(host.name, deployment.urls, asking.question(deployment))
-    report.first = not survey["manifest"]
     last = survey["last_run"]
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")

@@ -48,14 +48,13 @@ LOG = "/var/log/catmaid-deploy.log"
 class Report:
     """What a run planned for one host, what came of it, and what its admin should know.
 
-    ``first`` says that nothing of a deploy is there yet, ``ended`` is what came of the run: "", "failed", or "cut".
-    ``cut`` names the operation that was under way when it was interrupted. ``asking`` is what the host is asked in the
-    end, by the operation ``last``, and ``served`` what it answered then.
+    ``ended`` is what came of the run: "", "failed", or "cut". ``cut`` names the operation that was under way when it
+    was interrupted. ``asking`` is what the host is asked in the end, by the operation ``last``, and ``served`` what it
+    answered then: None where it couldn't be asked.
     """
 
     host: str
     urls: list[str]
-    first: bool = False
     ended: str = ""
     cut: str = ""
     asking: dict[str, Any] = field(default_factory=dict)
@@ -118,8 +117,9 @@ class Report:
             return f"{how}: nothing was changed"
         if not self.pending and not self.ended:
             return "done" + "".join(f"; but {part}" for part in self.away)
-        serves = bool(self.served) or (self.served is None and not self.first)
-        left = "what ran before still runs" if serves else "nothing serves"
+        left = "what ran before still runs" if self.served else "nothing serves"
+        if self.served is None:
+            left = "whether it serves isn't known, since the host couldn't be asked"
         return f"{how}: {left}; fix the cause and run again"
 
 
@@ -214,10 +214,10 @@ def _lines(report: Report) -> list[str]:
     return lines
 
 
-def answered(lines: list[str]) -> list[str]:
-    """The addresses that a host calls served at the end of a job."""
+def answered(lines: list[str]) -> list[str] | None:
+    """The addresses that a host calls served at the end of a job; None where it wasn't asked."""
     found = [line.partition("asked: ")[2] for line in lines if line.startswith("asked: ")]
-    return [str(url) for url in json.loads(found[-1])] if found else []
+    return [str(url) for url in json.loads(found[-1])] if found else None
 
 
 def _settle() -> None:

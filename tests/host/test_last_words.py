@@ -620,6 +620,40 @@ def test_a_rollback_with_a_supervisor_that_takes_no_orders(host: BedHost) -> Non
     deploy(host)
 
 
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_rollback_that_fails(host: BedHost) -> None:
+    """What serves is asked for then as well."""
+    deploy(host, 0, changed(threads=3))
+    (before,) = {"a", "b"} - {host.run("readlink /etc/catmaid/catmaid/wsgi")[-1]}
+    host.run(f"mv /etc/catmaid/catmaid/wsgi-{before}/run.sh /root/")
+    run = pyinfra(host, {"site": changed(threads=3)}, "-y", deploy="runbooks/rollback.py")
+    assert run.code == 1
+    assert f"there is no release before this one in wsgi-{before}" in run.text
+    assert "failed: what ran before still runs; fix the cause and run again" in run.text
+    assert "serves https://localhost/catmaid/" in run.text
+    assert serves(host)
+    deploy(host)
+
+
+@pytest.mark.row_33
+@pytest.mark.long
+def test_a_connection_that_is_lost(host: BedHost, tmp_path: Path) -> None:
+    """Nobody knows then what serves, and the run says so."""
+    run = begin(host, tmp_path, changed(threads=3), "-y")
+    assert run.stderr
+    for line in run.stderr:
+        if "beside wsgi-" in line:
+            break
+    host.run("pkill -KILL -f '^sshd: root@notty'")
+    _, error = run.communicate(timeout=300)
+    assert run.returncode == 1
+    assert "failed: whether it serves isn't known, since the host couldn't be asked" in error
+    assert "serves https" not in error
+    wait_for("the end of the job", lambda: '"did"' in host.run(LAST) or '"cut"' in host.run(LAST), 120)
+    deploy(host)
+
+
 # ---- what is told in the wrong words ----
 
 
