@@ -18,11 +18,13 @@ from operations.trust_on_host import ROOT, As, Asked, Failed, changeable, plain,
 # How long a page may take. Who asks is the host itself: no network is in between.
 PAGE_SECONDS = 10
 SILENT = "no answer within %d s" % PAGE_SECONDS
-UNREACHED = "no connection within %d s" % PAGE_SECONDS
+# A connection from the host to itself is there at once.
+CONNECTION_SECONDS = 5
+UNREACHED = "no connection within %d s" % CONNECTION_SECONDS
 # A worker and a beat that live touch a file more often than this.
 SIGN_SECONDS = 10
-# Requests at once: an application with few threads has users to serve meanwhile.
-AT_ONCE = 8
+# Requests at once to one program: with few threads it has users to serve meanwhile.
+AT_ONCE = 2
 MOST_BYTES = 1 << 20
 SUPERVISORD = "/etc/supervisor/supervisord.conf"
 # The state of Supervisor's files when its parser last took them: to ask it takes longer than all else.
@@ -64,7 +66,8 @@ def _cookies():
     return {name: half + key.group(1) for name, half in halves} if key else {}
 
 
-def _secured(connection, page, context):
+def _connect(page, context):
+    connection = socket.create_connection((b"127.0.0.1", page["port"]), timeout=PAGE_SECONDS)
     if not page["https"]:
         return connection
     return context.wrap_socket(connection, server_hostname=page["sni"])
@@ -86,13 +89,7 @@ def _request(page, cookies):
 def _answer(page, context, cookies):
     """The status that a page answers with, or why there is none."""
     try:
-        connection = socket.create_connection((b"127.0.0.1", page["port"]), timeout=PAGE_SECONDS)
-    except socket.timeout:
-        return UNREACHED
-    except OSError as error:
-        return error.strerror or str(error)
-    try:
-        with _secured(connection, page, context) as connection:
+        with _connect(page, context) as connection:
             connection.sendall(_request(page, cookies))
             answer = connection.makefile("rb")
             status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(1 << 16))
@@ -106,15 +103,31 @@ def _answer(page, context, cookies):
         return getattr(error, "strerror", None) or str(error)
 
 
+def _is_reached(port):
+    """Whether something is there that takes a connection or refuses it."""
+    try:
+        socket.create_connection((b"127.0.0.1", port), timeout=CONNECTION_SECONDS).close()
+    except socket.timeout:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def _answers(pages, cookies):
     """What each page answers, asked side by side; one that takes too long is left behind."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    left = list(enumerate(pages))
-    found = [SILENT] * len(pages)
+    reached = {port: _is_reached(port) for port in {page["port"] for page in pages}}
+    found = [SILENT if reached[page["port"]] else UNREACHED for page in pages]
+    # A program that is silent takes no time from what others answer.
+    by_program = {}
+    for number, page in enumerate(pages):
+        if reached[page["port"]]:
+            by_program.setdefault(page["program"] or page["place"], []).append((number, page))
 
-    def work():
+    def work(left):
         while left:
             try:
                 number, page = left.pop(0)
@@ -122,7 +135,11 @@ def _answers(pages, cookies):
                 return
             found[number] = _answer(page, context, cookies)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(pages)))]
+    threads = [
+        threading.Thread(target=work, args=(left,), daemon=True)
+        for left in by_program.values()
+        for _ in range(min(AT_ONCE, len(left)))
+    ]
     for thread in threads:
         thread.start()
     end = time.monotonic() + PAGE_SECONDS
@@ -309,6 +326,10 @@ def _own_addresses():
     return {address for address in found if not address.startswith("127.")}
 
 
+def _is_here(address):
+    return address.startswith(("127.", "localhost"))
+
+
 def _rivals(sites):
     """Servers of others that nginx takes where a site should answer: a file, the words, and whether this host itself
     then asks them as well.
@@ -316,15 +337,19 @@ def _rivals(sites):
     found, taken = [], {}
     for path, listens, names in _others_servers():
         for address, port in listens:
-            for site in sites:
-                if address and port in site["ports"]:
-                    taken.setdefault((path, port), set()).add(address)
-                elif port in site["ports"] and path < "%s/%s" % (ENABLED, site["file"]):
+            # By port 80 the host asks which configuration nginx has.
+            if address and port in {
+                80 if _is_here(address) else None,
+                *(one for site in sites for one in site["ports"]),
+            }:
+                taken.setdefault((path, port), set()).add(address)
+            for site in sites if not address else ():
+                if port in site["ports"] and path < "%s/%s" % (ENABLED, site["file"]):
                     for name in sorted({name.lstrip(".") for name in names} & set(site["names"])):
                         found.append([path, "answers for %s in the place of its site" % name, False])
     own = _own_addresses()
     for (path, port), addresses in sorted(taken.items()):
-        here = any(address.startswith(("127.", "[::1]", "localhost")) for address in addresses)
+        here = any(map(_is_here, addresses))
         if here or (own and own <= set().union(*(some for (_, one), some in taken.items() if one == port))):
             where = ", ".join("%s:%d" % (address, port) for address in sorted(addresses))
             found.append([path, "listens on %s, where nginx then asks no other site" % where, here])

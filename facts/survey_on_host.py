@@ -301,7 +301,10 @@ def default_servers(paths):
             continue
         text = ROOT.read(path)
         ours = "Made by catmaid-deploy" in text[:400]
-        if not ours and re.search(r"^\s*listen\s[^;#]*\bdefault_server\b", text, re.MULTILINE):
+        said = re.search(
+            r"(?:^|[;{])\s*listen\s[^;]*\bdefault_server\b", re.sub(r"(?m)(?:^|\s)#.*", "", text), re.MULTILINE
+        )
+        if not ours and said:
             found.append(path)
     return found
 
