@@ -501,6 +501,21 @@ def test_logs_for_which_there_is_no_room(host: BedHost) -> None:
 
 @pytest.mark.row_33
 @pytest.mark.long
+def test_a_rotation_that_fails_is_said(host: BedHost) -> None:
+    """Its timer is on, and each night another file with the same logs keeps all logs of the host from being rotated."""
+    host.run("cp /etc/logrotate.d/catmaid /etc/logrotate.d/another; systemctl start logrotate 2>/dev/null || true")
+    try:
+        run = status(host)
+        assert run.code == 1
+        (found,) = findings(run)
+        assert found["what"] == "their last rotation failed"
+    finally:
+        host.run("rm /etc/logrotate.d/another; systemctl start logrotate")
+    assert findings(status(host)) == []
+
+
+@pytest.mark.row_33
+@pytest.mark.long
 def test_run_is_full(host: BedHost) -> None:
     """/run, where a run notes that it works, and the programs what they are."""
     host.run_privileged("mount -o remount,size=$(df --output=used -k /run | tail -1 | tr -d ' ')k /run")

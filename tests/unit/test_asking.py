@@ -140,12 +140,9 @@ def test_what_a_deploy_leaves_as_it_is_and_what_it_changes() -> None:
                 ["nginx", "it doesn't run: users reach nothing", "systemctl start nginx", ""],
                 ["nginx's files", f"{refused}x in /etc/nginx/conf.d/catmaid.conf:1", "", ""],
                 ["nginx's files", f"{refused}x in /etc/nginx/conf.d/theirs.conf:1", "", ""],
-                ["supervisor", f"{refused}x", "", ""],
+                ["supervisor's files", f"{refused}x", "", ""],
             ],
         },
     }
     assert len(asking.findings(survey)) == 5
-    theirs = "nginx's file /etc/nginx/conf.d/theirs.conf"
-    assert [one.place for one in asking.standing(survey, [])] == ["boot", theirs, "supervisor"]
-    ours = ["/etc/supervisor/conf.d/catmaid.conf"]
-    assert [one.place for one in asking.standing(survey, ours)] == ["boot", theirs]
+    assert [one.place for one in asking.standing(survey)] == ["boot", "nginx's file /etc/nginx/conf.d/theirs.conf"]

@@ -18,7 +18,7 @@ from tests.host.faults import FAULTS, SAMPLE, Fault
 SOURCES = {
     "tasks/health.py": {"look"},
     "tasks/verify.py": set(),
-    "tasks/asking.py": {"findings"},
+    "tasks/asking.py": {"_finding"},
     "tasks/preflight.py": {"misspelt", "validate", "described", "warn", "ask", "_survey", "_judge_lock"},
     "tasks/certificates.py": set(),
     "tasks/passwords.py": set(),
@@ -197,6 +197,18 @@ NOT_INJECTED: dict[str, set[str]] = {
         "from here to <server_name>: <address> port <port> doesn't answer: <error>",
         "from here to <server_name>: browsers don't trust its certificate: <verify_message>",
         "from here to <server_name>: the name leads to no address",
+    },
+    "Tests of a run's last words inject it, and have `status` say it": {
+        "<place>: it runs, and systemd has not started it (process <main>)",
+        "boot: <unit> is masked: nothing starts it",
+        "boot: <unit> starts another command than its own, by <files>: <words>",
+        "certificates: certbot leaves that of <name> as it is: autorenew = False in <path>",
+        "logs: their last rotation failed",
+        "nginx's files: <path> <words>",
+        "port <port>: the host itself gets no connection to it",
+    },
+    "It is known of a service that hangs by a fault of its own": {
+        "supervisor: it runs, and gives no answer",
     },
     "It is said under load alone, and a warning": {
         "queue <queue> of <name>: <length> tasks wait in it",
