@@ -481,9 +481,11 @@ def test_logs_for_which_there_is_no_room(host: BedHost) -> None:
     )
     try:
         host.run(
-            """
+            f"""
+            # What is left of a page of memory would take the run's line.
+            truncate -s %4096 {LOG}
             setsid sh -c 'for _ in $(seq 600); do
-                ls /run/catmaid-deploy/catmaid-wsgi-? && { head -c 100m /dev/zero > /var/log/full; exit; }; sleep 0.1
+                ls /run/catmaid-deploy/catmaid-wsgi-? && {{ head -c 100m /dev/zero > /var/log/full; exit; }}; sleep 0.1
             done' </dev/null >/dev/null 2>&1 &
             """
         )
