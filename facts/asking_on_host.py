@@ -18,6 +18,8 @@ from operations.trust_on_host import ROOT, As, Asked, Failed, changeable, plain,
 # How long a page may take. Who asks is the host itself: no network is in between.
 PAGE_SECONDS = 10
 SILENT = "no answer within %d s" % PAGE_SECONDS
+# What nginx says for a program that doesn't listen.
+BAD_GATEWAY = 502
 # A connection from the host to itself is there at once.
 CONNECTION_SECONDS = 5
 UNREACHED = "no connection within %d s" % CONNECTION_SECONDS
@@ -470,9 +472,21 @@ def end_asking(begun, programs, states):
         what = "%s answers %s" % (page["words"], status if isinstance(status, int) else "nothing: %s" % status)
         wrong.append([page["place"], what, "", _log(page, question)])
         # Of an nginx that a signal has stopped nobody gets an answer.
-        if status == SILENT and doing.get(page["program"]) == "well" and not _is_stopped("nginx.service", seen):
-            doing[page["program"]] = "silent"
+        if doing.get(page["program"]) == "well" and not _is_stopped("nginx.service", seen):
+            doing[page["program"]] = _without_an_answer(page, status, question, programs, seen)
     return dict(found, wrong=wrong, served=served, programs=doing)
+
+
+def _without_an_answer(page, status, question, programs, seen):
+    """What a program does whose page isn't well: one that has just begun may not listen yet."""
+    if status not in (SILENT, BAD_GATEWAY):
+        return "well"
+    (program,) = [one for one in question["programs"] if one["place"] == page["program"]]
+    place = place_in_use(program)
+    pid = programs["%s:%s-%s" % (program["name"], program["name"], place)]["pid"]
+    if seen["ages"].get(str(pid), 0) < program["seconds"]:
+        return "starting"
+    return "silent" if status == SILENT else "well"
 
 
 def _is_stopped(unit, seen):

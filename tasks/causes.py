@@ -97,8 +97,12 @@ def _kept_down(at_fault: Collection[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def folded(findings: list[Finding], graph: Needs) -> list[Finding]:
-    """The findings, faults first, without what follows from others of them: that stands with its cause."""
+def folded(findings: list[Finding], graph: Needs, well: Collection[str] = ()) -> list[Finding]:
+    """The findings, faults first, without what follows from others of them: that stands with its cause.
+
+    What was asked and is ``well`` hands nothing on: a page that answers keeps nobody from it.
+    """
+    graph = {place: tuple(need for need in found if need not in well) for place, found in graph.items()}
     at_fault = {finding.place for finding in findings if finding.level == "fault"}
     graph = {**graph, **{name: files + graph.get(name, ()) for name, files in _kept_down(at_fault).items()}}
     so: dict[str, list[str]] = {}

@@ -60,7 +60,9 @@ class Health:
     def fold(self) -> None:
         """Put what follows from a fault below it: to be done once all has been asked."""
         if self.deployment:
-            self.findings = causes.folded(self.findings, causes.needs(self.deployment))
+            self.findings = causes.folded(
+                self.findings, causes.needs(self.deployment), {name for name, _ in self.checks}
+            )
 
     def fault(self, place: str, what: str, fix: Command | str) -> None:
         self.findings.append(Finding("fault", place, what, fix))

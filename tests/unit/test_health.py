@@ -287,6 +287,10 @@ def test_what_has_a_cause_of_its_own_is_a_fault_of_its_own() -> None:
     assert folded("space", "celery") == {"space": (), "celery": ()}
     # An nginx that runs needs that file at its next start alone.
     assert folded(THEIRS, PARTS[0]) == {THEIRS: (), PARTS[0]: ()}
+    # A page that answers hands nothing on to who doesn't find the host's name.
+    two = [fault("configuration of nginx", "differs"), fault("from here to catmaid.example.org", "no address")]
+    assert [one.so for one in causes.folded(two, NEEDS, {"page of catmaid"})] == [(), ()]
+    assert [one.so for one in causes.folded(two, NEEDS)] == [("from here to catmaid.example.org",)]
     # A warning neither causes a fault nor follows from one.
     found = causes.folded([warning("nginx", "no brotli"), fault("page of catmaid", "502")], NEEDS)
     assert [(one.level, one.so) for one in found] == [("fault", ()), ("warning", ())]
