@@ -407,11 +407,11 @@ FAULTS = {
         f"mv {SETTINGS} /root/gone.py",
         f"mv /root/gone.py {SETTINGS}",
     ),
-    "no wsgi.py": Fault(
+    "no WSGI file": Fault(
         "site.instances[catmaid].wsgi_file",
-        "wsgi.py isn't there",
-        f"mv {CHECKOUT}/django/projects/mysite/wsgi.py /root/",
-        f"mv /root/wsgi.py {CHECKOUT}/django/projects/mysite/",
+        "mysite/django.wsgi isn't there",
+        f"mv {CHECKOUT}/django/projects/mysite/django.wsgi /root/",
+        f"mv /root/django.wsgi {CHECKOUT}/django/projects/mysite/",
     ),
     "no checkout": Fault(
         "site.instances[catmaid].checkout",

@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ def test_each_fault_is_named(host: BedHost, request: pytest.FixtureRequest, tmp_
     change(host, fault.breaks, fault.privileged)
     try:
         names = ("status", "verify") if request.config.getoption("long") else ("verify",)
-        runs = {name: look.asked(name) for name in names}
+        with ThreadPoolExecutor() as pool:
+            runs = dict(zip(names, pool.map(look.asked, names), strict=True))
         # The host is well again, whatever comes of the rest.
         commands = [one for one in named(fault, runs["verify"]) if one["on"] and not fault.privileged]
         for finding in commands:
