@@ -347,7 +347,8 @@ def _certificates(one: Health, site: Site) -> None:
         )
 
 
-def _is_closed(one: Health, instance: Instance | None) -> bool:
+def is_closed(one: Health, instance: Instance | None) -> bool:
+    """Whether users see the notice, since somebody closed the host or an instance."""
     closed = one.survey["closed"]
     return "/etc/catmaid/maintenance" in closed or bool(instance and f"{instance.config_dir}/maintenance" in closed)
 
@@ -357,7 +358,7 @@ def _pages(one: Health) -> None:
     instances = {instance.name: instance for instance in one.deployment.instances}
     for page, answer in zip(pages(one.deployment), one.found["pages"], strict=True):
         instance = instances.get(page.whose)
-        if _is_closed(one, instance):
+        if is_closed(one, instance):
             continue
         place = f"{page.kind} of {page.whose}"
         if "folder" in page.question and not answer.get("found"):

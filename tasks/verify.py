@@ -8,7 +8,7 @@ import ssl
 
 from schema import Site
 from tasks import tell
-from tasks.health import Health
+from tasks.health import Health, is_closed
 
 
 def _outside(one: Health, site: Site) -> None:
@@ -41,7 +41,8 @@ def _outside(one: Health, site: Site) -> None:
             "have the host's firewall let this port through, or correct the address of the name",
         )
     else:
-        if status >= 500:
+        closed = is_closed(one, site.instances[0] if site.instances else None)
+        if status >= 500 and not (status == 503 and closed):
             one.fault(place, f"it answers {status}", "correct what /var/log/nginx/error.log on the host says")
         else:
             how = "trusted" if https and trusted else "not verified, self-signed" if https else "HTTP"
