@@ -108,7 +108,8 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
         yield warning(key, "'self-signed' is for trials, browsers warn of it", "use 'acme', or one of your own")
         return
     days = _found(survey, site)["seconds_left"] // DAY
-    if days >= FEW_DAYS:
+    # Of files that don't fit nothing is known.
+    if days >= FEW_DAYS or _found(survey, site)["problem"]:
         return
     if site.tls.certificate != "acme":
         yield warning(key, f"{site.certificate} ends in {days:.0f} days", "renew it")

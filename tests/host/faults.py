@@ -162,12 +162,6 @@ FAULTS = {
         f"""{_older("celery-beat", 32)}
         chown root /run/catmaid/celery-beat-?/alive; chmod 444 /run/catmaid/celery-beat-?/alive; sleep 12""",
     ),
-    "a program that was given up": Fault(
-        "daphne of catmaid",
-        "it is FATAL: it ended again and again; its log ends with: ",
-        KILL_UNTIL_IT_IS_GIVEN_UP.replace("PLACE", place("daphne")),
-        "DEPLOY",
-    ),
     "a program that restarts all the time": Fault(
         "daphne of catmaid",
         "it restarts all the time: it ended ",
@@ -182,13 +176,6 @@ FAULTS = {
         "sockets of catmaid",
         "/run/catmaid/uwsgi.socket leads to nothing, since the socket of wsgi was removed",
         f"{_older('wsgi', 32)}; rm /etc/catmaid/catmaid/wsgi/run/socket",
-    ),
-    "no channel layers": Fault(
-        "WebSocket of catmaid",
-        "/catmaid/channels/updates/ answers 502: Daphne doesn't answer, or CATMAID has no CHANNEL_LAYERS in "
-        "settings.py",
-        f"{_settings('CHANNEL_LAYERS = {}')}; {READ_SETTINGS}",
-        f"{OLD_SETTINGS}; {READ_SETTINGS}",
     ),
     "a page that isn't there": Fault(
         "page of catmaid",
@@ -371,18 +358,11 @@ FAULTS = {
         f"{SELF_SIGNED}/privkey.pem can be read by everybody",
         f"chmod 644 {SELF_SIGNED}/privkey.pem",
     ),
-    "a key that the application can read": Fault(
-        "site[localhost].tls.key",
-        f"{SELF_SIGNED}/privkey.pem can be read by catmaid-nginx, www-data",
-        f"chgrp www-data {SELF_SIGNED}/privkey.pem; chmod 640 {SELF_SIGNED}/privkey.pem",
-    ),
     "a certificate of another name": _own("certificate", "/etc/ssl/lab.pem is for lab.org, and not for ", ("lab.org",)),
-    "a certificate of the lab's that ended": _own("certificate", "/etc/ssl/lab.pem ended 3 days ago", days=-3),
     "a certificate that is none": _own(
         "certificate", "isn't a certificate in PEM form", change="echo nonsense > /etc/ssl/lab.pem"
     ),
     "a certificate that is gone": _own("certificate", "/etc/ssl/lab.pem isn't there", change="rm /etc/ssl/lab.pem"),
-    "a key that is gone": _own("key", "/etc/ssl/private/lab.key isn't there", change="rm /etc/ssl/private/lab.key"),
     "a key of another certificate": _own(
         "key",
         "doesn't belong to the certificate /etc/ssl/lab.pem",
@@ -419,9 +399,6 @@ FAULTS = {
         f"mv {CHECKOUT} {CHECKOUT}.gone",
         f"mv {CHECKOUT}.gone {CHECKOUT}",
     ),
-    "no static files": Fault(
-        "site.instances[catmaid].static_folder", "django/static isn't there", f"rm -r {CHECKOUT}/django/static"
-    ),
     "no folder for files": Fault(
         "site.instances[catmaid].files_folder", f"{FILES} isn't there", f"mv {FILES} /root/files-of-before"
     ),
@@ -444,12 +421,6 @@ FAULTS = {
         f"cd {VIRTUALENV}/lib; mv python3* gone",
         f"cd {VIRTUALENV}/lib; mv gone $(basename $(readlink -f /usr/bin/python3))",
     ),
-    "a package that isn't installed": Fault(
-        "site.instances[catmaid].virtualenv",
-        "daphne isn't installed in it",
-        f"mv {VIRTUALENV}/lib/python3*/site-packages/daphne-*.dist-info /root/",
-        then="configuration of programs of catmaid",
-    ),
     "another address in settings.py": Fault(
         "site.instances[catmaid].prefix",
         "doesn't fit FORCE_SCRIPT_NAME = '/other' in ",
@@ -462,23 +433,11 @@ FAULTS = {
         _settings('STATIC_ROOT = "/srv/other"'),
         OLD_SETTINGS,
     ),
-    "files are stored elsewhere": Fault(
-        "site.instances[catmaid].files_folder",
-        "isn't Django's MEDIA_ROOT, which is /srv/other",
-        _settings('MEDIA_ROOT = "/srv/other"'),
-        OLD_SETTINGS,
-    ),
     "settings in a folder that is served": Fault(
         "site.instances[catmaid].files_folder",
         f"{FILES} has a file of settings in it, settings.py, which nginx would serve",
         f"touch {FILES}/settings.py",
         f"rm {FILES}/settings.py",
-    ),
-    "a repository in a folder that is served": Fault(
-        "site.instances[catmaid].static_folder",
-        "has a repository in it, .git, which nginx would serve",
-        f"mkdir {CHECKOUT}/django/static/.git",
-        f"rmdir {CHECKOUT}/django/static/.git",
     ),
     "no such user": Fault(
         "site.instances[catmaid].user", "there is no user 'tracer'", described=_no_user, cleans="userdel tracer"
@@ -525,11 +484,6 @@ FAULTS = {
         "site.tiles[fafb].folder",
         "/etc is the system's, and nginx would serve what is in it",
         described=_tiles(folder="/etc", mount=None),
-    ),
-    "tiles in a folder that has the code in it": Fault(
-        "site.tiles[fafb].folder",
-        f"{CHECKOUT}/django has {CHECKOUT}/django/projects in it, which nginx would serve",
-        described=_tiles(folder=f"{CHECKOUT}/django", mount=None),
     ),
     "nothing tells whether a disk is there": Fault(
         "site.tiles[fafb].marker",
@@ -607,16 +561,6 @@ FAULTS = {
         "/run/catmaid/uwsgi.socket doesn't lead to its program, and so nobody reaches that",
         "rm /run/catmaid/uwsgi.socket",
     ),
-    "a wrong mode": Fault(
-        "configuration of programs of catmaid",
-        DIFFERS + "owner or mode of /run/catmaid",
-        "chmod 777 /run/catmaid",
-    ),
-    "a hand-edited file of a program": Fault(
-        "configuration of programs of catmaid",
-        DIFFERS + "change /etc/catmaid/catmaid/wsgi/uwsgi.ini",
-        "echo '# by hand' >> /etc/catmaid/catmaid/wsgi/uwsgi.ini",
-    ),
     "logs that aren't rotated": Fault(
         "logs",
         "they aren't rotated: logrotate.timer is off",
@@ -627,20 +571,6 @@ FAULTS = {
         "/var/log/catmaid/more.log has 200 MiB and isn't rotated",
         "truncate -s 200M /var/log/catmaid/more.log; chown www-data /var/log/catmaid/more.log",
         cleans="rm /var/log/catmaid/more.log*",
-    ),
-    "the rules of logrotate are gone": Fault(
-        "configuration of system", DIFFERS + "create /etc/logrotate.d/catmaid", "rm /etc/logrotate.d/catmaid"
-    ),
-    "a package that was removed": Fault(
-        "packages",
-        "gcc isn't installed",
-        "DEBIAN_FRONTEND=noninteractive dpkg --force-depends -r gcc >/dev/null 2>&1",
-    ),
-    "another release of uWSGI": Fault(
-        "web server of catmaid",
-        f"uwsgi isn't installed in {VIRTUALENV} as described",
-        f"mv {VIRTUALENV}/lib/python3*/site-packages/uwsgi-*.dist-info /root/ 2>/dev/null || "
-        f"mv {VIRTUALENV}/lib/python3*/site-packages/uWSGI-*.dist-info /root/",
     ),
     "an update that waits for a reboot": Fault(
         "packages",

@@ -179,6 +179,17 @@ NOT_INJECTED: dict[str, set[str]] = {
         "from here to <server_name>: it answers <status>",
         "nginx: <other> answers host names that no site has; without its default_server nobody would",
     },
+    "A host of the tests of refusals has it": {
+        "static_folder: <static_folder> isn't there",
+        "tls.certificate: <certificate> ended <seconds_left> days ago",
+        "virtualenv: <lacking> isn't installed in it",
+    },
+    "It isn't injected here yet": {
+        "<place>: <path> has <held> in it, which nginx would serve",
+        "<short> of <name>: it is <state>: it ended again and again; its log ends with: <last>",
+        "packages: <name> isn't installed",
+        "web server of <name>: <names> isn't installed in <virtualenv> as described",
+    },
     "It passes by itself within start_seconds": {"<place>: it has just begun and isn't ready"},
     "The site of these tests has no ACME server, and the instance no releases": {
         "certificates: nobody renews them: <RENEWAL> is off",
