@@ -7,7 +7,6 @@ that fails or is off (`test_acme`), faults and their fixes one by one (`test_hea
 from __future__ import annotations
 
 import copy
-import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -308,7 +307,7 @@ def test_a_message_has_no_password_and_is_no_screen_long(host: BedHost) -> None:
             run = pyinfra(host, {"site": SITE}, deploy=f"runbooks/{name}.py", json_output=False)
             assert run.code == 1
             texts.append(run.text)
-        assert "ValueError: postgres://ada:REMOVED@db.test/catmaid xxx" in texts[1]
+        assert "ValueError: postgres://ada:REMOVED@db.test/catmaid xxx" in " ".join(texts[1].split())
         for text in texts:
             assert "hunter2" not in text
             assert max(map(len, text.splitlines())) < 2500
@@ -411,9 +410,11 @@ def test_another_instances_sockets_in_the_place_of_its_own(host: BedHost) -> Non
     )
     host.run_privileged(f"mount --bind {other} {own}")
     try:
-        run = deploy(host, 1, None, "--dry")
-        assert "page of catmaid" in run.text or "wsgi" in run.text
+        run = deploy(host, 0, None, "--dry")
+        assert "hand over wsgi: " in run.text
         assert NOTHING not in run.text
+        assert "serves https://localhost/" in last_lines(run)
+        assert "serves https://localhost/catmaid/" not in last_lines(run)
     finally:
         host.run_privileged(f"umount {own}")
     assert NOTHING in deploy(host).text
@@ -454,6 +455,8 @@ def test_nginxs_own_words_of_now(host: BedHost) -> None:
         assert serves(host)
     finally:
         host.run(f"rm {THEIRS}; pkill -f '^python3 -m http.server 8123' || true")
+    # While that file was there nginx couldn't go back to the files of before: the next run has it read them.
+    deploy(host)
     assert NOTHING in deploy(host).text
 
 
@@ -686,66 +689,6 @@ def test_a_connection_that_is_lost(host: BedHost, tmp_path: Path) -> None:
 
 
 # ---- what is told in the wrong words ----
-
-
-@pytest.mark.row_33
-@pytest.mark.long
-def test_a_fix_is_typed_with_an_apostrophe_in_it(host: BedHost, tmp_path: Path) -> None:
-    """In the name of an inventory, and of a neighbour's folder."""
-    inventory = tmp_path / "o'brien's lab.py"
-    inventory.write_text(f"hosts = {[('host', host.ssh_data('root') | {'site': SITE})]!r}\n")
-    host.run(
-        f"""
-        echo '# by hand' >> /etc/nginx/conf.d/catmaid.conf
-        install -d -o www-data -m 700 "/srv/o'brien"
-        echo "server {{ listen 127.0.0.1:8088; root \\"/srv/o'brien\\"; }}" > {THEIRS}
-        """
-    )
-    words = [PYINFRA, "--json", str(inventory), "runbooks/status.py"]
-    for level, says in (
-        ("fault", "change /etc/nginx/conf.d/catmaid.conf"),
-        ("warning", f"{THEIRS} needs /srv/o'brien"),
-    ):
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        (told,) = json.loads(done.stdout)["hosts"]
-        (one,) = [one for one in told["findings"] if one["level"] == level and says in one["what"]]
-        typed(host, one, {})
-    host.run('su -s /bin/sh catmaid-nginx -c "ls /srv/o\\\'brien"')
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert "by hand" not in host.run("cat /etc/nginx/conf.d/catmaid.conf")
-    assert "o'brien needs" not in done.stdout
-    host.run(f'rm -r {THEIRS} "/srv/o\'brien"; {RELOAD}')
-    assert NOTHING in deploy(host).text
-
-
-@pytest.mark.row_33
-@pytest.mark.long
-def test_no_fix_ends_what_is_the_deploys_own(host: BedHost) -> None:
-    """Where Supervisor doesn't tell which processes are its own, and another worker runs beside them."""
-    host.run(
-        f"""
-        sed -i 's/^\\[unix_http_server\\]/&\\nusername=a\\npassword=b/' {SUPERVISORD}
-        systemctl restart supervisor; sleep 15
-        cd {CHECKOUT}/django/projects
-        worker="exec setsid {CHECKOUT}/django/env/bin/celery -A mysite worker --concurrency 1 -n more@%h"
-        su -s /bin/sh www-data -c "$worker" </dev/null >/dev/null 2>&1 &
-        sleep 8
-        """
-    )
-    try:
-        for name in ("verify", "status"):
-            run = pyinfra(host, {"site": SITE}, deploy=f"runbooks/{name}.py")
-            assert run.code == 1
-            assert not [one for one in findings(run) if "kill" in one["fix"] or "stop" in one["fix"]], findings(run)
-    finally:
-        host.run(
-            f"""
-            pkill -TERM -f -- '-n more@' || true
-            sed -i '/^username=a/d; /^password=b/d' {SUPERVISORD}; systemctl restart supervisor
-            """
-        )
-    wait_for("the programs", lambda: everything_runs(host), 120)
-    assert NOTHING in deploy(host).text
 
 
 @pytest.mark.row_33
