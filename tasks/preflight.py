@@ -7,6 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import gevent
@@ -651,7 +652,11 @@ def _look(deployment: Deployment) -> plan.Plan:
     # What a run changes is asked for at its end.
     if run.DRY or not made:
         wrong = asking.standing(survey) if made else asking.findings(survey)
-        report.wrong = causes.folded(wrong, causes.needs(deployment))
+        if survey["manifest"]:
+            report.wrong = causes.folded(wrong, causes.needs(deployment))
+        else:
+            # Of a host that is adopted the old site goes when all else is known to be well.
+            report.warnings += [replace(found, level="warning") for found in wrong]
         report.served = survey["asked"]["served"]
     report.away = asking.away(deployment, survey)
     return made
