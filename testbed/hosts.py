@@ -126,7 +126,7 @@ class BedHost:
         wait_for(
             f"{self.name}: shutdown",
             lambda: podman("inspect", "--format", "{{.State.Status}}", self.name) == "exited",
-            120,
+            300,
         )
 
     def remove(self) -> None:
