@@ -1,7 +1,7 @@
 """Runs on a test host as the service user or as the owner of the code: puts all that this user may put in root's way.
 
     python3 -I hostile_on_host.py once SECONDS     everything at once, which stays for so many seconds
-    python3 -I hostile_on_host.py quick SECONDS    the same, but for settings that hang, which each job waits for
+    python3 -I hostile_on_host.py quick SECONDS    the same with sound settings: no job ends before it has begun
     python3 -I hostile_on_host.py loop SECONDS     some things at a time, at random, and what was there back again
 
 Each program that it puts anywhere notes in NOTES with which rights it was run, and tries to change what is root's.
@@ -285,7 +285,7 @@ def settings(kind):
     text(SETTINGS, before + "# hostile\n" + PYTHON_TRAP + lines[kind])
 
 
-def once(of_settings):
+def once():
     """A different kind in each place, so that all are there."""
     kinds = list(KINDS)
     for number, path in enumerate(places()):
@@ -294,8 +294,6 @@ def once(of_settings):
         git()
         python()
         trap(ENV + "/bin/pip")
-    if os.access(SETTINGS, os.W_OK):
-        settings(of_settings)
 
 
 def swap(path, end):
@@ -360,7 +358,9 @@ def loop(seconds):
 # Who waits for a lease is told to this process, which would end.
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 if sys.argv[1] in ("once", "quick"):
-    once("hang" if sys.argv[1] == "once" else "exit")
+    once()
+    if sys.argv[1] == "once" and os.access(SETTINGS, os.W_OK):
+        settings("hang")
     print("ready", flush=True)
     # Its sockets and leases stay.
     time.sleep(float(sys.argv[2]))

@@ -110,8 +110,8 @@ def deploy(host: BedHost, site: dict[str, Any] = SITE) -> None:
 
 @contextmanager
 def hostile(host: BedHost, how: str, users: tuple[str, ...] = USERS) -> Iterator[None]:
-    """With the users at work: ``once`` for all at once, which stays, ``quick`` for what hangs no run for long, ``loop``
-    for changes all the time.
+    """With the users at work: ``once`` for all at once, which stays, ``quick`` with sound settings, ``loop`` for
+    changes all the time.
     """
     words = ("python3", "-I", "/srv/hostile_on_host.py", how, "7200")
     started = [
@@ -191,12 +191,15 @@ cd {RELEASES}; git clone -q --mirror {REPOSITORY} repository.git; cd repository.
 
 @dataclass(frozen=True)
 class Attack:
-    """What one user prepares, and the jobs after it. ``ends`` is how they end, where that is known."""
+    """What one user prepares, and the jobs after it. ``ends`` is how they end, where that is known; ``needs`` is what
+    root does before.
+    """
 
     user: str
     script: str
     jobs: tuple[Callable[[BedHost], Run], ...]
     ends: int | None = None
+    needs: str = "true"
 
 
 def refused(host: BedHost) -> Run:
@@ -245,6 +248,8 @@ ATTACKS = {
         "www-data",
         "cd /var/lib/catmaid; rm -f *; ln -s /etc/shadow celery-beat-schedule.db; ln -s /root/canary celery-beat",
         (other_owner,),
+        ends=0,
+        needs=f"chown -R catmaid {CHECKOUT}/django/files",
     ),
     # A program that root runs.
     "2 uWSGI replaced": Attack("catmaid", f"cd {VIRTUALENV}/bin; rm uwsgi; cp /srv/trap uwsgi", (update,)),
@@ -330,6 +335,7 @@ def test_an_attack_fails(host: BedHost, request: pytest.FixtureRequest, name: st
     if new_release in attack.jobs:
         request.getfixturevalue("mirrored")
     canary = Canary(host)
+    host.run(attack.needs)
     host.run(attack.script, user=attack.user)
     for do in attack.jobs:
         begin = time.monotonic()
@@ -359,6 +365,18 @@ def test_an_instance_may_not_take_what_is_the_deploys_or_the_systems(attacked: B
     assert run.code == 1
     *_, (key, value) = change.items()
     assert any(f".{key}: {value!r}" in line for line in run.refusals), run.text
+    canary.check()
+
+
+@pytest.mark.row_32
+@pytest.mark.long
+@pytest.mark.parametrize("folder", ["/run/catmaid-deploy", "/var/lib/catmaid-deploy", "/etc/nginx"])
+def test_releases_may_not_lie_among_the_deploys_files(host: BedHost, mirrored: None, folder: str) -> None:
+    """Attack 7 by another key: their owner would have the folder."""
+    canary = Canary(host)
+    run = pyinfra(host, {"site": released("v1", migrate="before", folder=folder)}, "-y")
+    assert run.code == 1
+    assert folder in run.text
     canary.check()
 
 

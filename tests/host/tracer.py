@@ -134,6 +134,8 @@ class Call:
     ok: bool
     cwd: str
     descriptors: dict[str, str]
+    # The programs that this one was started by.
+    above: tuple[str, ...] = ()
 
     def paths(self) -> Iterator[tuple[str | None, str, bool]]:
         """Each path with the folder of its descriptor, or None, and whether its last part is followed."""
@@ -159,6 +161,7 @@ class Process:
     rights: Rights = field(default_factory=Rights)
     program: str = "?"
     words: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
     # Threads share it.
     cwd: list[str] = field(default_factory=lambda: ["/"])
     descriptors: dict[str, str] = field(default_factory=dict)
@@ -229,14 +232,22 @@ class Places:
 
 @dataclass(frozen=True)
 class Debian:
-    """What a program of Debian's does with root's rights in a folder that another user may write."""
+    """What a program of Debian's does with root's rights in a folder that another user may write.
+
+    ``above`` is a program of Debian's that has started it, for one that ours start as well.
+    """
 
     program: str
     folder: str
     reason: str
+    above: str = ""
 
     def __call__(self, call: Call, folder: str) -> bool:
-        return re.fullmatch(self.program, call.program) is not None and re.fullmatch(self.folder, folder) is not None
+        return (
+            re.fullmatch(self.program, call.program) is not None
+            and re.fullmatch(self.folder, folder) is not None
+            and (not self.above or any(re.fullmatch(self.above, program) for program in call.above))
+        )
 
 
 class Trace:
@@ -311,6 +322,7 @@ class Trace:
                 new = replace(
                     process,
                     rights=Rights(list(process.rights.users)),
+                    above=(*process.above, process.program),
                     cwd=process.cwd if shared else list(process.cwd),
                     descriptors=dict(process.descriptors),
                 )
@@ -319,9 +331,11 @@ class Trace:
                 if begun:
                     self._follow(begun[0], new, lives, found)
                 continue
+            # As they are now: the numbers are used again.
+            descriptors = dict(process.descriptors) if "/fd/" in text else {}
             call = Call(
                 float(time), process.program, process.words, process.rights.is_root, name, tuple(args), ok,
-                process.cwd[0], process.descriptors,
+                process.cwd[0], descriptors, process.above,
             )  # fmt: skip
             if name in PATHS or name == "fchown":
                 found.append(call)
