@@ -123,6 +123,11 @@ DEBIAN = (
         "/var/(lib/apt/lists|cache/apt/archives)/partial",
         "its downloads run as _apt, whose folder this is; it takes a file over before it compares its digest",
     ),
+    Debian(
+        "/usr/bin/systemd-tmpfiles",
+        "/tmp",
+        "at boot it looks for what is left in the folders of X11, by their paths and without following a link",
+    ),
 )
 
 # ---- the kinds of runs and jobs ----
