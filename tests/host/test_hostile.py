@@ -15,7 +15,7 @@ import pytest
 from testbed.hosts import Bed, BedHost
 from testbed.podman import command
 from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
-from testbed.updates import SITE, changed, release
+from testbed.updates import changed, release
 from tests.host.conftest import boot_packed
 from tests.host.test_releases import REPOSITORY, prepare, released, tag
 
@@ -103,8 +103,13 @@ def mirrored(attacked: BedHost) -> None:
     attacked.run(KEEP + f" {RELEASES[1:]}")
 
 
-def deploy(host: BedHost, site: dict[str, Any] = SITE) -> None:
-    run = pyinfra(host, {"site": site}, "-y")
+def described(host: BedHost, **changes: Any) -> dict[str, Any]:
+    """The site, at the port by which this machine reaches it."""
+    return {"site": changed(**changes) | {"tls": {"certificate": "self-signed", "port": host.ports[443]}}}
+
+
+def deploy(host: BedHost) -> None:
+    run = pyinfra(host, described(host), "-y")
     assert run.code == 0, run.text
 
 
@@ -135,17 +140,18 @@ def hostile(host: BedHost, how: str, users: tuple[str, ...] = USERS) -> Iterator
 
 def job(name: str, *options: str) -> Callable[[BedHost], Run]:
     """A runbook, with what an admin sees of it."""
-    return lambda host: pyinfra(host, {"site": SITE}, "-y", *options, deploy=f"runbooks/{name}.py", json_output=False)
+    deploy = f"runbooks/{name}.py"
+    return lambda host: pyinfra(host, described(host), "-y", *options, deploy=deploy, json_output=False)
 
 
 def update(host: BedHost) -> Run:
-    return pyinfra(host, {"site": changed(post_buffering=8192 + int(time.time()) % 1000)}, "-y")
+    return pyinfra(host, described(host, post_buffering=8192 + int(time.time()) % 1000), "-y")
 
 
 JOBS: dict[str, Callable[[BedHost], Run]] = {
-    "dry run": lambda host: pyinfra(host, {"site": changed(workers=3)}, "--dry", "--diff"),
+    "dry run": lambda host: pyinfra(host, described(host, workers=3), "--dry", "--diff"),
     "status": job("status"),
-    "deploy": lambda host: pyinfra(host, {"site": SITE}, "-y"),
+    "deploy": lambda host: pyinfra(host, described(host), "-y"),
     "verify": job("verify"),
     "update": update,
     "rollback": job("rollback"),
@@ -169,7 +175,8 @@ def in_time(host: BedHost, name: str) -> Run | None:
     run = JOBS[name](host)
     assert time.monotonic() - begin < SECONDS, name
     assert "\x1b]0;" not in run.text, run.text
-    assert "\nhost: all is well" not in run.text, run.text
+    # Once where it is so.
+    assert run.text.count("\nhost: all is well") <= (run.code == 0), run.text
     assert run.code in (0, 1, 2), run.text
     return run
 
@@ -209,12 +216,12 @@ def refused(host: BedHost) -> Run:
 
 
 def gunicorn(host: BedHost) -> Run:
-    return pyinfra(host, {"site": changed(wsgi_server="gunicorn")}, "-y")
+    return pyinfra(host, described(host, wsgi_server="gunicorn"), "-y")
 
 
 def other_owner(host: BedHost) -> Run:
     """What the user of before has left is handed on."""
-    return pyinfra(host, {"site": changed(user="catmaid")}, "-y")
+    return pyinfra(host, described(host, user="catmaid"), "-y")
 
 
 def new_release(host: BedHost) -> Run:
