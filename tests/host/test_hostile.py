@@ -35,9 +35,11 @@ stat -c '%n %U %G %a' / /etc /root /root/canary /run /run/catmaid-deploy /var/li
 """
 # The application as it came, and a deploy of it: what a test changes is gone with the next one.
 KEEP = f"tar -C / -cpf /srv/before.tar {CHECKOUT[1:]}"
+# Folders of the host's image can't be renamed: these are its own.
+UNPACK = f"rm -rf {CHECKOUT}; tar -C / -xpf /srv/before.tar"
 PUT_BACK = f"""
 for user in {" ".join(USERS)}; do pkill -KILL -u $user -f hostile_on_host || true; done
-rm -rf {CHECKOUT} /home/catmaid/releases /home/catmaid/.[a-z]* {RUN_DIR}/* /tmp/bin; tar -C / -xpf /srv/before.tar
+rm -rf /home/catmaid/releases /home/catmaid/.[a-z]* {RUN_DIR}/* /tmp/bin; {UNPACK}
 rm -rf {NOTES}; mkdir -m 1777 {NOTES}
 """
 
@@ -61,7 +63,7 @@ class Canary:
 
 def give(host: BedHost) -> None:
     """What the tests need on a host: root's canary, the hostile programs, and the application to put back."""
-    host.run(f"echo root > /root/canary; chmod 600 /root/canary; mkdir -m 1777 {NOTES}; {KEEP}")
+    host.run(f"echo root > /root/canary; chmod 600 /root/canary; mkdir -m 1777 {NOTES}; {KEEP}; {UNPACK}")
     host.put("/srv/hostile_on_host.py", PROGRAM.read_bytes())
     host.run(
         """
