@@ -368,6 +368,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 # The groups of some minutes, the longest first.
 LONGEST = (
     *("deployed-bookworm", "web-bookworm", "all-or-nothing", "book", "deployed-trixie", "updates-bookworm", "trust"),
+    *("test_testbed", "kills-bookworm", "test_lab", "test_takeover"),
     *("bare", "health", "states", "web-trixie", "hostile", "visitors", "acme", "releases", "last words", "dry runs"),
 )
 

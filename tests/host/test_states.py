@@ -133,11 +133,9 @@ STATES = {
 SAMPLE = (
     "finished",
     "an edited nginx file that was loaded",
-    "nginx is stopped",
     "a wrong owner",
     "a deleted socket folder",
     "a program in FATAL",
-    "systemd's file is gone",
     "an instance is half there",
     "everything at once",
 )

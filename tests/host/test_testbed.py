@@ -123,6 +123,7 @@ def empty_store(tmp_path: Path) -> Iterator[dict[str, str]]:
     assert [m for m in left if not m.endswith(("/overlay", "/graph"))] == []
 
 
+@pytest.mark.long
 def test_ctrl_c_during_debootstrap(tmp_path: Path, empty_store: dict[str, str]) -> None:
     traces = Traces()
     text = _interrupt_demo(tmp_path, "base system by debootstrap", 6, **empty_store)

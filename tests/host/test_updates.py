@@ -219,7 +219,7 @@ def test_what_began_before_an_update_ends_well(host: BedHost, request: pytest.Fi
 
 
 @pytest.mark.row_27
-@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("late", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_every_task_is_done(host: BedHost, request: pytest.FixtureRequest, late: int) -> None:
     """Exactly once; where the task says acks_late, at least once."""
     tasks = 5000 if request.config.getoption("long") else 500
@@ -448,7 +448,6 @@ KILLED = {
 SAMPLE = {
     ("after start wsgi", "the new master"),
     ("after wait wsgi", "the deploying process"),
-    ("after move wsgi", "the deploying process"),
     ("after move wsgi", "supervisord"),
 }
 
