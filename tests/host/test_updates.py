@@ -279,7 +279,7 @@ def test_from_one_server_to_the_next(host: BedHost, request: pytest.FixtureReque
 
 
 @pytest.mark.row_27
-@pytest.mark.parametrize("way", ["chain", "restart"])
+@pytest.mark.parametrize("way", ["chain", pytest.param("restart", marks=pytest.mark.long)])
 def test_where_two_have_no_room(host: BedHost, way: str) -> None:
     """One process after the other loses nothing; a restart shows the maintenance page, and no error."""
     site = changed(update=way)
@@ -447,7 +447,6 @@ KILLED = {
 }
 SAMPLE = {
     ("after start wsgi", "the new master"),
-    ("after wait wsgi", "the deploying process"),
     ("after move wsgi", "supervisord"),
 }
 
