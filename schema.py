@@ -939,6 +939,11 @@ class Deployment(_Model):
         return [url for site in self.sites for url in site.urls]
 
     @property
+    def ports(self) -> list[int]:
+        """Where nginx listens for all of them."""
+        return [80, *([443] if any(site.certificate for site in self.sites) else [])]
+
+    @property
     def acme_sites(self) -> list[Site]:
         return [site for site in self.sites if site.tls.certificate == "acme"]
 

@@ -58,6 +58,16 @@ NGINX_WORDS = re.compile(r"""[{};]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{};"'
 NAMED_FILES = re.compile(r'^\s*(?:ssl_\w+|include)\s+"?(/[^\s;"*]+)', re.MULTILINE)
 
 
+CORRECT = "correct what these words name"
+
+
+def fault(place, what, command="", todo="", by_deploy=False, status=0):
+    """What is wrong somewhere, and what ends it: a command for bash on this host, a deploy, or ``todo`` in words. A
+    page that answers has its ``status``.
+    """
+    return {"place": place, "what": what, "command": command, "todo": todo, "by_deploy": by_deploy, "status": status}
+
+
 # ---- pages ----
 
 
@@ -333,8 +343,8 @@ def _is_here(address):
 
 
 def _rivals(sites):
-    """Servers of others that nginx takes where a site should answer: a file, the words, and whether this host itself
-    then asks them as well.
+    """Servers of others that nginx takes where a site should answer: a file, what is wrong, what to do, and whether
+    this host itself then asks them as well.
     """
     found, taken = [], {}
     for path, listens, names in _others_servers():
@@ -348,13 +358,17 @@ def _rivals(sites):
             for site in sites if not address else ():
                 if port in site["ports"] and path < "%s/%s" % (ENABLED, site["file"]):
                     for name in sorted({name.lstrip(".") for name in names} & set(site["names"])):
-                        found.append([path, "answers for %s in the place of its site" % name, False])
+                        what = "answers for %s in the place of its site" % name
+                        todo = "remove the name from it, and have nginx read it: systemctl reload nginx"
+                        found.append({"file": path, "what": what, "todo": todo, "here": False})
     own = _own_addresses()
     for (path, port), addresses in sorted(taken.items()):
         here = any(map(_is_here, addresses))
         if here or (own and own <= set().union(*(some for (_, one), some in taken.items() if one == port))):
             where = ", ".join("%s:%d" % (address, port) for address in sorted(addresses))
-            found.append([path, "listens on %s, where nginx then asks no other site" % where, here])
+            what = "listens on %s, where nginx then asks no other site" % where
+            todo = "have it listen on another port, or without an address, and reload nginx"
+            found.append({"file": path, "what": what, "todo": todo, "here": here})
     return [one for number, one in enumerate(found) if one not in found[:number]]
 
 
@@ -442,8 +456,8 @@ def begin_asking(question):
 
 
 def end_asking(begun, programs, states):
-    """What is wrong, a place, words, a command and a log each: ``blocked`` keeps a deploy from its work,
-    ``standing`` is what it leaves as it is. And what is served, and what each program does.
+    """What is wrong, each as `fault` has it: ``blocked`` keeps a deploy from its work, ``standing`` is what it leaves
+    as it is. And what is served, and what each program does.
 
     + programs: state and process by Supervisor's name; None where Supervisor doesn't run
     + states: of each unit what `units` has
@@ -470,7 +484,8 @@ def end_asking(begun, programs, states):
             served += [page["url"]] if page["url"] else []
             continue
         what = "%s answers %s" % (page["words"], status if isinstance(status, int) else "nothing: %s" % status)
-        wrong.append([page["place"], what, "", _log(page, question)])
+        code = status if isinstance(status, int) else 0
+        wrong.append(fault(page["place"], what, todo=_look_into(_log(page, question)), status=code))
         # Of an nginx that a signal has stopped nobody gets an answer.
         if doing.get(page["program"]) == "well" and not _is_stopped("nginx.service", seen):
             doing[page["program"]] = _without_an_answer(page, status, question, programs, seen)
@@ -499,15 +514,22 @@ def _blocked(question, seen, states):
     for unit, main in seen["main"].items():
         name = unit.partition(".")[0]
         if _is_stopped(unit, seen):
-            yield [name, "it is stopped by a signal", "kill -CONT -- -%d" % main, ""]
+            yield fault(name, "it is stopped by a signal", "kill -CONT -- -%d" % main)
         elif main and not states.get(unit, {}).get("active"):
-            yield [name, "it runs, and systemd has not started it (process %d)" % main, "", ""]
+            what = "it runs, and systemd has not started it (process %d)" % main
+            yield fault(name, what, todo="end that one when users can wait, and have systemctl start it")
     for unit in question["units"]:
         if states.get(unit, {}).get("masked"):
-            yield ["boot", "%s is masked: nothing starts it" % unit, "systemctl unmask %s" % unit, ""]
-    for path, words, here in seen["rivals"]:
-        if here:
-            yield ["nginx's files", "%s %s" % (path, words), "", ""]
+            yield fault("boot", "%s is masked: nothing starts it" % unit, "systemctl unmask %s" % unit)
+    yield from (_of_rival(one) for one in seen["rivals"] if one["here"])
+
+
+def _of_rival(one):
+    return fault("nginx's files", "%s %s" % (one["file"], one["what"]), todo=one["todo"])
+
+
+def _look_into(log):
+    return "the cause is in %s" % log
 
 
 def _log(page, question):
@@ -521,43 +543,46 @@ def _log(page, question):
 def _services(question, seen, programs, states):
     """What is wrong with nginx, Supervisor, certbot, and with what starts at boot."""
     if not states.get("nginx.service", {}).get("active") and not seen["main"]["nginx.service"]:
-        yield ["nginx", "it doesn't run: users reach nothing", "systemctl start nginx", ""]
+        yield fault("nginx", "it doesn't run: users reach nothing", "systemctl start nginx")
     if seen["nginx"]:
-        yield ["nginx's files", "it would not start with its files as they are: " + seen["nginx"], "", ""]
+        what = "it would not start with its files as they are: " + seen["nginx"]
+        yield fault("nginx's files", what, todo=CORRECT)
     if programs is None and not seen["main"]["supervisor.service"]:
-        yield ["supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor", ""]
+        yield fault("supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor")
     if seen["supervisor"]:
-        yield ["supervisor's files", "it would not start with its files as they are: " + seen["supervisor"], "", ""]
+        what = "it would not start with its files as they are: " + seen["supervisor"]
+        yield fault("supervisor's files", what, todo=CORRECT)
     for name in question["units"]:
         state = states.get(name, {})
         if not state.get("enabled") and not state.get("masked"):
-            yield ["boot", "%s doesn't start at boot" % name, "systemctl enable " + name, ""]
+            yield fault("boot", "%s doesn't start at boot" % name, "systemctl enable " + name)
     if question["renewal"] and not states.get(RENEWAL, {}).get("active"):
         what = "nobody renews them: %s is off" % RENEWAL
-        yield ["certificates", what, "systemctl enable --now " + RENEWAL, ""]
+        yield fault("certificates", what, "systemctl enable --now " + RENEWAL)
 
 
 def _standing(question, seen, states):
     """What is wrong and no deploy changes: others' files, and what certbot does."""
-    for path, words, here in seen["rivals"]:
-        if not here:
-            yield ["nginx's files", "%s %s" % (path, words), "", ""]
+    yield from (_of_rival(one) for one in seen["rivals"] if not one["here"])
     for port in sorted(
         {page["port"] for page, status in zip(question["pages"], seen["answers"]) if status == UNREACHED}
     ):
-        yield ["port %d" % port, "the host itself gets no connection to it", "", ""]
+        todo = "have the host's firewall let its own connections to this port through"
+        yield fault("port %d" % port, "the host itself gets no connection to it", todo=todo)
     for unit in COMMANDS:
         other = _other_command(unit, states[unit]) if unit in states else None
         if other:
-            yield ["boot", other, "", ""]
+            todo = "take ExecStart out of that file, and have systemd read it: systemctl daemon-reload"
+            yield fault("boot", other, todo=todo)
     for name in seen["others"]:
         what = "%s starts at boot, and may take nginx's ports before nginx does" % name
-        yield ["boot", what, "systemctl disable " + name, ""]
+        yield fault("boot", what, "systemctl disable " + name)
     for name, path in seen["not_renewed"]:
         what = "certbot leaves that of %s as it is: autorenew = False in %s" % (name, path)
-        yield ["certificates", what, "sed -i '/^ *autorenew/d' %s" % path, ""]
+        yield fault("certificates", what, "sed -i '/^ *autorenew/d' %s" % path)
     if question["renewal"] and states.get(RENEWED, {}).get("failed"):
-        yield ["certificates", "their last renewal failed", "", ""]
+        todo = "correct what /var/log/letsencrypt/letsencrypt.log says, and start certbot.service"
+        yield fault("certificates", "their last renewal failed", todo=todo)
 
 
 def _programs(question, seen, programs, signs, doing):
@@ -570,13 +595,13 @@ def _programs(question, seen, programs, signs, doing):
         word = _word(program, info, seen, signs.get("%s/%s/alive" % (program["folder"], place)), log)
         doing[program["place"]] = word
         if word == "down" and programs is not None:
-            yield [program["place"], "it doesn't run: it is %s" % info["state"], "", log]
+            yield fault(program["place"], "it doesn't run: it is %s" % info["state"], todo=_look_into(log))
         elif word == "starting":
-            yield [program["place"], "it has just begun and isn't ready", "", log]
+            yield fault(program["place"], "it has just begun and isn't ready", todo=_look_into(log))
         elif word == "stopped":
-            yield [program["place"], "it is stopped by a signal", "kill -CONT -- -%d" % info["pid"], ""]
+            yield fault(program["place"], "it is stopped by a signal", "kill -CONT -- -%d" % info["pid"])
         elif word == "silent":
-            yield [program["place"], "it gives no sign of life", "", log]
+            yield fault(program["place"], "it gives no sign of life", by_deploy=True)
 
 
 def _word(program, info, seen, sign, log):

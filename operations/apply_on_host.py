@@ -157,7 +157,7 @@ def ask_host(asking, tries=20):
         tries -= 1
         if not wrong or tries <= 0:
             say("asked: " + json.dumps(found["served"]))
-            return [": ".join(word for word in one if word) for one in wrong]
+            return [": ".join(one[key] for key in ("place", "what", "command", "todo") if one[key]) for one in wrong]
         time.sleep(1)
 
 

@@ -103,7 +103,7 @@ def question(deployment: Deployment) -> dict[str, Any]:
             }
             for site in deployment.sites
         ],
-        "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
+        "ports": deployment.ports,
     }
 
 
@@ -169,37 +169,11 @@ def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
     return f"{service}{causes.FILE}{path}" if files and path and path not in known else place
 
 
-# What to do of which no command is known, by the words of what is wrong.
-_REFUSED = " would not start with "
-_SENTENCES = {
-    _REFUSED: "correct what these words name",
-    " in the place of its site": "remove the name from it, and have nginx read it: systemctl reload nginx",
-    " asks no other site": "have it listen on another port, or without an address, and reload nginx",
-    " systemd has not started it": "end that one when users can wait, and have systemctl start it",
-    " starts another command ": "take ExecStart out of that file, and have systemd read it: systemctl daemon-reload",
-    "their last renewal failed": "correct what /var/log/letsencrypt/letsencrypt.log says, and start certbot.service",
-    " gets no connection ": "have the host's firewall let its own connections to this port through",
-}
-
-
-def _fix(what: str, command: str, log: str) -> Command | str:
-    if command:
-        return Command(command)
-    if " no sign of life" in what:
-        return run.deploy()  # it hands over to a new one
-    known = next((fix for words, fix in _SENTENCES.items() if words in what), "")
-    return known or (f"the cause is in {log}" if log else "")
-
-
-def _finding(answer: list[str], survey: dict[str, Any]) -> Finding:
-    place, what, command, log = answer
-    return fault(_whose(place, what, survey), _in_words(place, what), _fix(what, command, log))
-
-
-def _in_words(place: str, what: str) -> str:
-    answer = re.search(r" answers (\d{3})$", what)
-    means = meaning(place.partition(" of ")[0], int(answer[1])) if answer else ""
-    return f"{what}: {means}" if means else what
+def _finding(answer: dict[str, Any], survey: dict[str, Any]) -> Finding:
+    place, what, command = answer["place"], answer["what"], answer["command"]
+    fix = run.deploy() if answer["by_deploy"] else Command(command) if command else answer["todo"]
+    means = meaning(place.partition(" of ")[0], answer["status"]) if answer["status"] else ""
+    return fault(_whose(place, what, survey), f"{what}: {means}" if means else what, fix)
 
 
 def findings(survey: dict[str, Any]) -> list[Finding]:
@@ -209,7 +183,7 @@ def findings(survey: dict[str, Any]) -> list[Finding]:
 
 def standing(survey: dict[str, Any]) -> list[Finding]:
     """What of that a deploy leaves as it is."""
-    theirs = [one for one in findings(survey) if _REFUSED in one.what and causes.FILE in one.place]
+    theirs = [one for one in findings(survey) if causes.FILE in one.place]
     return [*(_finding(one, survey) for one in survey["asked"]["standing"]), *theirs]
 
 

@@ -181,7 +181,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         "asking": asking.question(deployment),
         "units": [*system.UNITS, system.RENEWAL, system.RENEWED, *PEERS["database"], *PEERS["broker"]],
         "space": [*SPACE, RUN, *(i.virtualenv for i in deployment.instances)],
-        "ports": [80, *([443] if any(site.certificate for site in deployment.sites) else [])],
+        "ports": deployment.ports,
         "certificates": certificates.question(deployment),
         "tiles": [
             {

@@ -86,7 +86,7 @@ def test_a_server_that_takes_a_sites_place(
     monkeypatch.setattr(ON_HOST["ROOT"], "names", lambda path: [one.name for one in Path(path).iterdir()])
     monkeypatch.setattr(ON_HOST["ROOT"], "read", lambda path: Path(path).read_text())
     monkeypatch.setitem(ON_HOST, "ENABLED", f"{tmp_path}/sites-enabled")
-    assert [word for _, word, _ in ON_HOST["_rivals"](SITES)] == words
+    assert [one["what"] for one in ON_HOST["_rivals"](SITES)] == words
 
 
 def test_this_hosts_own_addresses_are_none_of_the_loopbacks() -> None:
@@ -130,17 +130,18 @@ def test_a_masked_unit_is_told_from_one_that_is_off() -> None:
 
 
 def test_what_a_deploy_leaves_as_it_is_and_what_it_changes() -> None:
+    said = ON_HOST["fault"]
     refused = "it would not start with its files as they are: "
     survey: dict[str, Any] = {
         "manifest": {"nginx": {"/etc/nginx/conf.d/catmaid.conf": ""}},
         "default_servers": [],
         "asked": {
-            "standing": [["boot", "caddy.service starts at boot", "systemctl disable caddy.service", ""]],
+            "standing": [said("boot", "caddy.service starts at boot", "systemctl disable caddy.service")],
             "wrong": [
-                ["nginx", "it doesn't run: users reach nothing", "systemctl start nginx", ""],
-                ["nginx's files", f"{refused}x in /etc/nginx/conf.d/catmaid.conf:1", "", ""],
-                ["nginx's files", f"{refused}x in /etc/nginx/conf.d/theirs.conf:1", "", ""],
-                ["supervisor's files", f"{refused}x", "", ""],
+                said("nginx", "it doesn't run: users reach nothing", "systemctl start nginx"),
+                said("nginx's files", f"{refused}x in /etc/nginx/conf.d/catmaid.conf:1"),
+                said("nginx's files", f"{refused}x in /etc/nginx/conf.d/theirs.conf:1"),
+                said("supervisor's files", f"{refused}x"),
             ],
         },
     }

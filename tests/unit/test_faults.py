@@ -134,8 +134,6 @@ class Function:
                     pair = (place, what) if name in KINDS else None
                     if name == "Finding" and len(node.args) > 2:
                         pair = what, node.args[2]
-                case ast.List(elts=[place, what, _, _]):
-                    pair = place, what
                 case _:
                     pair = None
             for text in self.texts(pair[1]) if pair else ():
@@ -215,7 +213,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "boot: <unit> starts another command than its own, by <files>: <words>",
         "certificates: certbot leaves that of <name> as it is: autorenew = False in <path>",
         "logs: their last rotation failed",
-        "nginx's files: <path> <words>",
+        "nginx's files: <file> <what>",
         "port <port>: the host itself gets no connection to it",
     },
     "It is known of a service that hangs by a fault of its own": {

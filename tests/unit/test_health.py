@@ -426,6 +426,6 @@ def test_a_file_that_nginx_refuses_is_whose_it_is(file: str, place: str) -> None
     survey = {
         "manifest": {"nginx": ["/etc/nginx/nginx.conf"]},
         "default_servers": ["/etc/nginx/sites-enabled/default"],
-        "asked": {"standing": [], "wrong": [[f"nginx{causes.FILES}", words, "", ""]]},
+        "asked": {"standing": [], "wrong": [ON_HOST["fault"](f"nginx{causes.FILES}", words)]},
     }
     assert [finding.place for finding in asking.findings(survey)] == [place]
