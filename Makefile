@@ -1,5 +1,6 @@
 # 'make demo' is the way in; see README.md.
 PY := .venv/bin/python
+ON_HOSTS := -v -n 3 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host tests/commands
 
 .PHONY: help demo demo-down check docs pictures test test-long test-vagrant bench clean
 
@@ -29,7 +30,7 @@ check:
 	@$(PY) -m mypy --no-error-summary
 	@$(PY) -m pytest -q -n 2 tests/unit
 
-# 'make check' builds it as well, in tests/unit/test_book.py.
+# 'make test' builds it as well, in tests/commands/test_book.py.
 docs:
 	@sh testbed/bootstrap.sh check
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
@@ -42,12 +43,12 @@ pictures:
 
 test: check
 	@sh testbed/bootstrap.sh hosts
-	@$(PY) -m pytest -v -n 3 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host
+	@$(PY) -m pytest $(ON_HOSTS)
 
 test-long: check
 	@sh testbed/bootstrap.sh hosts
 	@$(PY) -m pytest -q -n 2 tests/unit --long
-	@$(PY) -m pytest -v -n 3 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host --long
+	@$(PY) -m pytest $(ON_HOSTS) --long
 
 test-vagrant:
 	@sh testbed/bootstrap.sh vagrant

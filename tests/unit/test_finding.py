@@ -14,7 +14,7 @@ import pytest
 
 from catmaid_deploy import finding, visible
 from catmaid_deploy.finding import HERE, Command, fault, warning
-from tests.unit.inventories import ROOT
+from testbed.images import ROOT
 
 
 def test_the_examples_are_right() -> None:

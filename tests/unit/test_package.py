@@ -8,7 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from tests.unit.inventories import ROOT
+from testbed.images import ROOT
 
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
 PLACES: dict[str, str] = WHEEL["force-include"]

@@ -1,4 +1,4 @@
-"""Secrets of an inventory: where they come from, what is said when they don't, and that nothing prints them."""
+"""Secrets of an inventory: where they come from, and what is said when they don't or when they are none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 import schema
 from catmaid_deploy import secret
-from tests.unit.inventories import debug_inventory
 
 VALUE = "correct horse"
 HASH = "$6$abcdefgh$" + "a" * 86
@@ -94,18 +93,6 @@ def test_a_password_manager_that_is_not_there_or_says_nothing(stand_in: Callable
     )
     stand_in("binary", r"printf '\377'")
     assert "it doesn't print text" in refusal(lambda: secret.from_command("binary"))
-
-
-@pytest.mark.parametrize("options", [["--json"], ["--debug", "-vvv"], ["--debug-all"]])
-def test_nothing_prints_it(tmp_path: Path, options: list[str]) -> None:
-    """Group data is what pyinfra prints under --debug, and all data are what debug-inventory does."""
-    (tmp_path / "lab.py").write_text('hosts = ["a.example.org"]\n')
-    (tmp_path / "group_data").mkdir()
-    text = f"from catmaid_deploy import secret\nsudo_password = secret.from_command('echo', {VALUE!r})\n"
-    (tmp_path / "group_data" / "lab.py").write_text(text)
-    shown = debug_inventory(tmp_path / "lab.py", *options)
-    assert VALUE not in shown
-    assert shown.count("*MASKED*") == (1 if options == ["--json"] else 2)
 
 
 def test_a_hash_may_be_one() -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/security.md").read_text()
 TESTS = {
     name
-    for path in [*ROOT.glob("tests/unit/test_*.py"), *ROOT.glob("tests/host/test_*.py")]
+    for path in [*ROOT.glob("tests/*/test_*.py")]
     for name in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
 }
 PROOF = re.compile(r"<!-- tests: ([\w, ]+) -->")

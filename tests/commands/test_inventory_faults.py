@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks import preflight
-from tests.unit.inventories import ROOT
+from tests.commands.inventories import ROOT
 
 SITE = '{"server_name": "a.org", "instances": [{}]}'
 CASES = {

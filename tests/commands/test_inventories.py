@@ -15,10 +15,11 @@ import pytest
 import schema
 from catmaid_deploy import secret
 from tasks import preflight
-from tests.unit.inventories import ROOT, debug_inventory
+from tests.commands.inventories import ROOT, debug_inventory
 
 INVENTORIES = ROOT / "inventories"
 HASH = "$6$abcdefgh$" + "a" * 86
+VALUE = "correct horse"
 # What is off in a model: a key, or a dictionary of a list.
 OFF = re.compile(r"^( *)# (?=[\"{])", re.MULTILINE)
 
@@ -113,3 +114,15 @@ def test_group_data_beside_the_inventory(tmp_path: Path) -> None:
     assert [one["data"].get("ssh_key") for one in hosts.values()] == [None, None, "~/.ssh/internal"]
     (prod,) = load(inventories / "prod.py").values()
     assert "ssh_port" not in prod["data"]
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--debug", "-vvv"], ["--debug-all"]])
+def test_no_secret_is_printed(tmp_path: Path, options: list[str]) -> None:
+    """Group data is what pyinfra prints under --debug, and all data are what debug-inventory does."""
+    (tmp_path / "lab.py").write_text('hosts = ["a.example.org"]\n')
+    (tmp_path / "group_data").mkdir()
+    text = f"from catmaid_deploy import secret\nsudo_password = secret.from_command('echo', {VALUE!r})\n"
+    (tmp_path / "group_data" / "lab.py").write_text(text)
+    shown = debug_inventory(tmp_path / "lab.py", *options)
+    assert VALUE not in shown
+    assert shown.count("*MASKED*") == (1 if options == ["--json"] else 2)
