@@ -32,7 +32,21 @@ fi
 # of; certbot 2.1 hides some of it in its log, which all runs share.
 _ACME = r"""
 set -u
-hook=$1; shift
+hook=$1; name=$2; shift 2
+conf=/etc/letsencrypt/renewal/$name.conf
+live=/etc/letsencrypt/live/$name
+# Without this file certbot knows nothing of a certificate, and yet won't write over it: what it says of itself is
+# enough for the next one, with which certbot writes all of the file anew.
+forgotten=
+if [ ! -s "$conf" ] && [ -d "$live" ]; then
+    forgotten=$conf
+    {
+        echo "archive_dir = /etc/letsencrypt/archive/$name"
+        for part in cert privkey chain fullchain; do echo "$part = $live/$part.pem"; done
+        echo '[renewalparams]'
+    } > "$conf" || exit 1
+    set -- "$@" --force-renewal
+fi
 log=/var/log/letsencrypt/letsencrypt.log
 for try in 1 2 3 4 5 6 7 8 9 10 11 12; do
     size=$(stat -c %s $log 2>/dev/null || echo 0)
@@ -41,6 +55,7 @@ for try in 1 2 3 4 5 6 7 8 9 10 11 12; do
     case $output in *"Another instance of Certbot is already running"*) sleep 5;; *) break;; esac
 done
 if [ $code != 0 ]; then
+    [ -z "$forgotten" ] || rm -f "$forgotten"
     printf '%s\n' "$output" | grep -v -e '^Saving debug log' -e '^- - -' -e '^Ask for help' -e 'Hint:' \
         -e AttributeError -e '^ *$' | tail -30 >&2
     [ ! -f $log ] || tail -c +$((size + 1)) $log | sed -n 's/^acme.messages.Error: //p' | tail -1 >&2
@@ -88,4 +103,4 @@ def acme(
     words = ["--webroot", "-w", webroot, "--cert-name", names[0], "--server", server]
     words += [word for name in names for word in ("-d", name)]
     words += ["--email", email] if email else ["--register-unsafely-without-email"]
-    yield _script(_ACME, hook, *words, *(["--force-renewal"] if force else []))
+    yield _script(_ACME, hook, names[0], *words, *(["--force-renewal"] if force else []))
