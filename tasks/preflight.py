@@ -448,7 +448,7 @@ def _let_in(key: str, user: str, part: str, want: str, whom: str, survey: dict[s
         return fault(key, what, f"put what belongs to it elsewhere: {part} isn't to be opened")
     rights = {READ: "r", ENTER: "x", WRITE: "rwx"}[want]
     if whom == "owner":
-        return fault(key, what, Command(f"chmod u+{rights} {part}"))
+        return fault(key, what, Command(f"chmod u+{rights} {shlex.quote(part)}"))
     # What is in a folder already is written to as well, and what others add later.
     entry = f"-R -m {whom}:rwX,d:{whom}:rwX" if want == WRITE else f"-m {whom}:{rights}"
     return fault(key, what, packages.setfacl(entry, part, survey))

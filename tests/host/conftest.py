@@ -58,6 +58,9 @@ SITE: dict[str, Any] = {
 }
 
 
+# Nearly as much of headers as nginx takes of a request.
+LARGE_HEADERS = {"Cookie": f"lab={'x' * 7000}", "X-Lab": "y" * 7000, "X-Other": "z" * 7000}
+
 # One name for the run, also in its parallel workers, which inherit it.
 RUN = os.environ.setdefault("CATMAID_TEST_RUN", f"test-{os.getpid()}")
 

@@ -24,7 +24,7 @@ from websockets.sync.client import connect
 import schema
 from testbed import websocket
 from testbed.hosts import BedHost, wait_for
-from tests.host.conftest import SITE, Deployed, place, running
+from tests.host.conftest import LARGE_HEADERS, SITE, Deployed, place, running
 
 NAMES = [i["name"] for i in SITE["instances"]]
 PLACES = ("wsgi-a", "wsgi-b", "daphne-a", "daphne-b", "celery-a", "celery-b", "celery-beat-a", "celery-beat-b")
@@ -388,6 +388,8 @@ def test_uwsgi_production_form(deployed: Deployed, name: str) -> None:
     # What uWSGI itself took from it.
     log = app_log(deployed, name)
     assert "unknown config directive" not in log
+    with deployed.client() as client:
+        assert client.get(f"{instance.location}whoami", headers=LARGE_HEADERS).status_code == 200
 
 
 @pytest.mark.row_25

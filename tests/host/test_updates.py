@@ -21,7 +21,7 @@ from testbed.peers.sockets import Sockets
 from testbed.peers.steady import Steady
 from testbed.run import VIRTUALENV, Run, pyinfra
 from testbed.updates import LEFT, SITE, answered, changed, masters, memory, other_environment, release
-from tests.host.conftest import boot_ready, copy_project, place, processes, running
+from tests.host.conftest import LARGE_HEADERS, boot_ready, copy_project, place, processes, running
 
 pytestmark = pytest.mark.slow
 
@@ -261,6 +261,7 @@ def test_from_one_server_to_the_next(host: BedHost, request: pytest.FixtureReque
                 # Streamed, without a length, and more than a buffer holds.
                 assert len(browser.get("large?bytes=5000000").content) == 5_000_000
                 assert browser.post("body", content=b"x" * (21 << 20)).status_code == 413
+                assert browser.get("whoami", headers=LARGE_HEADERS).status_code == 200
             main = host.run("ps -o args= -p $(cat /etc/catmaid/catmaid/wsgi/run/pid)")
             assert ("uwsgi" if server == "uwsgi" else "gunicorn") in main
             # And back to the one before, and here again.
