@@ -27,7 +27,7 @@ from facts.asking_on_host import (
     supervisor_files,
     units,
 )
-from operations.common_on_host import RUN, STATE, ending, is_active, make_folders, say, tell
+from operations.common_on_host import RUN, STATE, ending, is_active, lines_of, make_folders, say, tell
 from operations.files_on_host import Files, data
 from operations.packages_on_host import install
 from operations.programs_on_host import Supervisor, supervisors
@@ -110,6 +110,10 @@ def check_lock(job):
     ROOT.write(RUN + "/lock.json", json.dumps(dict(found, time=time.time())).encode())
 
 
+def one_line(text):
+    return "; ".join(lines_of(text))
+
+
 def note(who, what):
     """A line in the record: time, admin, revision of the inventory's repository, what changed."""
     line = "%s\t%s\t%s\t%s\n" % (who["since"], who["admin"], who["revision"], what)
@@ -138,6 +142,14 @@ def did(what):
     ROOT.write(STATE + "/last-run.json", json.dumps(mine).encode())
     if not alive(ROOT.json(RUN + "/lock.json")):
         end_run(cut_words(mine), "cut")
+
+
+def failed_alone(job, error):
+    """Note how a job failed that has lost its admin: nobody else can."""
+    found = ROOT.json(RUN + "/lock.json")
+    if found.get("run") == job.get("run") and not alive(found):
+        mine = ROOT.json(STATE + "/last-run.json")
+        end_run("%s; then this failed: %s" % (cut_words(mine), one_line(str(error))), "cut")
 
 
 def clear(job):
@@ -182,7 +194,7 @@ def record(job):
         return
     wrong = ask_host(job["asking"])
     if wrong:
-        end_run("%s; then the host was asked: %s" % (what, "; ".join(wrong)), "failed")
+        end_run("%s; then the host was asked: %s" % (what, "; ".join(map(one_line, wrong))), "failed")
         raise Failed("all is in place, but the host doesn't serve as described:\n" + "\n".join(wrong))
     remember_parsed()
     end_run(what)
@@ -476,6 +488,7 @@ def main():
         JOBS[job["do"]](job)
     except (Failed, OSError) as error:
         say("--> %s" % error, sys.stderr)
+        failed_alone(job, error)
         return 1
     return 0
 

@@ -15,11 +15,15 @@ LONGEST_LINE = 2000
 PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s'\"<>]+(?=@)", re.IGNORECASE)
 
 
+def lines_of(text):
+    """What an admin may read of a text: its lines without a password, and none that is too long."""
+    return [PASSWORD.sub(r"\1REMOVED", line[:LONGEST_LINE]) for line in plain(text).split("\n")]
+
+
 def say(text, to=sys.stdout):
-    lines = [PASSWORD.sub(r"\1REMOVED", line[:LONGEST_LINE]) for line in plain(text).split("\n")]
     # The admin's side may be gone: what was begun is ended all the same.
     try:
-        print("\n".join(lines), file=to, flush=True)
+        print("\n".join(lines_of(text)), file=to, flush=True)
     except OSError:
         pass
 

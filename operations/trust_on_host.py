@@ -742,8 +742,11 @@ class Asked:
         self.seconds, self.user = seconds, user
         self.limit = time.monotonic() + seconds
         self.reader, writer = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                pass  # the admin's side may be gone: what was begun is ended all the same
         self.pid = os.fork()
         if self.pid:
             os.close(writer)

@@ -7,6 +7,7 @@ that fails or is off (`test_acme`), faults and their fixes one by one (`test_hea
 from __future__ import annotations
 
 import copy
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -672,9 +673,20 @@ def test_a_rollback_that_fails(host: BedHost) -> None:
 
 @pytest.mark.row_33
 @pytest.mark.long
-def test_a_connection_that_is_lost(host: BedHost, tmp_path: Path) -> None:
-    """Nobody knows then what serves, and the run says so."""
-    run = begin(host, tmp_path, changed(threads=3), "-y")
+@pytest.mark.parametrize(
+    ("values", "ended"),
+    [
+        pytest.param({"threads": 3}, "was cut before its end; it had done: programs of catmaid", id="to its end"),
+        pytest.param(
+            {"threads": 4, "ready_page": "/slow?seconds=5", "ready_status": 404},
+            "was cut before its end, before it had done anything; then this failed: ",
+            id="refused",
+        ),
+    ],
+)
+def test_a_connection_that_is_lost(host: BedHost, tmp_path: Path, values: dict[str, Any], ended: str) -> None:
+    """Nobody knows then what serves, and the run says so; what the host makes of it is in the record."""
+    run = begin(host, tmp_path, changed(**values), "-y")
     assert run.stderr
     for line in run.stderr:
         if "beside wsgi-" in line:
@@ -684,7 +696,10 @@ def test_a_connection_that_is_lost(host: BedHost, tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "failed: whether it serves isn't known, since the host couldn't be asked" in error
     assert "serves https" not in error
-    wait_for("the end of the job", lambda: '"did"' in host.run(LAST) or '"cut"' in host.run(LAST), 120)
+    wait_for("the end of the job", lambda: "ended" in json.loads(host.run(LAST)), 120)
+    assert json.loads(host.run(LAST))["changed"].startswith(ended)
+    assert ended in host.run(f"tail -1 {LOG}")
+    wait_for("the pages", lambda: serves(host), 30)
     deploy(host)
 
 

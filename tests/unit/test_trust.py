@@ -179,6 +179,18 @@ def test_a_child_answers_or_is_given_up() -> None:
         trust.within(20, lambda at: os._exit(1))
 
 
+def test_a_child_answers_also_when_nobody_listens_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The admin's connection was lost, and there is something left to be said."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    lost = os.fdopen(writer, "w")
+    lost.write("said to nobody")
+    monkeypatch.setattr(sys, "stdout", lost)
+    assert trust.within(5, lambda at: 3) == 3
+    with pytest.raises(BrokenPipeError):
+        lost.close()
+
+
 def test_a_text_steers_no_terminal() -> None:
     assert trust.plain("a\x1b]0;title\x07\tb\u202e") == "a\\x1b]0;title\\x07    b\\x202e"
 
