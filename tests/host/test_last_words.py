@@ -52,6 +52,11 @@ def deploy(host: BedHost, code: int = 0, site: dict[str, Any] | None = None, *op
     return run
 
 
+def all_serve(host: BedHost) -> None:
+    """Supervisor calls a program RUNNING after three seconds, and a deploy knows before that it serves."""
+    wait_for("all programs and pages", lambda: serves(host), 30)
+
+
 def send(host: BedHost, name: str, pattern: str) -> None:
     """Send a signal to all processes whose command line is as the shell's pattern says."""
     host.run(f"""
@@ -84,7 +89,7 @@ def test_what_a_signal_has_stopped_goes_on(host: BedHost, short: str) -> None:
     run = deploy(host)
     assert f"continue {short}: a signal has stopped it" in run.text
     assert "done" in run.text
-    assert serves(host)
+    all_serve(host)
     assert NOTHING in deploy(host).text
 
 
@@ -250,7 +255,7 @@ def test_a_release_that_refuses_users_is_refused(host: BedHost, request: pytest.
         assert "failed: what ran before still runs; fix the cause and run again" in run.text
         assert "serves https://localhost/catmaid/" in run.text
         assert host.run(f"tail -n 1 {LOG}").endswith("failed: Configuration: programs of catmaid")
-        assert serves(host)
+        all_serve(host)
     host.run(f"cp -p /root/settings.py {SETTINGS}")
     run = deploy(host)
     # What failed has written that down by itself, and nothing is said of it for ever.
@@ -339,7 +344,7 @@ def hands_over(host: BedHost, reason: str, harm: str, privileged: bool = False) 
     run = deploy(host)
     assert reason in run.text, run.text
     assert "done" in last_lines(run)
-    assert serves(host)
+    all_serve(host)
     assert NOTHING in deploy(host).text
 
 
@@ -425,9 +430,11 @@ def test_another_instances_sockets_in_the_place_of_its_own(host: BedHost) -> Non
 @pytest.mark.long
 def test_another_web_server_of_an_instance_hands_over_that_one_alone(host: BedHost) -> None:
     """The virtualenv is shared: what is installed into it isn't the other instances'."""
+    all_serve(host)
     before = processes(host)
     run = deploy(host, 0, changed(wsgi_server="gunicorn"))
     assert "since another release" not in run.text
+    all_serve(host)
     after = processes(host)
     assert {name for name in before if before[name] != after[name]} == {"catmaid-wsgi"}
     deploy(host)
@@ -453,7 +460,7 @@ def test_nginxs_own_words_of_now(host: BedHost) -> None:
         assert "bind() to 0.0.0.0:8123 failed (98: Address already in use)" in run.text
         assert "words of long ago" not in run.text
         assert "failed: what ran before still runs" in run.text
-        assert serves(host)
+        all_serve(host)
     finally:
         host.run(f"rm {THEIRS}; pkill -f '^python3 -m http.server 8123' || true")
     # While that file was there nginx couldn't go back to the files of before: the next run has it read them.
@@ -470,7 +477,7 @@ def test_a_start_script_that_sees_no_deploy(host: BedHost) -> None:
         run = deploy(host, 1, changed(threads=3))
         assert "it ended with the code 64: it saw no deploy that wants it" in run.text
         assert "failed: what ran before still runs" in run.text
-        assert serves(host)
+        all_serve(host)
     finally:
         host.run_privileged("mount -o remount,hidepid=0 /proc")
     assert NOTHING in deploy(host).text
@@ -496,7 +503,7 @@ def test_logs_for_which_there_is_no_room(host: BedHost) -> None:
         run = deploy(host, 1, changed(threads=3))
         assert "No space left on device" in run.text
         assert "done" not in last_lines(run)
-        assert serves(host)
+        all_serve(host)
         again = deploy(host, 1)
         assert "space: 0 MiB are free on /var/log" in again.text
     finally:
@@ -531,7 +538,7 @@ def test_run_is_full(host: BedHost) -> None:
             assert "space: 0 MiB are free on /run" in run.text
             assert NOTHING not in run.text
         assert any("/run has 0 B of" in one["what"] for one in findings(status(host)))
-        assert serves(host)
+        all_serve(host)
     finally:
         host.run_privileged("mount -o remount,size=200m /run")
     assert NOTHING in deploy(host).text
@@ -551,7 +558,7 @@ def test_a_supervisor_that_reads_other_files(host: BedHost) -> None:
             assert run.changed == []
     finally:
         host.run(f"cp -p /root/supervisord.conf {SUPERVISORD}")
-    assert serves(host)
+    all_serve(host)
 
 
 @pytest.mark.row_33
@@ -667,7 +674,7 @@ def test_a_rollback_that_fails(host: BedHost) -> None:
     assert f"there is no release before this one in wsgi-{before}" in run.text
     assert "failed: what ran before still runs; fix the cause and run again" in run.text
     assert "serves https://localhost/catmaid/" in run.text
-    assert serves(host)
+    all_serve(host)
     deploy(host)
 
 
@@ -699,7 +706,7 @@ def test_a_connection_that_is_lost(host: BedHost, tmp_path: Path, values: dict[s
     wait_for("the end of the job", lambda: "ended" in json.loads(host.run(LAST)), 120)
     assert json.loads(host.run(LAST))["changed"].startswith(ended)
     assert ended in host.run(f"tail -1 {LOG}")
-    wait_for("the pages", lambda: serves(host), 30)
+    all_serve(host)
     deploy(host)
 
 
