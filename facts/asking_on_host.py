@@ -25,6 +25,8 @@ CONNECTION_SECONDS = 5
 UNREACHED = "no connection within %d s" % CONNECTION_SECONDS
 # A worker and a beat that live touch a file more often than this.
 SIGN_SECONDS = 10
+# Without their broker they try to reach it more often than this.
+TRIES_SECONDS = 60
 # Requests at once to one program: with few threads it has users to serve meanwhile.
 AT_ONCE = 2
 MOST_BYTES = 1 << 20
@@ -593,6 +595,9 @@ def _programs(question, seen, programs, signs, doing):
         info = (programs or {}).get(name) or {"state": "not there", "pid": None}
         log = "%s/%s.log" % (program["log"], place)
         word = _word(program, info, seen, signs.get("%s/%s/alive" % (program["folder"], place)), log)
+        # Beat says nothing while it waits for the broker, once it has sent something: its worker's word is for both.
+        if word in ("silent", "starting") and doing.get("celery of " + program["name"]) == "away":
+            word = "away"
         doing[program["place"]] = word
         if word == "down" and programs is not None:
             yield fault(program["place"], "it doesn't run: it is %s" % info["state"], todo=_look_into(log))
@@ -604,6 +609,13 @@ def _programs(question, seen, programs, signs, doing):
             yield fault(program["place"], "it gives no sign of life", by_deploy=True)
 
 
+def _tries_again(log):
+    """Whether the last that a worker or beat has said is Celery's word that it tries to reach its broker again."""
+    status, lines = ROOT.status(log), ROOT.read(log, most=4096, end=True).split("\n")
+    said = next((line for line in reversed(lines) if line.strip()), "")
+    return "Trying again in" in said and bool(status) and abs(time.time() - status.st_mtime) < TRIES_SECONDS
+
+
 def _word(program, info, seen, sign, log):
     """well, down, starting, stopped, silent, or away for one that waits for its broker."""
     if info["state"] not in ("RUNNING", "STARTING") or not info["pid"]:
@@ -612,8 +624,7 @@ def _word(program, info, seen, sign, log):
         return "stopped"
     # A sign of the future is one from before the clock was set back.
     if program["sign"] and (sign is None or abs(sign) > SIGN_SECONDS):
-        # Celery's own words, for the worker and for beat.
-        if "Trying again in" in ROOT.read(log, most=4096, end=True):
+        if _tries_again(log):
             return "away"
         return "starting" if seen["ages"].get(str(info["pid"]), 0) < program["seconds"] else "silent"
     return "well"

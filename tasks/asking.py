@@ -206,7 +206,8 @@ def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         for key in survey["instances"][instance.name]["silent"]
     ]
     waiting = [name for name, word in survey["asked"]["programs"].items() if word == "away"]
-    found += [f"{name} waits for its broker" for name in waiting if not found]
+    if waiting and not found:
+        found = [f"{', '.join(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for the broker"]
     return found + [
         f"the tiles of {tiles.name} are away: {tiles.mount} isn't mounted"
         for tiles in deployment.tiles

@@ -130,9 +130,7 @@ def hostile(host: BedHost, how: str, users: tuple[str, ...] = USERS) -> Iterator
     """
     words = ("python3", "-I", "/srv/hostile_on_host.py", how, "7200")
     started = [
-        subprocess.Popen(
-            [*command(), "exec", "--user", user, host.name, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        subprocess.Popen([*command(), "exec", "--user", user, host.name, *words], stdout=subprocess.PIPE)
         for user in users
     ]
     try:
@@ -196,6 +194,7 @@ def silent(runs: list[Run | None]) -> str:
     or its log.
     """
     theirs = (RUN_DIR, CHECKOUT, RELEASES, "/var/lib/catmaid/", "/var/log/catmaid/", "uwsgi", "FAULT    programs of")
+    theirs += ("FAULT    application of catmaid: ", "FAULT    configuration of programs of catmaid: ")
     failed = [run.text for run in runs if run and run.code]
     return "\n".join(text for text in failed if not any(path in text for path in theirs))
 

@@ -393,6 +393,22 @@ def test_a_key_of_another_certificate(host: BedHost) -> None:
 
 @pytest.mark.row_33
 @pytest.mark.long
+def test_a_worker_that_waits_for_its_broker_is_named(host: BedHost) -> None:
+    """It fails no run, and no run calls all well; once the broker is back nobody waits any more."""
+    assert NOTHING in deploy(host).text
+    host.run("systemctl stop rabbitmq-server; sleep 45", timeout=120)
+    try:
+        (line,) = [line for line in deploy(host).text.splitlines() if NOTHING in line]
+        assert line.partition(NOTHING)[2].startswith("; but celery of catmaid, celery-beat of catmaid, celery of ")
+        assert line.endswith(" wait for the broker")
+    finally:
+        host.run("systemctl start rabbitmq-server", timeout=120)
+    wait_for("the workers", lambda: "for the broker" not in deploy(host).text, 60)
+    assert f"{NOTHING}\n" in deploy(host).text
+
+
+@pytest.mark.row_33
+@pytest.mark.long
 def test_a_sign_of_life_from_before_the_clock_was_set_back(host: BedHost) -> None:
     """A worker that hangs must not look alive until the clock is there again."""
     alive = "/run/catmaid/$(readlink /etc/catmaid/catmaid/celery)/alive"
