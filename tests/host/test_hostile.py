@@ -193,10 +193,10 @@ def silent(runs: list[Run | None]) -> str:
     """The texts of runs that didn't end well and name nothing of what is in their way: a place of theirs, a program,
     or its log.
     """
-    theirs = (RUN_DIR, CHECKOUT, RELEASES, "/var/lib/catmaid/", "/var/log/catmaid/", "uwsgi", "FAULT    programs of")
-    theirs += ("FAULT    application of catmaid: ", "FAULT    configuration of programs of catmaid: ")
+    places = (RUN_DIR, CHECKOUT, RELEASES, "/var/lib/catmaid/", "/var/log/catmaid/")
+    programs = ("uwsgi", *(f"FAULT    {what} of" for what in ("programs", "application", "configuration of programs")))
     failed = [run.text for run in runs if run and run.code]
-    return "\n".join(text for text in failed if not any(path in text for path in theirs))
+    return "\n".join(text for text in failed if not any(one in text for one in (*places, *programs)))
 
 
 # ---- one attack after the other ----
