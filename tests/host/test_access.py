@@ -66,7 +66,7 @@ def test_as_a_sudo_user_with_a_password(bed: Bed) -> None:
     host.remove()
 
 
-@pytest.mark.parametrize("flag", [["-vvv"], ["--debug"]])
+@pytest.mark.parametrize("flag", [["-vvv"], pytest.param(["--debug"], marks=pytest.mark.long)])
 def test_loud_runs_keep_the_password_too(bed: Bed, flag: list[str]) -> None:
     host = boot(bed, "bookworm", f"loud{len(flag[0])}")
     add_users(host)

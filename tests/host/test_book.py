@@ -222,6 +222,7 @@ def test_the_example_for_github(
     deploy(host)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["dry run", "deploy"])
 def test_the_example_for_gitlab(host: BedHost, reader: Reader, keys: dict[str, str], tmp_path: Path, name: str) -> None:
     deploy(host, workers=2)

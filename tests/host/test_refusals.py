@@ -346,9 +346,20 @@ def of_the_inventory() -> dict[str, list[str]]:
     return found
 
 
+# What another case shows in nearly the same way.
+ALIKE = {
+    *("a virtualenv whose Python is gone", "no wsgi file", "no folder for files", "no such group"),
+    *("another folder of static files", "no virtualenv", "a folder that the user can't enter"),
+    *("no key", "a key with a passphrase", "no certificate in it", "no fallback", "tiles that nginx can't enter"),
+    *("a wrong sudo password", "somebody's nginx.conf"),
+}
+assert set(CASES) >= ALIKE
+
+
 def _marks(name: str) -> list[pytest.MarkDecorator]:
     """What no host is asked for tests/unit tells as well; of these a sample is enough."""
-    return [pytest.mark.long] if name in of_the_inventory() and name not in SAMPLE else []
+    alike = name in ALIKE or (name in of_the_inventory() and name not in SAMPLE)
+    return [pytest.mark.long] if alike else []
 
 
 @pytest.mark.row_31

@@ -252,6 +252,7 @@ def test_supervisord_rests_after_a_deploy(deployed: Deployed) -> None:
     assert sum(map(int, deployed.host.run(ticks).split())) - before < 60
 
 
+@pytest.mark.slow
 @pytest.mark.row_16
 @each_instance
 def test_a_stop_ends_the_whole_uwsgi_tree(deployed: Deployed, name: str) -> None:
@@ -504,6 +505,7 @@ def test_there_is_one_beat(deployed: Deployed) -> None:
     assert 2 <= len(times) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.row_23
 @pytest.mark.row_28
 def test_after_a_reboot_everything_is_there(deployed: Deployed) -> None:

@@ -72,6 +72,7 @@ def test_a_changed_program_restarts_alone(deployed: Deployed, change: dict[str, 
         deployed.deploy()
 
 
+@pytest.mark.slow
 @pytest.mark.row_15
 def test_an_interrupted_run_is_healed(deployed: Deployed) -> None:
     """The files are there but were never loaded, as when a run breaks before its last steps."""
@@ -84,6 +85,7 @@ def test_an_interrupted_run_is_healed(deployed: Deployed) -> None:
     assert {n for n in before if before[n] != after[n]} == {"catmaid-wsgi"}
 
 
+@pytest.mark.slow
 def test_a_site_that_nginx_refuses_leaves_the_running_one(deployed: Deployed) -> None:
     host = deployed.host
     # The running nginx's certificate, before the run makes one for more names.
@@ -115,6 +117,7 @@ def test_other_sites_of_the_host_are_left_alone(deployed: Deployed) -> None:
         host.run("rm /etc/nginx/sites-enabled/other && systemctl reload nginx")
 
 
+@pytest.mark.slow
 @pytest.mark.row_32
 def test_what_another_site_loses_is_told_before(deployed: Deployed) -> None:
     """Its folder is for www-data alone, whose rights nginx's workers had before they got a user of their own."""

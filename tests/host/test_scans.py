@@ -207,6 +207,7 @@ def attack(client: hosts.BedHost, web: Web, options: str, connections: int, seco
     assert not re.search(r"\[(alert|crit|emerg)\]|worker_connections|Too many open files", said), said[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.row_1
 def test_three_hundred_slow_headers(client: hosts.BedHost, web: Web) -> None:
     attack(client, web, ATTACKS["headers"], connections=300, seconds=10)

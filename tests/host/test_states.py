@@ -134,7 +134,6 @@ SAMPLE = (
     "finished",
     "an edited nginx file that was loaded",
     "a wrong owner",
-    "a deleted socket folder",
     "a program in FATAL",
     "an instance is half there",
     "everything at once",

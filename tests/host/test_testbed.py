@@ -132,6 +132,7 @@ def test_ctrl_c_during_debootstrap(tmp_path: Path, empty_store: dict[str, str]) 
     assert traces.left() == set()
 
 
+@pytest.mark.long
 def test_ctrl_c_during_an_image_build(tmp_path: Path, empty_store: dict[str, str]) -> None:
     with images.lock():
         base = images.base("bookworm")

@@ -446,10 +446,7 @@ KILLED = {
     "the deploying process": "pkill -KILL -f '^/usr/bin/python3 -IS .* -c '",
     "the host": "",
 }
-SAMPLE = {
-    ("after start wsgi", "the new master"),
-    ("after move wsgi", "supervisord"),
-}
+SAMPLE = {("after move wsgi", "supervisord")}
 
 
 def waiting(folder: Path) -> Path:

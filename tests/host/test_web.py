@@ -240,6 +240,7 @@ what comes; `CATMAID_WRITE=1` writes it anew). "as set" is what the inventory sa
 """  # noqa: E501
 
 
+@pytest.mark.slow
 @pytest.mark.row_19
 @pytest.mark.usefixtures("users_file")
 def test_the_table_of_headers_in_the_docs_is_true(web: Web) -> None:
@@ -328,6 +329,7 @@ def test_tiles_and_their_fallbacks(web: Web) -> None:
         assert client.get("/tiles/private/0/1/2.jpg", auth=ALICE).text == "tile 2"
 
 
+@pytest.mark.slow
 @pytest.mark.row_13
 def test_a_tile_that_appears_is_seen(web: Web) -> None:
     path = "/tiles/fafb/new/1.jpg"
@@ -402,6 +404,7 @@ def test_ranges_of_tiles(web: Web) -> None:
         assert fresh.status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.row_13
 def test_a_disk_that_is_not_mounted(web: Web) -> None:
     """503 without caching while it is away, tiles and the fallback while it is there, and nginx is never reloaded."""
@@ -665,6 +668,7 @@ def test_an_application_that_is_away(web: Web) -> None:
         assert client.get("/_catmaid/outage.html").status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.row_18
 def test_the_notice_outlives_a_reboot_and_a_deploy(web: Web) -> None:
     with closed(web):
@@ -779,6 +783,7 @@ def test_three_sites_and_three_prefixes(web: Web) -> None:
         assert web.host.run(f"head -n 1 /etc/nginx/{file}").startswith("# Made by catmaid-deploy from templates/")
 
 
+@pytest.mark.slow
 @pytest.mark.row_30
 def test_a_site_that_leaves_takes_its_files_along(web: Web) -> None:
     before = settled(web.host)
