@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -68,7 +67,7 @@ def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
 def survey(host: BedHost, deployment: schema.Deployment) -> dict[str, Any]:
     """What a host says of itself, as a deploy asks it."""
     question = json.dumps(preflight.question(deployment, plan.wanted_sets(deployment)))
-    found: dict[str, Any] = json.loads(script.ssh(host, shlex.join(["python3", "-IS", "-c", Survey.script, question])))
+    found: dict[str, Any] = json.loads(script.ssh(host, Survey().command(question).get_raw_value()))
     return found
 
 
