@@ -147,7 +147,7 @@ def did(what):
 def failed_alone(job, error):
     """Note how a job failed that has lost its admin: nobody else can."""
     found = ROOT.json(RUN + "/lock.json")
-    if found.get("run") == job.get("run") and not alive(found):
+    if found and found.get("run") == job.get("run") and not alive(found):
         mine = ROOT.json(STATE + "/last-run.json")
         end_run("%s; then this failed: %s" % (cut_words(mine), one_line(str(error))), "cut")
 
