@@ -438,7 +438,7 @@ def roll_back(job):
         except Exception as error:  # whatever it was, what ran goes on
             service.back()
             ask_host(job["asking"], 1)
-            end_run("failed: %s; %s" % (one["group"], error), "failed")
+            end_run("failed: %s; %s" % (one["group"], one_line(str(error))), "failed")
             raise Failed("%s: %s\nwhat ran before the rollback runs on" % (one["group"], error)) from None
     record(job)
 
