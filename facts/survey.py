@@ -39,12 +39,16 @@ def _joined(*further: str) -> str:
 
 
 # All of a command is one argument of a shell's, and the kernel takes 128 KiB of that.
-_START = "import sys, zlib, binascii; exec(zlib.decompress(binascii.a2b_base64(sys.argv.pop(1))))"
+_START = (
+    "import sys, zlib, binascii; "
+    "sys.argv[1:] = [zlib.decompress(binascii.a2b_base64(word)).decode() for word in sys.argv[1:]]; "
+    "exec(sys.argv.pop(1))"
+)
 
 
 @cache
-def _packed(script: str) -> str:
-    return base64.b64encode(zlib.compress(script.encode())).decode()
+def _packed(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
 class Survey(FactBase[dict[str, Any]]):
@@ -61,9 +65,8 @@ class Survey(FactBase[dict[str, Any]]):
 
     @override
     def command(self, question: str) -> StringCommand:
-        return StringCommand(
-            "/usr/bin/python3", "-IS", "-c", QuoteString(_START), _packed(self.script), QuoteString(question)
-        )
+        start = QuoteString(_START)
+        return StringCommand("/usr/bin/python3", "-IS", "-c", start, _packed(self.script), _packed(question))
 
     @override
     @staticmethod

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from facts.survey import Survey
-from tasks import asking
+import schema
+from facts.survey import Health, Survey, Verify
+from tasks import asking, plan, preflight
 
 ON_HOST: dict[str, Any] = {}
 exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102
@@ -147,3 +149,12 @@ def test_what_a_deploy_leaves_as_it_is_and_what_it_changes() -> None:
     }
     assert len(asking.findings(survey)) == 5
     assert [one.place for one in asking.standing(survey)] == ["boot", "nginx's file /etc/nginx/conf.d/theirs.conf"]
+
+
+@pytest.mark.parametrize("fact", [Survey, Health, Verify])
+def test_the_look_at_a_host_with_many_instances_is_one_argument(fact: type[Survey]) -> None:
+    """Linux takes 128 KiB, of which sudo's shell needs some for its own quotes."""
+    many = [{"name": f"catmaid-{n}", "prefix": f"/lab/{n}", "checkout": f"/srv/catmaid/{n}"} for n in range(40)]
+    deployment = schema.load({"server_name": "a.org", "instances": many})
+    question = preflight.question(deployment, plan.wanted_sets(deployment))
+    assert len(fact().command(json.dumps(question)).get_raw_value()) < 100 << 10
