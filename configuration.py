@@ -236,7 +236,7 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
                 # Moved away, it would take a program out of service that users still use.
                 yield fault(
                     item.path,
-                    "another program has it, and it is in the way",
+                    "it isn't the deploy's and is in the way; a program may be using it",
                     "have that program go on from another folder, as docs/howto/adopt.md says",
                 )
             else:

@@ -69,8 +69,8 @@ NOTES = {
     "lies in <folder>, which belongs to": "Two places of a site can't share an address; nginx would never ask one.",
     "somebody else's <kind> is in the way": "The deploy never overwrites a file that it didn't write. See "
     "[adopting a host](howto/adopt.md).",
-    "another program has it, and it is in the way": "A CATMAID of before the deploy uses that folder. How it goes on "
-    "until the switch: [adopting a host](howto/adopt.md).",
+    "it isn't the deploy's and is in the way; a program may be using it": "A CATMAID of before the "
+    "deploy uses that folder. How it goes on until the switch: [adopting a host](howto/adopt.md).",
     "that isn't the deploy's runs by": "Often from before the host was adopted: "
     "[the end of the old programs](howto/adopt.md#4-the-end-of-the-old-programs).",
     "answers host names that no site has": "A file of yours in `sites-enabled` says `default_server`. It stays; "

@@ -50,15 +50,19 @@ def _start_master(host: BedHost) -> None:
     wait_for("the page's master", lambda: host.run("ls /run/page").count("catmaid.ready") == 1, 60)
 
 
+_SOCKET = "/run/catmaid/uwsgi.socket"
+
+
 def begin_page(host: BedHost) -> None:
     """The page's own master in place of the deployed one."""
     host.put("/etc/page.ini", _PAGE.encode())
     host.run("install -d -o www-data -g www-data /run/page")
     _start_master(host)
-    host.run("ln -sfn /run/page/uwsgi.socket /run/catmaid/uwsgi.socket")
+    host.run(f"mv {_SOCKET} /run/page/before; ln -sfn /run/page/uwsgi.socket {_SOCKET}")
 
 
 def end_page(host: BedHost) -> None:
+    host.run(f"mv -fT /run/page/before {_SOCKET}")
     host.run("pkill -KILL -f '/bin/uwsgi --ini /etc/page.ini' || true; rm -r /run/page")
     deploys.deploy([host], SITE)
 

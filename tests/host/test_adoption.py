@@ -55,7 +55,7 @@ def test_a_host_set_up_by_hand_is_adopted(host: BedHost, tmp_path: Path) -> None
 
     refused = reader.machine("pyinfra inventories/prod.py deploy.py --dry --diff", ends=1)
     assert "/etc/nginx/snippets/cors.conf: somebody else's file is in the way" in refused
-    assert "/run/catmaid/uwsgi.socket: another program has it, and it is in the way" in refused
+    assert "/run/catmaid/uwsgi.socket: it isn't the deploy's and is in the way; a program may be using it" in refused
     assert by_hand.serves(host)
 
     told: dict[str, list[str]] = {}

@@ -165,7 +165,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "virtualenv: <virtualenv>/bin/python is Python <version>, 3.8 or later is needed",
     },
     "It is said before a first deploy alone: tests of bare hosts, of adoption and of refusals have it": {
-        "<path>: another program has it, and it is in the way",
+        "<path>: it isn't the deploy's and is in the way; a program may be using it",
         "<path>: somebody else's <kind> is in the way",
         "deploy: nothing was deployed to this host yet",
         "passwords: the hash of <user> takes nginx over <HASH_MS> ms for each try",
