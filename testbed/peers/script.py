@@ -14,6 +14,7 @@ from testbed.podman import BedError
 # some of the same paths.
 _PLAIN = """
 set -e
+useradd --system --user-group --no-create-home --shell /usr/sbin/nologin --groups {group} {user}
 mkdir /tmp/files
 tar -C /tmp/files -x
 export DEBIAN_FRONTEND=noninteractive
@@ -74,4 +75,6 @@ def plain(deployment: schema.Deployment, packages: list[str], absent: list[str])
         uwsgi="\n".join(uwsgi),
         absent=" ".join(absent),
         programs=4 * len(deployment.instances),
+        user=schema.NGINX_USER,
+        group=schema.SOCKET_GROUP,
     )
