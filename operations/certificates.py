@@ -35,8 +35,8 @@ set -u
 hook=$1; name=$2; shift 2
 conf=/etc/letsencrypt/renewal/$name.conf
 live=/etc/letsencrypt/live/$name
-# Without this file certbot knows nothing of a certificate, and yet won't write over it: what it says of itself is
-# enough for the next one, with which certbot writes all of the file anew.
+# Without this file, or with the empty one that a failed try leaves, certbot knows nothing of a certificate, and yet
+# won't write over it. These few lines are enough for the next one, with which certbot writes the whole file anew.
 forgotten=
 if [ ! -s "$conf" ] && [ -d "$live" ]; then
     forgotten=$conf

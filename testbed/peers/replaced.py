@@ -9,6 +9,8 @@ from testbed.peers import deploys
 from testbed.run import VIRTUALENV
 from testbed.updates import DJANGO, SITE, masters, release
 
+# Where nginx finds the web server.
+_SOCKET = "/run/catmaid/uwsgi.socket"
 # What CATMAID's page says of uWSGI, with a socket of its own beside the deployed one's.
 _PAGE = f"""[uwsgi]
 chdir = {DJANGO}
@@ -48,9 +50,6 @@ def _start_master(host: BedHost) -> None:
         user="www-data",
     )
     wait_for("the page's master", lambda: host.run("ls /run/page").count("catmaid.ready") == 1, 60)
-
-
-_SOCKET = "/run/catmaid/uwsgi.socket"
 
 
 def begin_page(host: BedHost) -> None:
