@@ -199,6 +199,36 @@ def test_no_beat_is_lost_or_doubled(host: BedHost) -> None:
 
 
 @pytest.mark.row_27
+def test_a_beat_that_is_told_to_end_sends_first_what_is_due(host: BedHost) -> None:
+    """It has noted it as sent: with its broker slow just then, nobody would ever send it."""
+    deploy(host)
+    beat, path = place("celery-beat"), "/var/lib/catmaid/celery-beat-schedule"
+    total = f'import shelve; print(shelve.open("{path}", "r")["entries"]["heartbeat"].total_run_count)'
+    connections = "ss -Htn state established dport = :5672 | wc -l"
+
+    def lost() -> int:
+        noted = int(host.run(f"{VIRTUALENV}/bin/python -c '{total}'"))
+        with client(host) as browser:
+            return noted - len(browser.get("heartbeats").json()["times"])
+
+    host.run(f"supervisorctl stop {beat}", timeout=60)
+    time.sleep(1)
+    before, connected = lost(), int(host.run(connections))
+    time.sleep(5)
+    host.run("systemctl kill -s STOP rabbitmq-server")
+    try:
+        host.run(f"supervisorctl start {beat}", timeout=60)
+        wait_for("a beat that has something to send", lambda: int(host.run(connections)) > connected, 30)
+        host.run(f"supervisorctl stop {beat} >/dev/null 2>&1 &")
+        time.sleep(1)
+    finally:
+        host.run("systemctl kill -s CONT rabbitmq-server")
+    wait_for("its end", lambda: "STOPPED" in host.run(f"supervisorctl status {beat} || true"), 30)
+    wait_for("all that it has noted", lambda: lost() == before, 15)
+    deploy(host)
+
+
+@pytest.mark.row_27
 def test_what_began_before_an_update_ends_well(host: BedHost, request: pytest.FixtureRequest) -> None:
     seconds = 60 if request.config.getoption("long") else 10
     results: list[httpx.Response] = []
