@@ -63,6 +63,8 @@ PEERS = {"database": ("postgresql.service",), "broker": ("rabbitmq-server.servic
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # How long another run of the package manager is waited for.
 PACKAGE_MANAGER_SECONDS = 600
+# How long a dry run waits for programs that have just begun: it changes nothing, and its reader wants to see.
+DRY_SECONDS = 20
 CLOCK_SECONDS = 30
 # Groups whose members are root whenever they like.
 LIKE_ROOT = ("root", "disk", "kmem", "shadow", "docker", "lxd", "incus-admin", "libvirt")
@@ -559,12 +561,13 @@ def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], floa
 def _survey(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> tuple[dict[str, Any], float]:
     """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
     end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(deployment, sets)
-    patience = time.monotonic() + max((instance.start_seconds for instance in deployment.instances), default=0)
+    patience = max((instance.start_seconds for instance in deployment.instances), default=0)
+    latest = time.monotonic() + (min(patience, DRY_SECONDS) if run.DRY else patience)
     while True:
         survey, offset = ask(Survey, asked)
         busy = survey["package_manager"]
         begun = asking.starting(survey)
-        if begun and not run.DRY and time.monotonic() < patience:
+        if begun and time.monotonic() < latest:
             logger.info(f"{host.print_prefix}waiting for {', '.join(begun)}, which has just begun")
             gevent.sleep(2)
             continue

@@ -191,6 +191,8 @@ def boot_ready(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.B
         image = images.committed("ready", suite, site, make, images.digest_of(*CODE), PACKAGES, SITE)
     host = bed.boot(image, name, hostname="host", **options)
     hosts.wait_for("the programs", lambda: running(host) == len(SITE["instances"]) * 4, 60)
+    signs = "ls /etc/catmaid/*/celery/run/alive /etc/catmaid/*/celery-beat/run/alive 2>/dev/null | wc -l || true"
+    hosts.wait_for("their signs of life", lambda: int(host.run(signs)) == len(SITE["instances"]) * 2, 60)
     return host
 
 

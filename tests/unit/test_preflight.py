@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,3 +164,29 @@ def test_settings_that_can_t_be_loaded_and_files_that_root_reads_are_named() -> 
     first, second = preflight.warn(SITE, survey(instances=broken, nginx_files_of_others=others), 0)
     assert "can be changed by alice, and nginx reads it as root" in first.what
     assert second.what.endswith("NameError: x")
+
+
+@pytest.mark.parametrize(
+    ("dry", "begins", "asked"),
+    [(False, 4, 3), (True, 4, 3), (False, 1000, SITE.instances[0].start_seconds // 2 + 1), (True, 1000, 11)],
+)
+def test_what_has_just_begun_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, dry: bool, begins: float, asked: int
+) -> None:
+    """By a dry run as well, for some seconds: what it plans is what the run does."""
+    clock, asks = SimpleNamespace(now=0.0), []
+
+    def ask(*_: Any) -> tuple[dict[str, Any], float]:
+        asks.append(clock.now)
+        word = "starting" if clock.now < begins else "well"
+        return {"package_manager": None, "asked": {"programs": {"celery-beat of catmaid": word}}}, 0.0
+
+    monkeypatch.setattr(preflight, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("gevent.sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    monkeypatch.setattr(preflight, "ask", ask)
+    monkeypatch.setattr(preflight, "question", lambda *_: {})
+    monkeypatch.setattr(preflight, "host", SimpleNamespace(print_prefix=""))
+    monkeypatch.setattr("tasks.packages.missing", lambda *_: [])
+    monkeypatch.setattr("tasks.run.DRY", dry)
+    preflight._survey(SITE, [])
+    assert len(asks) == asked
