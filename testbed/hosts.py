@@ -23,8 +23,11 @@ LABEL = "io.catmaid-deploy.bed"
 OWNER = "io.catmaid-deploy.owner"
 
 
-def wait_for(what: str, condition: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
-    """Wait until ``condition`` holds; raises BedError after ``seconds``."""
+def wait_for(what: str, condition: Callable[[], bool], seconds: float, every: float = 0.5) -> None:
+    """Wait until ``condition`` holds, asked with pauses of ``every`` seconds; raises BedError after ``seconds``.
+
+    To ask a host is work for its processors: short pauses hold up what is waited for.
+    """
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -49,7 +49,7 @@ def _start_master(host: BedHost) -> None:
         """,
         user="www-data",
     )
-    wait_for("the page's master", lambda: host.run("ls /run/page").count("catmaid.ready") == 1, 60)
+    wait_for("the page's master", lambda: host.run("ls /run/page").count("catmaid.ready") == 1, 60, every=0.1)
 
 
 def begin_page(host: BedHost) -> None:
@@ -83,4 +83,4 @@ def by_deploy(host: BedHost) -> None:
     """Ours."""
     release(host, f"ours-{time.time():.0f}")
     deploys.deploy([host], SITE)
-    wait_for("the end of the old master", lambda: masters(host) == 1, 60)
+    wait_for("the end of the old master", lambda: masters(host) == 1, 60, every=0.1)

@@ -59,7 +59,7 @@ def beside(host: BedHost) -> Iterator[None]:
     host.run("sed -i 's/^worker_processes auto/worker_processes 1/' /etc/nginx/nginx.conf && nginx -s reload")
     try:
         host.run(_START)
-        wait_for("one worker", lambda: len(workers(host, "nginx")) == 1, 30)
+        wait_for("one worker", lambda: len(workers(host, "nginx")) == 1, 30, every=0.1)
         yield
     finally:
         host.run(_STOP, check=False)
@@ -81,7 +81,7 @@ def renew(host: BedHost) -> None:
     before = {name: workers(host, name) for name in ("nginx", "stock")}
     host.run("nginx -s reload; nginx -c /opt/stock/etc/nginx/nginx.conf -s reload")
     for name, old in before.items():
-        wait_for(f"new workers of {name}", lambda name=name, old=old: _are_new(workers(host, name), old), 30)  # type: ignore[misc]
+        wait_for(f"new workers of {name}", lambda name=name, old=old: _are_new(workers(host, name), old), 30, every=0.1)  # type: ignore[misc]
 
 
 def _are_new(found: list[str], old: list[str]) -> bool:

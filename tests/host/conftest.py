@@ -348,15 +348,15 @@ def server(bed: hosts.Bed) -> Iterator[acme.Server]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that share a host run one after the other, on one worker; all others where there is room.
 
-    What a mark calls slow runs on Debian 12 alone, and with --long on all; what it calls long with --long alone; and
-    what it calls bookworm never on another one.
+    What a mark calls slow, and what needs a host with all three sites, runs on Debian 12 alone, and with --long on all;
+    what a mark calls long with --long alone; and what it calls bookworm never on another one.
     """
     long = config.getoption("long")
 
     def is_left_out(item: pytest.Item) -> bool:
         if "trixie" in item.name and item.get_closest_marker("bookworm"):
             return True
-        slow = item.get_closest_marker("slow") and "trixie" in item.name
+        slow = "trixie" in item.name and (item.get_closest_marker("slow") or "web" in getattr(item, "fixturenames", ()))
         return not long and bool(item.get_closest_marker("long") or slow)
 
     left_out = [item for item in items if is_left_out(item)]
@@ -374,7 +374,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 LONGEST = (
     *("deployed-bookworm", "web-bookworm", "all-or-nothing", "book", "deployed-trixie", "updates-bookworm", "trust"),
     *("test_testbed", "kills-bookworm", "test_lab", "test_takeover"),
-    *("bare", "health", "states", "web-trixie", "hostile", "visitors", "acme", "releases", "last words", "dry runs"),
+    *("bare", "health", "states", "hostile", "visitors", "acme", "releases", "last words", "dry runs"),
 )
 
 

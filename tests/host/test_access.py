@@ -37,6 +37,7 @@ def deploy_twice(host: BedHost, user: str, data: dict[str, Any]) -> Run:
     return first
 
 
+@pytest.mark.long
 def test_as_a_sudo_user_without_a_password(bed: Bed) -> None:
     host = boot_packed(bed, "bookworm", "sudo")
     add_users(host)

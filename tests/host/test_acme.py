@@ -361,6 +361,7 @@ def test_another_server_gives_the_next_certificate(secured: Secured) -> None:
         secured.deploy()
 
 
+@pytest.mark.long
 @pytest.mark.row_19
 @each_suite
 def test_a_first_deploy_while_the_server_is_down_is_mended_by_the_next(

@@ -76,6 +76,7 @@ PREPARE: dict[str, tuple[Callable[[BedHost], None], Callable[[BedHost], None]]] 
     "howto/updates.md": (repository, updated),
 }
 # Their commands are typed by tests of their own.
+LONG = ("contributing.md", "howto/user.md")
 ELSEWHERE = {"howto/adopt.md": "test_adoption.py", "lab.md": "test_lab.py", "ci.md": "below"}
 PAGES = [str(path.relative_to(ROOT / "docs")) for path in sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -122,7 +123,14 @@ def deploy(host: BedHost, **more: Any) -> None:
     assert run.code == 0, run.text
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE and typed(page)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.long] if page in LONG else [])
+        for page in PAGES
+        if page not in ELSEWHERE and typed(page)
+    ],
+)
 def test_the_commands_of_a_page(host: BedHost, reader: Reader, page: str) -> None:
     if page in PREPARE:
         PREPARE[page][0](host)
