@@ -372,9 +372,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 # The groups of some minutes, the longest first.
 LONGEST = (
-    *("deployed-bookworm", "web-bookworm", "all-or-nothing", "book", "deployed-trixie", "updates-bookworm", "trust"),
-    *("test_testbed", "kills-bookworm", "test_lab", "test_takeover"),
-    *("bare", "health", "states", "hostile", "visitors", "acme", "releases", "last words", "dry runs"),
+    *("updates-bookworm", "book", "deployed-bookworm", "web-bookworm", "releases", "test_testbed", "all-or-nothing"),
+    *("deployed-trixie", "last words", "health", "test_adoption", "kills-bookworm", "acme", "test_lab", "trust"),
+    *("test_takeover", "bare", "visitors", "states", "hostile", "dry runs", "test_access"),
 )
 
 

@@ -39,14 +39,14 @@ def deploy_twice(host: BedHost, user: str, data: dict[str, Any]) -> Run:
 
 @pytest.mark.long
 def test_as_a_sudo_user_without_a_password(bed: Bed) -> None:
-    host = boot_packed(bed, "bookworm", "sudo")
+    host = boot_packed(bed, "trixie", "sudo")
     add_users(host)
     deploy_twice(host, "free", {})
     host.remove()
 
 
 def test_as_a_sudo_user_with_a_password(bed: Bed) -> None:
-    host = boot_packed(bed, "trixie", "sudo-password")
+    host = boot_packed(bed, "bookworm", "sudo-password")
     add_users(host)
     spy = subprocess.Popen([*command(), "exec", host.name, "sh", "-c", SPY])
     try:

@@ -22,7 +22,7 @@ import pytest
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import ROOT
 from testbed.run import CHECKOUT, PYINFRA, Run, pyinfra
-from tests.host.conftest import SITE, boot_ready, everything_runs, processes, settled
+from tests.host.conftest import SITE, boot_ready, differences, everything_runs, processes, settled
 from tests.host.web import HASH
 
 pytestmark = pytest.mark.xdist_group("dry runs")
@@ -78,6 +78,12 @@ def state(host: BedHost) -> list[Any]:
         "cat /var/log/catmaid-deploy.log /var/lib/catmaid-deploy/*.json; ls -l /run/catmaid-deploy* || true"
     )
     return [settled(host), look(host), processes(host), record]
+
+
+def changes(host: BedHost, untouched: list[Any]) -> list[list[str]]:
+    """What of that is no longer as it was, line by line."""
+    now = zip(untouched, state(host), strict=True)
+    return [differences(*(one if isinstance(one, str) else json.dumps(one, indent=1) for one in pair)) for pair in now]
 
 
 def contents(host: BedHost, paths: list[str], folder: Path) -> None:
@@ -148,7 +154,7 @@ def test_the_patch_is_what_the_run_does(host: BedHost, runs: Runs, secrets: list
     )
     untouched, before = state(host), look(host)
     dry = runs(other_site(), "--dry", "--diff", code=2)
-    assert state(host) == untouched
+    assert changes(host, untouched) == [[]] * 4
 
     patch = dry.text[dry.text.index("\n====") :]
     paths = re.findall(r"^(?:---|\+\+\+) [ab](/\S+)$", patch, flags=re.MULTILINE)
@@ -203,7 +209,7 @@ def test_nothing_to_do(there: BedHost, runs: Runs) -> None:
         run = runs(other_site(), *options, code=0)
         assert (run.changed if "-y" in options else run.planned) == []
         assert runs.markdown.startswith("# Nothing to do\n")
-    assert state(there) == untouched
+    assert changes(there, untouched) == [[]] * 4
 
 
 def test_passwords_that_left_are_not_shown(there: BedHost, runs: Runs, secrets: list[str]) -> None:
@@ -253,7 +259,7 @@ def test_the_code_is_asked_for(there: BedHost) -> None:
     assert pyinfra(there, {"site": SITE}, "--dry").code == 0
     assert pyinfra(there, {"site": SITE}).code == 0
     assert pyinfra(there, {"site": SITE}, env={"CATMAID_DEPLOY_EXIT_CODE": "1"}).code == 2
-    assert state(there) == untouched
+    assert changes(there, untouched) == [[]] * 4
 
 
 def test_a_folder_that_is_not_there(there: BedHost) -> None:
