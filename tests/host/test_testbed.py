@@ -97,6 +97,7 @@ def _interrupt_demo(tmp_path: Path, moment: str, seconds: float, **environment: 
     return log.read_text(errors="replace")
 
 
+@pytest.mark.long
 def test_ctrl_c_during_the_deploy(tmp_path: Path) -> None:
     traces = Traces()
     with images.lock():

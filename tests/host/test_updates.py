@@ -393,7 +393,7 @@ BROKEN = {
     "dies": "process died",
     "memory": "MemoryError: broken on purpose",
 }
-BROKEN_SAMPLE = ("import", "hang")
+BROKEN_SAMPLE = ("import",)
 
 
 @pytest.mark.row_26
