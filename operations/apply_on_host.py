@@ -86,13 +86,12 @@ def alive(lock):
 def take_lock(job):
     found = ROOT.json(RUN + "/lock.json")
     if found and found.get("run") != job["run"] and alive(found):
-        raise Failed("%s deploys to this host since %s: nothing was changed" % (found["admin"], found["since"]))
+        say("left: nothing was changed")
+        raise Failed("%s deploys to this host since %s" % (found["admin"], found["since"]))
     last = ROOT.json(STATE + "/last-run.json")
     if last.get("run") != job["last_run"]:
-        raise Failed(
-            "%s changed this host at %s, after it was looked at: nothing was changed; run again"
-            % (last.get("admin"), last.get("since"))
-        )
+        say("left: nothing was changed; run again")
+        raise Failed("%s changed this host at %s, after it was looked at" % (last.get("admin"), last.get("since")))
     make_folders(STATE)
     mine = {"run": job["run"], "admin": job["admin"], "revision": job["revision"], "since": job["since"]}
     if last and not last.get("ended"):
@@ -169,6 +168,7 @@ def ask_host(asking, tries=20):
         tries -= 1
         if not wrong or tries <= 0:
             say("asked: " + json.dumps(found["served"]))
+            say("away: " + json.dumps(sorted(name for name, word in found["programs"].items() if word == "away")))
             return [": ".join(one[key] for key in ("place", "what", "command", "todo") if one[key]) for one in wrong]
         time.sleep(1)
 
@@ -195,6 +195,7 @@ def record(job):
     wrong = ask_host(job["asking"])
     if wrong:
         end_run("%s; then the host was asked: %s" % (what, "; ".join(map(one_line, wrong))), "failed")
+        say("left: all was changed, and the host isn't as described")
         raise Failed("all is in place, but the host doesn't serve as described:\n" + "\n".join(wrong))
     remember_parsed()
     end_run(what)
@@ -431,16 +432,28 @@ def roll_back(job):
     take_lock(job)
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    back = []
     for one in job["services"]:
         service = Supervisor(dict(job, service=one))
         try:
             service.bring()
+            back.append(one)
         except Exception as error:  # whatever it was, what ran goes on
             service.back()
+            for other in reversed(back):
+                forward(job, other)
             ask_host(job["asking"], 1)
             end_run("failed: %s; %s" % (one["group"], one_line(str(error))), "failed")
             raise Failed("%s: %s\nwhat ran before the rollback runs on" % (one["group"], error)) from None
     record(job)
+
+
+def forward(job, one):
+    """Undo the rollback of a group: of several all go back, or none."""
+    try:
+        Supervisor(dict(job, service=one)).bring()
+    except Exception as error:  # the others still go
+        tell("%s stays at the release before: %s" % (one["group"], one_line(str(error))))
 
 
 def set_flag(job):

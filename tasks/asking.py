@@ -13,7 +13,7 @@ from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from schema import Deployment, Instance, Site, is_address
-from tasks import causes, passwords, program, run, system
+from tasks import causes, passwords, program, run, shown, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -205,9 +205,7 @@ def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         for instance in deployment.instances
         for key in survey["instances"][instance.name]["silent"]
     ]
-    waiting = [name for name, word in survey["asked"]["programs"].items() if word == "away"]
-    if waiting and not found:
-        found = [f"{', '.join(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for the broker"]
+    found = found or shown.waiting([name for name, word in survey["asked"]["programs"].items() if word == "away"])
     return found + [
         f"the tiles of {tiles.name} are away: {tiles.mount} isn't mounted"
         for tiles in deployment.tiles

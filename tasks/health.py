@@ -424,7 +424,7 @@ def _difference(one: Health) -> None:
     """What a deploy would change: the host isn't, or doesn't run, as the inventory says."""
     deployment = one.deployment
     assert deployment
-    made = plan.make(deployment, one.survey, run.Report(one.host, []))
+    made = plan.make(deployment, one.survey, run.Report(one.host))
     for name in made.packages:
         one.fault("packages", f"{name} isn't installed", run.deploy())
     for instance in made.releases:

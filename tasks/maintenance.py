@@ -84,7 +84,7 @@ def check() -> Switch:
         raise _refuse("maintenance", "say what to do", f"give {USAGE}")
     deployment, survey = preflight.alone()
     flags = _flags(deployment)
-    report = run.report(host.name, deployment.urls, asking.question(deployment))
+    report = run.report(host.name, asking.question(deployment))
     as_described = nginx.change(deployment, survey)
     differs = bool(as_described.differences or as_described.reasons)
     change = None
@@ -104,7 +104,11 @@ def check() -> Switch:
     wanted = [path for path in flags if (path in there) != (state == "on")]
     if change and not (change.differences or change.reasons):
         change = None
-    return Switch(survey, report, state == "on", wanted, change, bool(words))
+    switch = Switch(survey, report, state == "on", wanted, change, bool(words))
+    if run.DRY or not switch:
+        report.served = survey["asked"]["served"]
+        report.idle = f"nothing to do: it is {'closed' if switch.close else 'open'} already"
+    return switch
 
 
 def apply(switch: Switch) -> None:

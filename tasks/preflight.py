@@ -640,7 +640,7 @@ def _look(deployment: Deployment) -> plan.Plan:
     faults = judge(deployment, survey, sets) + _judge_lock(survey)
     if faults:
         raise Refused(*faults)
-    report = run.report(host.name, deployment.urls, asking.question(deployment))
+    report = run.report(host.name, asking.question(deployment))
     last = survey["last_run"]
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")

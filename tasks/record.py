@@ -75,7 +75,7 @@ def begin(plan: Plan) -> None:
     if not _Failures.reports:
         state.add_callback_handler(_Failures())  # type: ignore[no-untyped-call]
     _Failures.reports[plan.report.host] = plan.report
-    configuration.locked(name="Take the host for this run", **claim(plan.survey))
+    plan.report.first = configuration.locked(name="Take the host for this run", **claim(plan.survey))
 
 
 def end(plan: Plan) -> None:

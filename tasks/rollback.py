@@ -60,8 +60,12 @@ def check() -> Rollback:
     deployment, survey = preflight.alone()
     if blocked := list(asking.judge(survey)):
         raise preflight.refusal([(host.name, finding) for finding in blocked])
-    report = run.report(host.name, deployment.urls, asking.question(deployment))
-    return Rollback(survey, report, _services(deployment, survey, report))
+    report = run.report(host.name, asking.question(deployment))
+    rollback = Rollback(survey, report, _services(deployment, survey, report))
+    if run.DRY or not rollback:
+        report.served = survey["asked"]["served"]
+        report.idle = "nothing to do: there is no release to go back to"
+    return rollback
 
 
 def apply(rollback: Rollback) -> None:

@@ -49,16 +49,19 @@ class Report:
     """What a run planned for one host, what came of it, and what its admin should know.
 
     ``ended`` is what came of the run: "", "failed", or "cut". ``cut`` names the operation that was under way when it
-    was interrupted. ``asking`` is what the host is asked in the end, by the operation ``last``, and ``served`` what it
-    answered then: None where it couldn't be asked.
+    was interrupted. The operation ``first`` takes the host. ``asking`` is what the host is asked in the end, by the
+    operation ``last``, and ``served`` what it answered then: None where it couldn't be asked. ``left`` is what a job
+    that failed says of what it has left. ``idle`` is what a runbook says where it has nothing to do.
     """
 
     host: str
-    urls: list[str]
     ended: str = ""
     cut: str = ""
     asking: dict[str, Any] = field(default_factory=dict)
+    first: Any = None
     last: Any = None
+    left: str = ""
+    idle: str = ""
     served: list[str] | None = None
     wrong: list[Finding] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
@@ -70,7 +73,8 @@ class Report:
     @property
     def pending(self) -> bool:
         """Whether something that was planned isn't done."""
-        return any(operation is None or not operation.is_complete() for _, _, operation in self.planned)
+        operations = [*(operation for _, _, operation in self.planned), *([self.last] if self.last else [])]
+        return any(operation is None or not operation.is_complete() for operation in operations)
 
     @property
     def done(self) -> list[tuple[str, list[str]]]:
@@ -86,13 +90,13 @@ class Report:
     @property
     def serves(self) -> list[str]:
         """The addresses that were asked and answered."""
-        if self.served is not None:
-            return self.served
-        return self.urls if DRY or not self.planned else []
+        return self.served or []
 
     @property
     def nothing(self) -> str:
         """What a run with nothing to do says of that."""
+        if self.idle:
+            return self.idle
         if self.wrong:
             return "nothing that a deploy could change, and yet not all is as described:"
         return shown.NOTHING + "".join(f"; but {part}" for part in self.away)
@@ -113,6 +117,8 @@ class Report:
         if self.cut:
             return f"interrupted: what was under way goes on to its end there, and {LOG} says what came of it"
         how = {"failed": "failed", "cut": "interrupted"}.get(self.ended, "not done")
+        if self.left:
+            return f"{how}: {self.left}"
         if not self.done and how != "failed":
             return f"{how}: nothing was changed"
         if not self.pending and not self.ended:
@@ -214,10 +220,15 @@ def _lines(report: Report) -> list[str]:
     return lines
 
 
+def _said(lines: list[str], word: str) -> str:
+    """What a job has said last after a word."""
+    return next((line.partition(word)[2] for line in reversed(lines) if line.startswith(word)), "")
+
+
 def answered(lines: list[str]) -> list[str] | None:
     """The addresses that a host calls served at the end of a job; None where it wasn't asked."""
-    found = [line.partition("asked: ")[2] for line in lines if line.startswith("asked: ")]
-    return [str(url) for url in json.loads(found[-1])] if found else None
+    found = _said(lines, "asked: ")
+    return [str(url) for url in json.loads(found)] if found else None
 
 
 def _settle() -> None:
@@ -226,6 +237,13 @@ def _settle() -> None:
     for report in REPORTS.values():
         if report.last is not None and report.last.is_complete() and not report.cut:
             report.served = answered(report.last.stdout_lines)
+            away = _said(report.last.stdout_lines, "away: ")
+            # What waited before the run may have its broker now, and the other way round.
+            still = [part for part in report.away if not (away and part.endswith(shown.FOR_THE_BROKER))]
+            report.away = still or shown.waiting(json.loads(away or "[]"))
+        for operation in (report.first, report.last):
+            if operation is not None and operation.is_complete():
+                report.left = _said(operation.stdout_lines, "left: ") or report.left
         # pyinfra ends a host's run at the first operation that fails.
         report.ended = report.ended or ("failed" if report.host in failed else "")
 
@@ -276,9 +294,9 @@ def _unwritable(error: OSError) -> str:
     )
 
 
-def report(host: str, urls: list[str], asking: dict[str, Any] | None = None) -> Report:
+def report(host: str, asking: dict[str, Any] | None = None) -> Report:
     """Begin the report of a host; all reports are printed when the run has ended."""
-    return REPORTS.setdefault(host, Report(host, urls, asking=asking or {}))
+    return REPORTS.setdefault(host, Report(host, asking=asking or {}))
 
 
 def refused(faults: list[tuple[str, Finding]]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tasks.run import Report
 
 NOTHING = "nothing to do: everything is and runs as described"
+FOR_THE_BROKER = "for the broker"
 WIDTH = 100
 # Characters: GitHub takes 65,536 in a comment. Diffs that would go beyond stay out.
 LARGEST_SUMMARY = 60_000
@@ -103,6 +104,11 @@ def _section(title: str, details: list[str], change: Change | None, diff: bool, 
             yield ""
     for reason in change.reasons:
         yield from to.wrapped(str(reason), "yellow")
+
+
+def waiting(names: list[str]) -> list[str]:
+    """The phrase for programs that wait for their broker; none where none does."""
+    return [f"{', '.join(names)} {'waits' if len(names) == 1 else 'wait'} {FOR_THE_BROKER}"] if names else []
 
 
 def changes(report: Report, to: Terminal) -> str:

@@ -21,7 +21,7 @@ from pyinfra import host
 from pyinfra.operations import server
 from catmaid_deploy.finding import fault
 from tasks import run
-report = run.report(host.name, [])
+report = run.report(host.name)
 commands = {commands!r}
 if "wait" in commands:
     print("waiting", flush=True)

@@ -47,7 +47,7 @@ def report(host: str = "lab.example.org") -> Report:
     one = ConfigurationSet("nginx", WANTED)
     found = compare(one, survey(FOUND, manifest={"nginx": {"/etc/nginx/old.conf": "x"}}))
     change = Change(one, found, (Reason("reload", "nginx", "its files change"),))
-    made = Report(host, [f"https://{host}/catmaid/"], served=[f"https://{host}/catmaid/"])
+    made = Report(host, served=[f"https://{host}/catmaid/"])
     made.planned = [("install packages", ["nginx"], None), ("nginx", change.summary, None)]
     made.changes = {"nginx": change}
     made.warnings = [warning("workers", "too | many <b>*of* them")]
@@ -118,7 +118,7 @@ def test_the_summaries_of_all_hosts_come_last() -> None:
 
 
 def test_nothing_to_do() -> None:
-    quiet = Report("lab", ["https://lab/"])
+    quiet = Report("lab", served=["https://lab/"])
     lines = shown.text([quiet], True, PLAIN).splitlines()
     assert lines[1:] == ["==== lab: summary ".ljust(100, "="), shown.NOTHING, "serves https://lab/"]
     assert "# Nothing to do\n" in shown.markdown([quiet], [], "lab.py", True, True)
@@ -229,7 +229,7 @@ def test_patch_makes_one_text_of_the_other(
 
 def test_the_summary_has_a_heading_a_host_and_a_table_of_services() -> None:
     text = shown.markdown(
-        [report("a"), Report("b", ["https://b/"])], [], "inventories/lab.py, revision 1234567", True, True
+        [report("a"), Report("b", served=["https://b/"])], [], "inventories/lab.py, revision 1234567", True, True
     )
     lines = text.splitlines()
     assert [line for line in lines if line[:1] == "#"] == ["# Dry run: changes on 1 of 2 hosts", "## a", "## b"]

@@ -1,0 +1,86 @@
+"""What a run says last of a host, by what came of its operations."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks import run, shown
+
+ASKED = 'asked: ["https://a/"]'
+
+
+def operation(*said: str, done: bool | None = True) -> Any:
+    """One that pyinfra has run, and what it printed; with None it wasn't reached."""
+    return SimpleNamespace(
+        is_complete=lambda: done is not None, did_succeed=lambda: done, stdout_lines=list(said), _hash=str(id(said))
+    )
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, report: run.Report, failed: bool = False) -> list[str]:
+    monkeypatch.setattr(run, "REPORTS", {report.host: report})
+    monkeypatch.setattr(
+        run, "state", SimpleNamespace(failed_hosts=[SimpleNamespace(name=report.host)] if failed else [])
+    )
+    run._settle()
+    return run._lines(report)
+
+
+def test_what_was_changed_and_asked_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run.Report("a", planned=[("nginx", [], operation())], last=operation(ASKED))
+    assert lines(monkeypatch, report) == ["  nginx", "done", "serves https://a/"]
+
+
+def test_a_worker_that_waits_in_the_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was so before the run."""
+    last = operation(ASKED, 'away: ["celery of a"]')
+    report = run.Report("a", planned=[("nginx", [], operation())], last=last)
+    assert lines(monkeypatch, report)[1] == "done; but celery of a waits for the broker"
+    report = run.Report("a", planned=[("nginx", [], operation())], last=operation(ASKED, "away: []"))
+    report.away = shown.waiting(["celery of a", "celery-beat of a"])
+    assert lines(monkeypatch, report)[1] == "done"
+
+
+def test_a_run_whose_end_was_not_reached_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyinfra goes operation by operation: another host may hold this one up before its last."""
+    report = run.Report("a", planned=[("nginx", [], operation())], last=operation(done=None), ended="cut")
+    assert report.pending
+    assert lines(monkeypatch, report)[1].startswith("interrupted: ")
+
+
+@pytest.mark.parametrize(
+    ("first", "nginx", "last", "says"),
+    [
+        (
+            operation("left: nothing was changed", done=False),
+            operation(done=None),
+            operation(done=None),
+            "failed: nothing was changed",
+        ),
+        (
+            operation(),
+            operation(),
+            operation("asked: []", "left: all was changed, and the host isn't as described", done=False),
+            "failed: all was changed, and the host isn't as described",
+        ),
+        (
+            operation(),
+            operation(done=False),
+            operation(done=None),
+            "failed: whether it serves isn't known, since the host couldn't be asked; fix the cause and run again",
+        ),
+    ],
+)
+def test_a_failure_says_what_it_left(
+    monkeypatch: pytest.MonkeyPatch, first: Any, nginx: Any, last: Any, says: str
+) -> None:
+    report = run.Report("a", planned=[("nginx", [], nginx)], first=first, last=last)
+    assert says in lines(monkeypatch, report, failed=True)
+
+
+def test_who_was_not_asked_is_not_said_to_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lines(monkeypatch, run.Report("a")) == [shown.NOTHING]
+    idle = run.Report("a", idle="nothing to do: it is closed already", served=["https://a/b/"])
+    assert lines(monkeypatch, idle) == ["nothing to do: it is closed already", "serves https://a/b/"]
