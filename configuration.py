@@ -241,7 +241,8 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
                 )
             else:
                 # What is needed of it can be taken over from there.
-                away = Command(f"mv {item.path} {item.path}.before")
+                # Beside it, some services would read it on.
+                away = Command(f"mv {item.path} /root/{item.path.strip('/').replace('/', '-')}.before")
                 yield fault(item.path, f"somebody else's {found['kind']} is in the way", away)
 
 

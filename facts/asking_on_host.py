@@ -220,7 +220,7 @@ def units(output):
             "active": state in ("active", "reloading"),
             "enabled": values.get("UnitFileState") == "enabled",
             "failed": state == "failed",
-            "masked": values.get("UnitFileState", "").startswith("masked"),
+            "masked": values.get("UnitFileState", "") if values.get("UnitFileState", "").startswith("masked") else "",
             "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
             "command": values.get("ExecStart", ""),
             "files": [values.get("FragmentPath", ""), *values.get("DropInPaths", "").split()],
@@ -522,8 +522,13 @@ def _blocked(question, seen, states):
             yield fault(name, what, todo="end that one when users can wait, and have systemctl start it")
     for unit in question["units"]:
         if states.get(unit, {}).get("masked"):
-            yield fault("boot", "%s is masked: nothing starts it" % unit, "systemctl unmask %s" % unit)
+            yield fault("boot", "%s is masked: nothing starts it" % unit, _unmask(unit, states))
     yield from (_of_rival(one) for one in seen["rivals"] if one["here"])
+
+
+def _unmask(unit, states):
+    until_boot = states[unit]["masked"] == "masked-runtime"
+    return "systemctl unmask %s%s" % ("--runtime " if until_boot else "", unit)
 
 
 def _of_rival(one):
@@ -582,6 +587,9 @@ def _standing(question, seen, states):
     for name, path in seen["not_renewed"]:
         what = "certbot leaves that of %s as it is: autorenew = False in %s" % (name, path)
         yield fault("certificates", what, "sed -i '/^ *autorenew/d' %s" % path)
+    if question["renewal"] and states.get(RENEWED, {}).get("masked"):
+        what = "nobody renews them: %s is masked" % RENEWED
+        yield fault("certificates", what, _unmask(RENEWED, states))
     if question["renewal"] and states.get(RENEWED, {}).get("failed"):
         todo = "correct what /var/log/letsencrypt/letsencrypt.log says, and start certbot.service"
         yield fault("certificates", "their last renewal failed", todo=todo)

@@ -287,7 +287,9 @@ def health(question, how="status", places=None, meanwhile=None):
     programs = found["survey"]["supervisor"] or {}
     found["ages"] = {name: age(one["pid"]) for name, one in programs.items() if one["pid"]}
     found["logs"] = log_ends(question, programs)
-    groups = {one["name"] for one in question["instances"]}
+    # An instance that has left the inventory is the deploy's until its next run.
+    deployed = (name.partition("programs of ")[2] for name in found["survey"]["manifest"])
+    groups = {*(one["name"] for one in question["instances"]), *deployed}
     own = [program["pid"] for name, program in programs.items() if name.partition(":")[0] in groups]
     found["strangers"] = strangers(pythons, {one["virtualenv"] for one in question["instances"]}, own)
     found["instances"] = {}

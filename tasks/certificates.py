@@ -97,6 +97,11 @@ def _judge_key(path: str, keys: dict[str, Any]) -> Iterator[Finding]:
         yield fault("tls.key", f"{path} can be read by {', '.join(readers)}", fix)
 
 
+def _late(site: Site, found: dict[str, Any]) -> float:
+    """With how many seconds left a certificate should have been renewed: some authorities' last only days."""
+    return min(FEW_DAYS * DAY, found["lifetime"] / 4) if site.tls.certificate == "acme" else FEW_DAYS * DAY
+
+
 def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
     """What the admin should know of a certificate, and what doesn't stop a run."""
     key = "tls.certificate"
@@ -107,9 +112,10 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
     if site.tls.certificate == "self-signed":
         yield warning(key, "'self-signed' is for trials, browsers warn of it", "use 'acme', or one of your own")
         return
-    days = _found(survey, site)["seconds_left"] // DAY
+    found = _found(survey, site)
+    days = found["seconds_left"] // DAY
     # Of files that don't fit nothing is known.
-    if days >= FEW_DAYS or _found(survey, site)["problem"]:
+    if found["problem"] or found["seconds_left"] >= _late(site, found):
         return
     if site.tls.certificate != "acme":
         yield warning(key, f"{site.certificate} ends in {days:.0f} days", "renew it")
@@ -151,7 +157,7 @@ def from_acme(deployment: Deployment, survey: dict[str, Any]) -> list[Site]:
     for site in deployment.acme_sites:
         found = _found(survey, site)
         other_server = survey["acme_servers"].get(site.server_name) != site.tls.acme_server
-        late = found["seconds_left"] < min(FEW_DAYS * DAY, found["lifetime"] / 4)
+        late = found["seconds_left"] < _late(site, found)
         # A name too many matters as well: once it leads elsewhere, no renewal succeeds.
         other_names = set(found["names"]) != set(site.names)
         if not _from_acme(site, survey) or other_server or other_names or late:

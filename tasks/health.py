@@ -31,6 +31,8 @@ QUEUE = 1000
 SERVES = {"wsgi": "page", "daphne": "WebSocket", "celery": "task"}
 # The differences of a service that are named.
 SHOWN = 4
+# What a page answers that is well.
+WELL = tuple(range(200, 400))
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
 ROTATION, ROTATED = "logrotate.timer", "logrotate.service"
 SUPERVISORS_LOG = "/var/log/supervisor/supervisord.log"
@@ -109,7 +111,7 @@ def pages(deployment: Deployment) -> list[Page]:
                     "page",
                     instance.name,
                     {"site": at, "path": instance.prefix + instance.ready_page, "headers": {"Origin": allowed}},
-                    (401,) if guarded else (200, 301, 302),
+                    (401,) if guarded else (instance.ready_status,) if instance.ready_status else WELL,
                     ("*" if origin == "*" else allowed) if instance.cors else "",
                 )
             )
@@ -252,7 +254,9 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
     for part, setting in (("database", "DATABASES"), ("broker", "CELERY_BROKER_URL")):
         if probe[part]:
             there = f"start it where {setting} in settings.py says that it is, or correct that"
-            fix = preflight.start_here(part, one.survey) or there
+            fix = (
+                preflight.start_here(part, one.survey) if _is_off_here(instance, part, probe[part]) else None
+            ) or there
             one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix)
     if verify and not probe["broker"]:
         if probe["task"] is None:
@@ -320,6 +324,13 @@ def _host(one: Health, offset: float) -> None:
         one.warn("packages", "an update waits for a reboot", "have the host boot anew when nobody traces")
 
 
+def _is_off_here(instance: Instance, part: str, why: str) -> bool:
+    """Whether nothing listens, as far as the application says, and that on this host, as far as the inventory says."""
+    address = getattr(instance, part)
+    listens = not re.search(r"connection refused|no such file", why, re.IGNORECASE)
+    return not listens and (address is None or address.host in preflight.LOCAL)
+
+
 def _certificates(one: Health, site: Site) -> None:
     if site.certificate is None:
         return
@@ -362,9 +373,11 @@ def _pages(one: Health) -> None:
             continue
         place = f"{page.kind} of {page.whose}"
         if "folder" in page.question and not answer.get("found"):
+            what = f"there is no .{page.question['suffix'][1:]} file below {page.question['folder']}"
             if page.kind == "tile":
-                what = f"there is no .{page.question['suffix'][1:]} file below {page.question['folder']}"
                 one.fault(place, what, "have its disk mounted, or correct folder or suffix in the inventory")
+            elif instance:
+                one.fault(place, what, preflight.collected(instance, one.survey["instances"][instance.name]["owner"]))
         elif wrong := _wrong_answer(one, page, answer, instance):
             # The host has found that out by itself as well, in fewer words.
             one.findings = [finding for finding in one.findings if finding.place != place]

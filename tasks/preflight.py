@@ -253,6 +253,13 @@ def as_owner(owner: str, command: str) -> Command:
     return Command(command if owner == "root" else f"runuser -u {owner} -- sh -c {shlex.quote(command)}")
 
 
+def collected(instance: Instance, owner: str) -> Command:
+    """What puts an application's static files in place."""
+    # CATMAID's settings call cssmin, which is in the virtualenv.
+    collect = f"cd {instance.projects_dir} && PATH={instance.virtualenv}/bin:$PATH python manage.py collectstatic"
+    return as_owner(owner, f"{collect} --noinput")
+
+
 def _judge_python(python: dict[str, Any], instance: Instance, requirements: list[str]) -> Iterator[Finding]:
     again = "have it made anew with the host's python3, and install CATMAID's requirements into it"
     key = "virtualenv"
@@ -324,10 +331,7 @@ def _judge_files(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]
     if not found["paths"]["wsgi_file"]:
         yield fault("wsgi_file", f"{instance.wsgi_file} isn't there", f"have it made {as_said}")
     if not found["folders"]["static_folder"]:
-        # CATMAID's settings call cssmin, which is in the virtualenv.
-        collect = f"cd {instance.projects_dir} && PATH={instance.virtualenv}/bin:$PATH python manage.py collectstatic"
-        fix = as_owner(found["owner"], f"{collect} --noinput")
-        yield fault("static_folder", f"{instance.static_folder} isn't there", fix)
+        yield fault("static_folder", f"{instance.static_folder} isn't there", collected(instance, found["owner"]))
     if not found["folders"]["files_folder"]:
         make = Command(f"install -d -o {instance.user} {instance.files_folder}")
         yield fault("files_folder", f"{instance.files_folder} isn't there", make)

@@ -127,7 +127,8 @@ def test_a_masked_unit_is_told_from_one_that_is_off() -> None:
         "Id=a.service\nUnitFileState=masked-runtime\n\nId=b.service\nUnitFileState=disabled\nActiveState=reloading\n"
     )
     states = ON_HOST["units"](shown)
-    assert [states[unit]["masked"] for unit in ("a.service", "b.service")] == [True, False]
+    assert [states[unit]["masked"] for unit in ("a.service", "b.service")] == ["masked-runtime", ""]
+    assert ON_HOST["_unmask"]("a.service", states) == "systemctl unmask --runtime a.service"
     assert states["b.service"]["active"]
 
 

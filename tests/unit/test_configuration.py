@@ -71,7 +71,7 @@ def test_what_left_the_set_is_removed_when_it_was_ours() -> None:
 def test_somebody_elses_file_is_in_the_way() -> None:
     foreign = survey(SAME | {"/etc/a": on_host("mine\n")})
     (finding,) = in_the_way([SET], foreign)
-    assert finding.line() == "/etc/a: somebody else's file is in the way: mv /etc/a /etc/a.before"
+    assert finding.line() == "/etc/a: somebody else's file is in the way: mv /etc/a /root/etc-a.before"
     assert list(in_the_way([SET], foreign | {"manifest": {"set": {"/etc/a": "x"}}})) == []
     ours = on_host(f"# {MARK}a.j2\nedited\n")
     assert list(in_the_way([SET], survey(SAME | {"/etc/a": ours}))) == []

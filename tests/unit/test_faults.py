@@ -191,6 +191,7 @@ NOT_INJECTED: dict[str, set[str]] = {
     "It passes by itself within start_seconds": {"<place>: it has just begun and isn't ready"},
     "The site of these tests has no ACME server, and the instance no releases": {
         "certificates: nobody renews them: <RENEWAL> is off",
+        "certificates: nobody renews them: <RENEWED> is masked",
         "certificates: their last renewal failed",
         "release of <name>: its release <revision> isn't on the host",
         "releases.owner: there is no user <owner>",
