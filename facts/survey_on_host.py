@@ -770,6 +770,7 @@ def survey(question, places=None, answered=None):
         name, told_of = one["name"], told[one["name"]]
         python = dict(ended[one["virtualenv"]])
         python["owner"] = owner_name(told_of["application"].value["owner"])
+        python["of_a_group"] = owner(one["virtualenv"]) == NOBODY
         settings = settings_of(one, told_of, loading.get(name))
         found["instances"][name] = survey_instance(one, told_of, python, codes[name].end(SAYING_SECONDS)[1], settings)
         folders = {key: there_is[one[key]].value for key in ("static_folder", "files_folder")}

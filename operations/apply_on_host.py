@@ -407,12 +407,10 @@ def apply(job):
             service.bring()
     except Exception as error:  # whatever it was, what ran before comes back
         files.undo()
-        if service:
-            try:
-                service.back()
-            except Exception as other:
-                say("--> %s" % other, sys.stderr)
-        raise Failed("%s\nthe files of before are back" % error) from None
+        stays = as_before(service)
+        if stays:
+            say("left: not all of it is as it was before")
+        raise Failed("\n".join([str(error), *(stays or ["the files of before are back"])])) from None
     for folder in job["sweep"]:
         try:
             ROOT.remove_tree(folder)
@@ -427,6 +425,14 @@ def apply(job):
     did(job["set"])
 
 
+def as_before(service):
+    """Have a service go on as it was; a line for what can't."""
+    try:
+        return (service and service.back()) or []
+    except Exception as error:  # whatever it was, the run's end is still written down
+        return ["not all that ran before is back: %s" % error]
+
+
 def roll_back(job):
     """Hand over to the slots that were in use before, with the files that they have: a whole run in one job."""
     take_lock(job)
@@ -439,21 +445,25 @@ def roll_back(job):
             service.bring()
             back.append(one)
         except Exception as error:  # whatever it was, what ran goes on
-            service.back()
+            stays = as_before(service)
             for other in reversed(back):
-                forward(job, other)
+                stays += forward(job, other)
             ask_host(job["asking"], 1)
-            end_run("failed: %s; %s" % (one["group"], one_line(str(error))), "failed")
-            raise Failed("%s: %s\nwhat ran before the rollback runs on" % (one["group"], error)) from None
+            words = "\n".join([str(error), *(stays or ["what ran before the rollback runs on"])])
+            end_run("failed: %s; %s" % (one["group"], one_line(words)), "failed")
+            if stays:
+                say("left: not all of it is as it was before")
+            raise Failed("%s: %s" % (one["group"], words)) from None
     record(job)
 
 
 def forward(job, one):
-    """Undo the rollback of a group: of several all go back, or none."""
+    """Undo the rollback of a group: of several all go back, or none. A line where that can't be."""
     try:
         Supervisor(dict(job, service=one)).bring()
+        return []
     except Exception as error:  # the others still go
-        tell("%s stays at the release before: %s" % (one["group"], one_line(str(error))))
+        return ["%s stays at the release before: %s" % (one["group"], error)]
 
 
 def set_flag(job):

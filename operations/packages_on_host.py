@@ -8,11 +8,11 @@ INSTALL_SECONDS = 1200
 
 
 def installer(virtualenv):
-    """The user who may change a virtualenv; raises Failed where that is none, or root."""
+    """The user who may change a virtualenv; raises Failed where that is root, or more than one."""
     uid = owner(virtualenv)
     if uid == NOBODY:
-        # A group may change the way to it: then its own owner counts.
-        uid = As(NOBODY).do(lambda at: (status := at.status(virtualenv, follow=True)) and status.st_uid)
+        # Each of them could put a link there to what another user owns.
+        raise Failed("a group may change %s or the way to it" % virtualenv)
     if not uid:
         raise Failed("%s belongs to root, and root installs nothing from the network" % virtualenv)
     return As(uid)

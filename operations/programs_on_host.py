@@ -329,19 +329,12 @@ class Slot:
 
     def is_ready(self):
         """Whether it would serve, at the latest in half a second: then Supervisor and the memory are looked at."""
-        server = self._described() if self.short == "wsgi" else None
+        server = self.owner.described(self.new) if self.short == "wsgi" else None
         return self.owner.is_ready(self.short, self.new, self.offset, server, 0.5)
-
-    def _described(self):
-        """The web server and the number of its workers by the slot's own files: a rollback's are of before."""
-        folder = "%s/%s" % (self.owner.config_dir, self.new)
-        ini = ROOT.read(folder + "/uwsgi.ini")
-        number = re.search(r"^workers = (\d+)$", ini or ROOT.read(folder + "/gunicorn.conf.py"), re.MULTILINE)
-        return "uwsgi" if ini else "gunicorn", int(number.group(1)) if number else 0
 
     def _workers(self):
         """The processes that have loaded the application."""
-        server = self._described()[0]
+        server = self.owner.described(self.new)[0]
         return set(map(str, self.owner.ask(lambda at: loaded(at, self.run_dir, server))))
 
     def _answers(self, ask, page, seconds=60):
@@ -415,7 +408,7 @@ class Slot:
             return
         # It has served nobody: one that hangs isn't waited for.
         words = self.owner.started(self.new)
-        if self.owner.working(self.new):
+        if lives(words):
             self.owner.them.run(["pkill", "-KILL", "-g", words[0]], 20)
         self.owner.stop(self.name)
 
@@ -509,6 +502,13 @@ class Supervisor:
     def in_use(self, short):
         target = ROOT.target("%s/%s" % (self.config_dir, short))
         return target if target in (short + "-a", short + "-b") else short + "-a"
+
+    def described(self, place):
+        """The web server and the number of its workers by a slot's own files: a rollback's are of before."""
+        folder = "%s/%s" % (self.config_dir, place)
+        ini = ROOT.read(folder + "/uwsgi.ini")
+        number = re.search(r"^workers = (\d+)$", ini or ROOT.read(folder + "/gunicorn.conf.py"), re.MULTILINE)
+        return "uwsgi" if ini else "gunicorn", int(number.group(1)) if number else 0
 
     def named(self, place):
         """What Supervisor calls the program in a slot."""
@@ -722,26 +722,30 @@ class Supervisor:
         ROOT.write(path, json.dumps({"slots": used, "times": times}).encode())
 
     def back(self):
-        """What ran before runs again: the slots that were in use, and the group as its file says now."""
-        try:
-            for slot in reversed(self.slots):
-                slot.back()
-            for files in reversed(self.written):
-                files.undo()
-            if self.written or self.fresh:
-                self.fresh = False
-                self._update(self.group)
-            for program in self._programs():
-                if program["statename"] in DOWN and program["name"] in [
-                    self.named(self.in_use(s)) for s in self.programs
-                ]:
-                    self.start(program["name"])
-            for short in self.restarted:
-                self.stop(self.named(self.in_use(short)))
-                self.start(self.named(self.in_use(short)))
-            self._open()
-        except (OSError, xmlrpc.client.Error, Failed) as error:
-            say("the programs of before don't start: %s" % error, sys.stderr)
+        """What ran before runs again: the slots that were in use, and the group as its file says now. What one of the
+        steps meets keeps no other from being done; returns a line for each that failed.
+        """
+        steps = [slot.back for slot in reversed(self.slots)]
+        steps += [files.undo for files in reversed(self.written)]
+        failed = []
+        for step in (*steps, self._group_of_before, self._open):
+            try:
+                step()
+            except Exception as error:  # whatever it was, the other steps are done
+                failed.append("not all that ran before is back: %s" % (error or type(error).__name__))
+        return failed
+
+    def _group_of_before(self):
+        if self.written or self.fresh:
+            self.fresh = False
+            self._update(self.group)
+        in_use = [self.named(self.in_use(short)) for short in self.programs]
+        for program in self._programs():
+            if program["statename"] in DOWN and program["name"] in in_use:
+                self.start(program["name"])
+        for short in self.restarted:
+            self.stop(self.named(self.in_use(short)))
+            self.start(self.named(self.in_use(short)))
 
     def _programs(self):
         return [p for p in self._ask("getAllProcessInfo") if p["group"] == self.group]
@@ -817,10 +821,13 @@ class Supervisor:
         code, output = self.them.run(["sh", "-c", 'echo c > "$1"', "sh", run_dir + "/fifo"], 20)
         if code:
             raise Failed("uWSGI takes no order from %s/fifo: %s" % (run_dir, output))
-        seconds = self.seconds * len(before)
+        # The application may say what it likes of itself: how many they are is in root's own file.
+        number = self.described(self.in_use(short))[1]
+        seconds = self.seconds * number
         end = time.time() + seconds
         while True:
-            if all(accepts and pid not in before for pid, accepts in self._states(stats).items()):
+            now = self._states(stats)
+            if len(now) == number and all(accepts and pid not in before for pid, accepts in now.items()):
                 break
             if time.time() > end:
                 raise Failed("the processes of %s are not replaced within %d s" % (short, seconds))

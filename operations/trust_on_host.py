@@ -460,11 +460,11 @@ def _empty(folder, end):
     try:
         while stack:
             here, own = stack[-1]
-            if time.monotonic() > end:
-                raise OSError(errno.ETIME, "has too much in it to be removed in time")
             deeper = None
             with os.scandir(here) as entries:
                 for entry in entries:
+                    if time.monotonic() > end:
+                        raise OSError(errno.ETIME, "has too much in it to be removed in time")
                     if not entry.is_dir(follow_symlinks=False):
                         os.unlink(entry.name, dir_fd=here)
                         continue
@@ -612,9 +612,10 @@ class Process:
             end = max(self.begun + seconds, time.monotonic() + 1)
             texts = _collect(self.process, files, end, self.most)
             texts = [text.decode("utf-8", "replace") for text in texts] + [""]
-            if time.monotonic() >= end and self.process.returncode == -signal.SIGKILL:
+            code = -signal.SIGKILL if self.process.returncode is None else self.process.returncode
+            if time.monotonic() >= end and code == -signal.SIGKILL:
                 texts[0] += "\nno end within %d s" % seconds
-            self.told = self.process.returncode, texts[0], texts[1]
+            self.told = code, texts[0], texts[1]
         return self.told
 
 
@@ -651,7 +652,10 @@ def _collect(process, files, end, most):
             os.killpg(process.pid, signal.SIGKILL)
         except OSError:
             pass
-        process.wait()
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            pass  # not even that ends one that a disk has made hang: it ends with the disk
     for file in files:
         file.close()
     return [text[:most] for text in texts.values()]

@@ -241,7 +241,7 @@ def _settle() -> None:
             # What waited before the run may have its broker now, and the other way round.
             still = [part for part in report.away if not (away and part.endswith(shown.FOR_THE_BROKER))]
             report.away = still or shown.waiting(json.loads(away or "[]"))
-        for operation in (report.first, report.last):
+        for operation in (report.first, *(operation for _, _, operation in report.planned), report.last):
             if operation is not None and operation.is_complete():
                 report.left = _said(operation.stdout_lines, "left: ") or report.left
         # pyinfra ends a host's run at the first operation that fails.

@@ -52,11 +52,14 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
 def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str, Any]) -> Iterator[Finding]:
     """Why what a virtualenv lacks can't be installed."""
     for virtualenv, (instance, _) in outdated.items():
-        if survey["instances"][instance.name]["python"]["owner"] == "root":
+        place = f"site.instances[{instance.name}].virtualenv"
+        if survey["instances"][instance.name]["python"].get("of_a_group"):
+            what = f"a group may change {virtualenv} or the way to it: whose it is can't be told"
+            yield fault(place, what, "take the group's right to write (chmod g-w) from it and the folders above it")
+        elif survey["instances"][instance.name]["python"]["owner"] == "root":
             # Not the service user, who would then change what it runs, if the code has an owner.
             owner = survey["instances"][instance.name]["owner"]
             owner = instance.user if owner == "root" else owner
-            place = f"site.instances[{instance.name}].virtualenv"
             what = f"{virtualenv} belongs to root, and root installs nothing from the network"
             yield fault(place, what, Command(f"chown -R {owner}: {virtualenv}"))
 

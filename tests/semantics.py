@@ -363,8 +363,9 @@ def _plain_http(tree: Block, deployment: Deployment) -> Iterator[str]:
             yield f"{site.server_name}: has {len(found)} servers without TLS"
             continue
         (server,) = found
-        others = {one["directive"] for one in server["block"]} - {"listen", "server_name", "add_header", "location"}
-        if others:
+        known = {"listen", "server_name", "add_header", "if", "location"}
+        others = {one["directive"] for one in server["block"]} - known
+        if others or len(arguments(server["block"], "if")) > 1:
             yield f"{site.server_name}: {sorted(others)} without TLS"
         for location in _locations(server["block"]):
             if location["args"] == ["/"]:
@@ -375,6 +376,28 @@ def _plain_http(tree: Block, deployment: Deployment) -> Iterator[str]:
                 yield f"{site.server_name}: {location['args']} without TLS"
         if len(_locations(server["block"])) != 1 + (site.tls.certificate == "acme"):
             yield f"{site.server_name}: the redirect or the challenge is missing"
+
+
+def _logs(tree: Block, _: Deployment) -> Iterator[str]:
+    """Control characters of an address reach no log, on whichever port."""
+    for server in servers(tree):
+        if not {STATE_HOST, PASSWORD_HOST, "_"} & {*names(server)}:
+            tests = [one for one in server["block"] if one["directive"] == "if"]
+            first = tests[0] if tests else {"args": [], "block": []}
+            if first["args"] != ["$catmaid_unprintable"] or arguments(first["block"], "return") != [["400"]]:
+                yield f"{names(server)}: writes any address to its log"
+
+
+def _links(tree: Block, deployment: Deployment) -> Iterator[str]:
+    """In folders that an application or its owner may write, a link leads to no other's file."""
+    for instance in deployment.instances:
+        folders = {instance.static_alias, instance.files_folder}
+        for one, parents in walk(tree):
+            folder = one["args"][0].rstrip("/") if one["directive"] == "alias" else ""
+            if folder in folders:
+                links = arguments(parents[-1]["block"], "disable_symlinks")
+                if links != [["if_not_owner", f"from={folder}"]]:
+                    yield f"{_where(parents)}: follows any link below {folder}"
 
 
 def _error_pages(tree: Block, deployment: Deployment) -> Iterator[str]:
@@ -412,6 +435,8 @@ RULES: dict[str, Callable[[Block, Deployment], Iterator[str]]] = {
     "name": _names,
     "capture": _capture,
     "plain": _plain_http,
+    "log": _logs,
+    "link": _links,
     "notice": _error_pages,
 }
 
