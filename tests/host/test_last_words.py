@@ -696,6 +696,42 @@ def test_a_rollback_that_fails(host: BedHost) -> None:
 
 @pytest.mark.row_33
 @pytest.mark.long
+def test_a_rollback_of_several_goes_back_whole_or_not_at_all(host: BedHost) -> None:
+    """The first has gone back when the second can't: it comes forward again."""
+    newer = changed(threads=3)
+    newer["instances"][1]["threads"] = 3
+    deploy(host, 0, newer)
+    in_use = "readlink /etc/catmaid/*/wsgi; sed -n '/^threads/p' /etc/catmaid/catmaid/wsgi/uwsgi.ini"
+    before, second = host.run(in_use), newer["instances"][1]["name"]
+    (other,) = {"a", "b"} - {host.run(f"readlink /etc/catmaid/{second}/wsgi")[-1]}
+    host.run(f"echo exit 1 > /etc/catmaid/{second}/wsgi-{other}/run.sh")
+    run = pyinfra(host, {"site": newer}, "-y", deploy="runbooks/rollback.py")
+    assert run.code == 1
+    assert "what ran before the rollback runs on" in run.text
+    assert host.run("sed -n '/^threads/p' /etc/catmaid/catmaid/wsgi/uwsgi.ini") == before.splitlines()[-1]
+    all_serve(host)
+    deploy(host)
+
+
+@pytest.mark.row_18
+@pytest.mark.row_33
+def test_a_runbook_with_nothing_to_do_says_what_it_has_asked(host: BedHost) -> None:
+    words = ("-y", "--data", "maintenance=off")
+    run = pyinfra(host, {"site": SITE}, *words, deploy="runbooks/maintenance.py")
+    assert run.code == 0, run.text
+    assert "nothing to do: it is open already" in run.text
+    assert "serves https://localhost/catmaid/" in run.text
+    host.run("systemctl stop nginx")
+    try:
+        run = pyinfra(host, {"site": SITE}, *words, deploy="runbooks/maintenance.py")
+        assert NOTHING not in run.text
+        assert "serves https" not in run.text
+    finally:
+        host.run("systemctl start nginx")
+
+
+@pytest.mark.row_33
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("values", "ended"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from testbed.run import CHECKOUT
 from tests.host.web import HASH, PASSWORD, SITES, Web
 
 SCRIPT = Path(__file__).parent / "search_on_host.py"
@@ -125,3 +126,26 @@ for pid in map(int, sys.argv[1:]):
     answer.append(done)
 print(json.dumps(answer))
 """
+
+
+@pytest.mark.row_32
+def test_nginx_reads_no_other_s_file_by_a_link(web: Web) -> None:
+    """Whoever may write in a folder that is served could have nginx read all that nginx may."""
+    hashes = web.host.run("ls /etc/nginx/catmaid-passwords/* | head -n 1")
+    folders = {"files": (f"{CHECKOUT}/django/files", "www-data"), "static": (f"{CHECKOUT}/django/static", "catmaid")}
+    with web.client() as client:
+        for kind, (folder, user) in folders.items():
+            web.host.run(
+                f"""
+                cd {folder}; echo own > own.js; ln -sf {folder}/own.js link.js; ln -sf {hashes} hashes.js
+                ln -sfn /etc/nginx/catmaid-passwords all; ln -sf /etc/passwd passwd.js
+                """,
+                user=user,
+            )
+            try:
+                name = hashes.rpartition("/")[2]
+                for path in ("hashes.js", f"all/{name}", "passwd.js"):
+                    assert client.get(f"/catmaid/{kind}/{path}").status_code == 403, (kind, path)
+                assert client.get(f"/catmaid/{kind}/link.js").text == "own\n"
+            finally:
+                web.host.run(f"cd {folder}; rm -f own.js link.js hashes.js all passwd.js")

@@ -597,6 +597,8 @@ def test_no_address_forges_a_line_or_moves_a_terminal(web: Web) -> None:
             for place in ("/catmaid/static/", "/catmaid/files/", "/tiles/fafb/", "/catmaid/", "/none/"):
                 assert client.get(place + text).status_code == 400, (place, text)
         assert client.get("/catmaid/static/none", headers={"Referer": "a\x1b[2J"}).status_code == 400
+        plain = f"http://localhost:{web.host.ports[80]}/.well-known/acme-challenge/%0aforged"
+        assert httpx.get(plain, trust_env=False).status_code == 400
         # What isn't ASCII is no control character.
         assert client.get("/catmaid/static/n%C3%A9").status_code == 404
     text = web.host.run(f"tail -n +{lines + 1} {log}")
