@@ -69,10 +69,11 @@ def needs(deployment: Deployment) -> dict[str, tuple[str, ...]]:
     }
     for site in deployment.sites:
         tls = f"TLS of {site.server_name}"
-        found[tls] = ("nginx", *_keys(f"site[{site.server_name}]", "tls.certificate", "tls.key"))
+        described = _keys(f"site[{site.server_name}]", "tls.certificate", "tls.key")
+        found[tls] = ("nginx", *described)
         found[f"HTTP of {site.server_name}"] = ("nginx", f"{CONFIGURATION}nginx")
         first = [f"page of {instance.name}" for instance in site.instances[:1]]
-        found[f"from here to {site.server_name}"] = ("nginx", tls, *first)
+        found[f"from here to {site.server_name}"] = ("nginx", tls, *described, *first)
         for instance in site.instances:
             found |= _instance(site, instance)
         for tiles in site.tiles:

@@ -291,6 +291,10 @@ def test_what_has_a_cause_of_its_own_is_a_fault_of_its_own() -> None:
     two = [fault("configuration of nginx", "differs"), fault("from here to catmaid.example.org", "no address")]
     assert [one.so for one in causes.folded(two, NEEDS, {"page of catmaid"})] == [(), ()]
     assert [one.so for one in causes.folded(two, NEEDS)] == [("from here to catmaid.example.org",)]
+    # A certificate that no run takes: nginx goes on with another one, which is well by itself.
+    key, here = "site[catmaid.example.org].tls.key", "from here to catmaid.example.org"
+    own = [fault(key, "of another"), fault(here, "browsers don't trust its certificate")]
+    assert [one.so for one in causes.folded(own, NEEDS, {"TLS of catmaid.example.org"})] == [(here,)]
     # A warning neither causes a fault nor follows from one.
     found = causes.folded([warning("nginx", "no brotli"), fault("page of catmaid", "502")], NEEDS)
     assert [(one.level, one.so) for one in found] == [("fault", ()), ("warning", ())]
