@@ -169,6 +169,19 @@ def test_a_process_ends_in_time_and_within_its_size() -> None:
     assert len(output) == 1000
 
 
+def test_what_not_even_a_kill_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a disk that hangs, which may be the application's own."""
+
+    def hangs(_: Any, timeout: float | None = None) -> int:
+        assert timeout is not None
+        raise trust.subprocess.TimeoutExpired("x", timeout)
+
+    process = trust.start(["sleep", "1"])
+    monkeypatch.setattr(trust.subprocess.Popen, "poll", lambda _: None)
+    monkeypatch.setattr(trust.subprocess.Popen, "wait", hangs)
+    assert process.end(0.1)[:2] == (-9, "\nno end within 0 s")
+
+
 def test_a_child_answers_or_is_given_up() -> None:
     assert trust.within(20, lambda at: {"names": at.names("/no-such-folder")}) == {"names": []}
     with pytest.raises(FileNotFoundError):
