@@ -513,7 +513,7 @@ def ask_folders(question, places, nginx):
         for path in static_and_files
     }
     holds = {
-        path: places.ask(nginx, path, lambda at, path=path: served(at, path), {"real": path, "holds": []})
+        path: places.ask(nginx, path, lambda at, path=path: served(at, path), {"real": path, "holds": [], "links": []})
         for path in question["served"]
     }
     return there_is, holds

@@ -389,6 +389,17 @@ def judge_served(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Fin
             yield fault(key, f"{tiles.fallback} is the system's, and nginx would serve it", "name an image elsewhere")
 
 
+def links(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """Links in an application's served folders that nginx doesn't follow, since they lead to what another user owns."""
+    tiles = {one.folder for one in deployment.tiles}
+    for key, path in _served(deployment):
+        for name, user, of in survey["served_folders"][path]["links"] if path not in tiles else ():
+            what = f"{path}/{name} is a link to what another user owns: who asks for what is behind it gets 403"
+            mend = Command(f"chown -h {of} {shlex.quote(f'{path}/{name}')}")
+            # Of root's own links alone it is known that they are meant so.
+            yield warning(key, what, mend if of and not user else "have both belong to one user, or remove it")
+
+
 def _judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
     """What Django collects and stores elsewhere than nginx serves it from."""
     settings = survey["instances"][instance.name]["settings"]
@@ -531,7 +542,7 @@ SET_CLOCK = "correct the one that is wrong; 'timedatectl set-ntp true' keeps it 
 
 def warn(deployment: Deployment, survey: dict[str, Any], offset: float, to_do: bool = True) -> list[Finding]:
     """What the admin should know, and what doesn't stop a run; ``to_do`` says whether it changes anything."""
-    found = list(standing(deployment, survey))
+    found = [*standing(deployment, survey), *links(deployment, survey)]
     if clock(offset):
         found.append(warning("clock", clock(offset), SET_CLOCK))
     for name, instance in survey["instances"].items():

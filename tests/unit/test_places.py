@@ -228,7 +228,17 @@ def test_what_nobody_wants_to_be_served_is_found(
     place.parent.mkdir(exist_ok=True)
     make(place)
     found = ON_HOST["served"](HERE, str(tmp_path / "link"))
-    assert found == {"real": str(tmp_path / "served"), "holds": [[kind, name]] if kind else []}
+    assert found == {"real": str(tmp_path / "served"), "holds": [[kind, name]] if kind else [], "links": []}
+
+
+def test_links_to_what_another_user_owns_are_named(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("x")
+    (tmp_path / "fine").symlink_to("own")
+    (tmp_path / "gone").symlink_to("nothing")
+    (tmp_path / "other").symlink_to("/etc/passwd")
+    user = os.getuid() or 1
+    os.lchown(tmp_path / "other", user, -1)
+    assert ON_HOST["served"](HERE, str(tmp_path))["links"] == [["other", user, 0]]
 
 
 def test_a_folder_of_many_files_is_soon_looked_through(tmp_path: Path) -> None:

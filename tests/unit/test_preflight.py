@@ -20,6 +20,8 @@ def survey(**more: Any) -> dict[str, Any]:
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
     found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
     found["nginx_files_of_others"] = []
+    (one,) = SITE.instances
+    found["served_folders"] = {path: {"links": []} for path in (one.static_folder, one.files_folder)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}} | more
 
@@ -38,6 +40,19 @@ def test_work_mem_that_does_not_fit_is_told_with_the_three_figures() -> None:
     assert "the host has 1024 MiB: lower workers, threads or work_mem" in line
     assert preflight.warn(SITE, survey(work_mem=4 << 10), 0) == []
     assert preflight.warn(SITE, survey(), 0) == []
+
+
+def test_links_that_nginx_does_not_follow() -> None:
+    found = survey()
+    folder = SITE.instances[0].files_folder
+    found["served_folders"][folder]["links"] = [["old files", 0, 33]]
+    line = only(preflight.warn(SITE, found, 0))
+    assert line.startswith(f"site.instances[catmaid].files_folder: {folder}/old files is a link to what another user")
+    assert line.endswith(f": chown -h 33 '{folder}/old files'")
+    # Of what leads to root's, or is no link of root's, nobody knows that it is meant so.
+    for user, of in ((33, 0), (33, 1000)):
+        found["served_folders"][folder]["links"] = [["x", user, of]]
+        assert only(preflight.warn(SITE, found, 0)).endswith("have both belong to one user, or remove it")
 
 
 def test_a_clock_that_is_off() -> None:
