@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from fnmatch import fnmatchcase
 
 from operations.trust_on_host import ROOT, As, Asked, Failed, changeable, plain, proc, processes, run
 
@@ -57,7 +58,9 @@ ENABLED = "/etc/nginx/sites-enabled"
 SITES = (("/etc/nginx/conf.d", ".conf"), (ENABLED, ""))
 EVERYWHERE = ("*", "0.0.0.0", "[::]")
 NGINX_WORDS = re.compile(r"""[{};]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{};"']+""")
-NAMED_FILES = re.compile(r'^\s*(?:ssl_\w+|include)\s+"?(/[^\s;"*]+)', re.MULTILINE)
+NAMED_FILES = re.compile(r'(?:^|[;{])\s*(?:ssl_\w+|include)\s+"?(/[^\s;"]+)', re.MULTILINE)
+# Where files of nginx's lie that may name others.
+NAMING = ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/", "/etc/nginx/sites-enabled/", "/etc/nginx/snippets/")
 
 
 CORRECT = "correct what these words name"
@@ -204,7 +207,8 @@ def _begun(table, unit, children):
     if main is None:
         return None
     starts = [one[4] for one in table.values() if one[2] == main] if children else [table[main][4]]
-    return _since(min(starts)) if starts else None
+    # A worker that ended is followed by one that has read nothing: of a single one the age doesn't tell.
+    return _since(min(starts)) if len(starts) > children else None
 
 
 # ---- units ----
@@ -247,13 +251,22 @@ def _changed(paths):
     return max([time.time() if one is None else one.st_ctime for one in found] or [0])
 
 
+def _matching(path):
+    """What a path with a pattern in its last part stands for, with its folder: there one may come or go."""
+    folder, name = os.path.split(path)
+    if not set("*?[") & set(name):
+        return [path]
+    return [folder, *("%s/%s" % (folder, one) for one in ROOT.names(folder) if fnmatchcase(one, name))]
+
+
 def _nginx_refuses(since):
     """What nginx says of its files; it isn't asked about those that its workers have all read."""
     paths = {"/etc/nginx"}
     for path, _ in ROOT.tree("/etc/nginx"):
         paths.add(path)
-        if "/sites-enabled/" in path or "/conf.d/" in path:
-            paths.update(NAMED_FILES.findall(ROOT.read(path)))
+        if path.startswith(NAMING):
+            for named in NAMED_FILES.findall(ROOT.read(path)):
+                paths.update(_matching(named))
     if since and _changed(paths) < since - 1:
         return ""
     if any(map(changeable, paths)):
@@ -264,8 +277,9 @@ def _nginx_refuses(since):
 
 def supervisor_files():
     """Supervisor's files as one recognizes them: path, change and size each."""
-    paths = [SUPERVISORD, *(path for path, _ in ROOT.tree("/etc/supervisor/conf.d"))]
-    found = ((path, ROOT.status(path, follow=True)) for path in paths)
+    paths = {SUPERVISORD, *(path for path, _ in ROOT.tree("/etc/supervisor/conf.d"))}
+    paths.update(path for pattern in included() or () for path in _matching(pattern))
+    found = ((path, ROOT.status(path, follow=True)) for path in sorted(paths))
     return [[path, status.st_ctime_ns, status.st_size] for path, status in found if status]
 
 

@@ -122,6 +122,35 @@ def test_a_unit_that_starts_something_else(unit: str, path: str, words: str, wel
     assert (ON_HOST["_other_command"](unit, state) is None) == well
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("server { ssl_certificate /x/a.pem; ssl_certificate_key /x/a.key; }", ["/x/a.pem", "/x/a.key"]),
+        ("  include /srv/lab/*.conf;\n  # ssl_certificate /no;\n include relative;", ["/srv/lab/*.conf"]),
+        ('ssl_trusted_certificate "/x/chain.pem";', ["/x/chain.pem"]),
+        ("ssl_session_timeout 1d; set $a /x;", []),
+    ],
+)
+def test_files_that_nginx_s_files_name(text: str, named: list[str]) -> None:
+    assert ON_HOST["NAMED_FILES"].findall(text) == named
+
+
+def test_a_pattern_stands_for_what_is_there_and_may_come() -> None:
+    assert ON_HOST["_matching"]("/x/a.conf") == ["/x/a.conf"]
+    assert ON_HOST["_matching"]("/etc/host[s]") == ["/etc", "/etc/hosts"]
+
+
+@pytest.mark.parametrize(("workers", "since"), [(0, None), (1, None), (2, 5)])
+def test_of_a_single_worker_the_age_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch, workers: int, since: int | None
+) -> None:
+    table = {1: ("nginx", "S", 0, 1, 1), **{10 + n: ("nginx", "S", 1, 1, 5 + n) for n in range(workers)}}
+    monkeypatch.setitem(ON_HOST, "_main", lambda *_: 1)
+    monkeypatch.setitem(ON_HOST, "_since", lambda ticks: ticks)
+    assert ON_HOST["_begun"](table, "nginx.service", True) == since
+    assert ON_HOST["_begun"](table, "supervisor.service", False) == 1
+
+
 def test_a_masked_unit_is_told_from_one_that_is_off() -> None:
     shown = (
         "Id=a.service\nUnitFileState=masked-runtime\n\nId=b.service\nUnitFileState=disabled\nActiveState=reloading\n"
