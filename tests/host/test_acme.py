@@ -262,6 +262,17 @@ def test_a_renewal_that_is_off_is_said(secured: Secured, harm: str, says: str) -
 @pytest.mark.row_33
 @pytest.mark.long
 @pytest.mark.bookworm
+def test_what_the_timer_may_not_start_is_said(secured: Secured) -> None:
+    """The timer is on, and nobody would see before its next turn that nothing comes of it."""
+    secured.host.run("systemctl mask certbot.service 2>/dev/null")
+    typed(secured.host, is_said(secured, "nobody renews them: certbot.service is masked"), {})
+    assert secured.deploy().changed == []
+
+
+@pytest.mark.row_19
+@pytest.mark.row_33
+@pytest.mark.long
+@pytest.mark.bookworm
 def test_a_timer_that_nobody_may_start(secured: Secured) -> None:
     """A deploy starts one that is off. One that is masked it names, with what ends that."""
     secured.host.run("systemctl disable --now certbot.timer 2>/dev/null")
