@@ -43,9 +43,9 @@ class Told(StringCommand):
     def execute(self, state: State, host: Host, connector_arguments: Any) -> tuple[bool, CommandOutput]:
         connector_arguments.update(self.connector_arguments)
         done, output = host.run_shell_command(self, print_output=True, print_input=False, **connector_arguments)
-        # pyinfra would show it once more. What the host was asked in the end is for the last words.
-        asked = [line for line in output if line.line.startswith("asked: ")]
-        return done, output if done else CommandOutput(asked)
+        # pyinfra would show it once more. What the host was asked in the end, and what is left, is for the last words.
+        kept = [line for line in output if line.line.startswith(("asked: ", "away: ", "left: "))]
+        return done, output if done else CommandOutput(kept)
 
 
 def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) -> StringCommand:
