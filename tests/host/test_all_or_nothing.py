@@ -260,6 +260,8 @@ def test_two_runs_at_once(host: BedHost, request: pytest.FixtureRequest) -> None
             second.text
         )
         assert "Traceback" not in second.text
+        # Refused before it began, or by the host's own lock.
+        assert "failed: nothing was changed" in second.text or second.refusals, second.text
         assert pyinfra(host, {"site": site}, "-y").changed == []
     deploy(host)
 
