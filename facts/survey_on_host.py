@@ -243,8 +243,7 @@ def certificate(at, asked):
     for one in (path, key):
         if not at.exists(one):
             return dict(found, problem="missing", of_key=one == key)
-    # A file that is moved here keeps the time at which it was written elsewhere.
-    found["time"] = max(at.status(one, follow=how).st_ctime for one in (path, key) for how in (False, True))
+    found["time"] = max(at.status(one, follow=True).st_mtime for one in (path, key))
     try:
         with at.file(path) as file:
             decoded = ssl._ssl._test_decode_cert(by_descriptor(file))

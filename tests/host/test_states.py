@@ -37,11 +37,6 @@ ALL = {f"{i['name']}-{short}" for i in SITE["instances"] for short in SHORTS}
 STATES = {
     "finished": State("true", []),
     "an edited nginx file": State(f"echo '# by hand' >> {SITE_FILE}", ["nginx"], "-# by hand"),
-    "a certificate that was moved in place": State(
-        "touch -d 2020-01-01 /etc/catmaid/tls/self-signed/localhost/fullchain.pem",
-        ["nginx"],
-        "reload nginx: a certificate is newer",
-    ),
     "an edited nginx file that was loaded": State(
         f"echo '# by hand' >> {SITE_FILE}; systemctl reload nginx", ["nginx"], "-# by hand"
     ),
