@@ -174,6 +174,7 @@ def test_an_update_cut_after_each_operation(host: BedHost, request: pytest.Fixtu
         assert differences(start, settled(host)) == []
 
 
+@pytest.mark.long
 def test_a_first_deploy_cut_after_each_operation(bed: Bed, host: BedHost, request: pytest.FixtureRequest) -> None:
     """From a host without a file of a deploy: after any cut the next run ends where one without a cut does."""
     wanted = settled(host)
