@@ -84,3 +84,11 @@ def test_who_was_not_asked_is_not_said_to_serve(monkeypatch: pytest.MonkeyPatch)
     assert lines(monkeypatch, run.Report("a")) == [shown.NOTHING]
     idle = run.Report("a", idle="nothing to do: it is closed already", served=["https://a/b/"])
     assert lines(monkeypatch, idle) == ["nothing to do: it is closed already", "serves https://a/b/"]
+
+
+def test_of_a_first_deploy_nothing_could_be_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = operation("left: not all of it is as it was before", done=False)
+    report = run.Report("a", planned=[("programs", [], broken)], served=[])
+    assert "failed: nothing serves; fix the cause and run again" in lines(monkeypatch, report, failed=True)
+    report.served = ["https://a/"]
+    assert "failed: not all of it is as it was before" in lines(monkeypatch, report, failed=True)
