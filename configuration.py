@@ -240,8 +240,7 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
                     "have that program go on from another folder, as docs/howto/adopt.md says",
                 )
             else:
-                # What is needed of it can be taken over from there.
-                # Beside it, some services would read it on.
+                # What is needed of it can be taken over from there. Beside its place a service might read it on.
                 away = Command(f"mv {item.path} /root/{item.path.strip('/').replace('/', '-')}.before")
                 yield fault(item.path, f"somebody else's {found['kind']} is in the way", away)
 

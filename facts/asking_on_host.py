@@ -219,12 +219,13 @@ def units(output):
     found = {}
     for block in output.strip().split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        state = values.get("ActiveState")
+        state, enabled = values.get("ActiveState"), values.get("UnitFileState", "")
         found[values.get("Id", "?")] = {
             "active": state in ("active", "reloading"),
-            "enabled": values.get("UnitFileState") == "enabled",
+            "enabled": enabled == "enabled",
             "failed": state == "failed",
-            "masked": values.get("UnitFileState", "") if values.get("UnitFileState", "").startswith("masked") else "",
+            # In which way: until the next boot alone, or for good.
+            "masked": enabled if enabled.startswith("masked") else "",
             "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
             "command": values.get("ExecStart", ""),
             "files": [values.get("FragmentPath", ""), *values.get("DropInPaths", "").split()],

@@ -209,8 +209,8 @@ def release(at, asked):
 
 
 def served(at, folder):
-    """Where a folder that nginx serves leads to, what in its upper levels nobody wants to be served, and the links
-    there that nginx doesn't follow: a name, whose it is and whose what it leads to.
+    """Where a folder that nginx serves leads to, what in its upper levels nobody wants to be served, and the names
+    of links there that nginx doesn't follow.
     """
     found, links = [], []
     named = ["%s/%s" % (folder, name) for name in ("settings.py", "mysite/settings.py", ".git", "HEAD", "pyvenv.cfg")]
@@ -219,7 +219,7 @@ def served(at, folder):
         below.append(path)
         target = at.status(path, follow=True) if stat.S_ISLNK(status.st_mode) and len(links) < 5 else None
         if target and target.st_uid != status.st_uid:
-            links.append([plain(path[len(folder) + 1 :]), status.st_uid, target.st_uid])
+            links.append(plain(path[len(folder) + 1 :]))
     for path in dict.fromkeys(path for path in (*named, *below) if path in below or at.exists(path)):
         kind = suspect(at, path)
         if kind and len(found) < 5:

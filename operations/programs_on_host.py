@@ -753,7 +753,8 @@ class Supervisor:
     def _update(self, group):
         """What supervisorctl calls reread and update, of one group: others keep running as they are."""
         ((added, changed, removed),) = self._ask("reloadConfig")
-        if not self.removed and (group in removed or not self._is_known(group, added)):
+        # Its file is gone when it leaves the inventory, and when a first deploy is undone.
+        if ROOT.exists(self._group_file()) and (group in removed or not self._is_known(group, added)):
             raise Failed("Supervisor doesn't read %s: %s" % (self._group_file(), INCLUDE))
         if group in changed or group in removed:
             self._ask("stopProcessGroup", group)

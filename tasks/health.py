@@ -254,10 +254,12 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
     for part, setting in (("database", "DATABASES"), ("broker", "CELERY_BROKER_URL")):
         if probe[part]:
             there = f"start it where {setting} in settings.py says that it is, or correct that"
-            fix = (
-                preflight.start_here(part, one.survey) if _is_off_here(instance, part, probe[part]) else None
-            ) or there
-            one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix)
+            address = getattr(instance, part)
+            where = address.host if address else preflight.LOCAL[0]
+            # What listens and refuses is no matter of a start.
+            is_off = re.search(r"connection refused|no such file", probe[part], re.IGNORECASE)
+            fix = preflight.start_here(part, where, one.survey) if is_off else None
+            one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix or there)
     if verify and not probe["broker"]:
         if probe["task"] is None:
             log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)['celery']}.log"
@@ -322,13 +324,6 @@ def _host(one: Health, offset: float) -> None:
         one.warn("packages", f"{len(names)} security updates wait: {', '.join(names[:4])}", Command("apt-get upgrade"))
     if found["reboot"]:
         one.warn("packages", "an update waits for a reboot", "have the host boot anew when nobody traces")
-
-
-def _is_off_here(instance: Instance, part: str, why: str) -> bool:
-    """Whether nothing listens, as far as the application says, and that on this host, as far as the inventory says."""
-    address = getattr(instance, part)
-    listens = not re.search(r"connection refused|no such file", why, re.IGNORECASE)
-    return not listens and (address is None or address.host in preflight.LOCAL)
 
 
 def _certificates(one: Health, site: Site) -> None:

@@ -389,15 +389,14 @@ def judge_served(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Fin
             yield fault(key, f"{tiles.fallback} is the system's, and nginx would serve it", "name an image elsewhere")
 
 
-def links(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def _links(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
     """Links in an application's served folders that nginx doesn't follow, since they lead to what another user owns."""
     tiles = {one.folder for one in deployment.tiles}
     for key, path in _served(deployment):
-        for name, user, of in survey["served_folders"][path]["links"] if path not in tiles else ():
+        for name in survey["served_folders"][path]["links"] if path not in tiles else ():
             what = f"{path}/{name} is a link to what another user owns: who asks for what is behind it gets 403"
-            mend = Command(f"chown -h {of} {shlex.quote(f'{path}/{name}')}")
-            # Of root's own links alone it is known that they are meant so.
-            yield warning(key, what, mend if of and not user else "have both belong to one user, or remove it")
+            # No command: what root would type here, whoever may write there could turn to another file.
+            yield warning(key, what, "have the owner of what it leads to make the link anew, or remove it")
 
 
 def _judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
@@ -499,13 +498,16 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
         for key, address in survey["instances"][instance.name]["silent"].items():
             place = f"site.instances[{instance.name}].{key}"
             what = f"nothing answers at {address['host']}:{address['port']}"
-            here = start_here(key, survey) if address["host"] in LOCAL else None
+            here = start_here(key, address["host"], survey)
             yield warning(place, what, here or "start it there, or correct the address")
+    yield from _links(deployment, survey)
     yield from _judge_work_mem(deployment, survey)
 
 
-def start_here(part: str, survey: dict[str, Any]) -> Command | None:
-    """The command for a database or broker that is installed on this host and doesn't run."""
+def start_here(part: str, address: str, survey: dict[str, Any]) -> Command | None:
+    """The command for a database or broker at an address of the host's own that is installed there and doesn't run."""
+    if address not in LOCAL:
+        return None
     known = survey["units"]
     down = [unit for unit in PEERS[part] if known.get(unit, {}).get("enabled") and not known[unit]["active"]]
     return Command(f"systemctl start {down[0].removesuffix('.service')}") if len(down) == 1 else None
@@ -542,7 +544,7 @@ SET_CLOCK = "correct the one that is wrong; 'timedatectl set-ntp true' keeps it 
 
 def warn(deployment: Deployment, survey: dict[str, Any], offset: float, to_do: bool = True) -> list[Finding]:
     """What the admin should know, and what doesn't stop a run; ``to_do`` says whether it changes anything."""
-    found = [*standing(deployment, survey), *links(deployment, survey)]
+    found = list(standing(deployment, survey))
     if clock(offset):
         found.append(warning("clock", clock(offset), SET_CLOCK))
     for name, instance in survey["instances"].items():

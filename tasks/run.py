@@ -117,8 +117,7 @@ class Report:
         if self.cut:
             return f"interrupted: what was under way goes on to its end there, and {LOG} says what came of it"
         how = {"failed": "failed", "cut": "interrupted"}.get(self.ended, "not done")
-        # Of a first deploy there is nothing that could be as it was before.
-        if self.left and not (self.left.startswith("not all") and self.served == []):
+        if self.left:
             return f"{how}: {self.left}"
         if not self.done and how != "failed":
             return f"{how}: nothing was changed"

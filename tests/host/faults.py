@@ -454,6 +454,20 @@ FAULTS = {
         "usermod -aG disk www-data",
         "gpasswd -d www-data disk >/dev/null",
     ),
+    "a link of root's in a folder that is served": Fault(
+        "site.instances[catmaid].files_folder",
+        f"{FILES}/old is a link to what another user owns: who asks for what is behind it gets 403",
+        f"install -d -o www-data /srv/old; ln -s /srv/old {FILES}/old",
+        f"rm {FILES}/old; su -s /bin/sh www-data -c 'ln -s /srv/old {FILES}/old'",
+        level="warning",
+        cleans=f"rm -r {FILES}/old /srv/old",
+    ),
+    "no static file": Fault(
+        "static file of catmaid",
+        f"there is no .js file below {CHECKOUT}/django/static",
+        f"rm -r {CHECKOUT}/django/static/*",
+        glance="",
+    ),
     # ---- tiles ----
     "a parent folder that nginx can't enter": Fault(
         "site.tiles[fafb].folder", "catmaid-nginx can't enter /data", "chmod 700 /data", cleans="chmod 755 /data"

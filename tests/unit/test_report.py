@@ -67,6 +67,12 @@ def test_a_run_whose_end_was_not_reached_is_not_done(monkeypatch: pytest.MonkeyP
         ),
         (
             operation(),
+            operation("left: not all of it is as it was before", done=False),
+            operation(done=None),
+            "failed: not all of it is as it was before",
+        ),
+        (
+            operation(),
             operation(done=False),
             operation(done=None),
             "failed: whether it serves isn't known, since the host couldn't be asked; fix the cause and run again",
@@ -84,11 +90,3 @@ def test_who_was_not_asked_is_not_said_to_serve(monkeypatch: pytest.MonkeyPatch)
     assert lines(monkeypatch, run.Report("a")) == [shown.NOTHING]
     idle = run.Report("a", idle="nothing to do: it is closed already", served=["https://a/b/"])
     assert lines(monkeypatch, idle) == ["nothing to do: it is closed already", "serves https://a/b/"]
-
-
-def test_of_a_first_deploy_nothing_could_be_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = operation("left: not all of it is as it was before", done=False)
-    report = run.Report("a", planned=[("programs", [], broken)], served=[])
-    assert "failed: nothing serves; fix the cause and run again" in lines(monkeypatch, report, failed=True)
-    report.served = ["https://a/"]
-    assert "failed: not all of it is as it was before" in lines(monkeypatch, report, failed=True)
