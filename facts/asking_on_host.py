@@ -6,6 +6,7 @@ Joined to the survey and to the jobs that change a host. It changes nothing.
     found = end_asking(begun, programs, units)      programs as Supervisor tells of them, units as systemd does
 """
 
+import hashlib
 import os
 import re
 import socket
@@ -103,10 +104,12 @@ def _request(page, cookies):
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _answer(page, context, cookies):
-    """The status that a page answers with, or why there is none."""
+def _answer(page, context, cookies, shown):
+    """The status that a page answers with, or why there is none. The certificate goes into ``shown``, by the name."""
     try:
         with _connect(page, context) as connection:
+            if page["https"]:
+                shown[page["host"]] = hashlib.sha256(connection.getpeercert(True)).hexdigest()
             connection.sendall(_request(page, cookies))
             answer = connection.makefile("rb")
             status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(1 << 16))
@@ -131,7 +134,7 @@ def _is_reached(port):
     return True
 
 
-def _answers(pages, cookies):
+def _answers(pages, cookies, shown):
     """What each page answers, asked side by side; one that takes too long is left behind."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -150,7 +153,7 @@ def _answers(pages, cookies):
                 number, page = left.pop(0)
             except IndexError:
                 return
-            found[number] = _answer(page, context, cookies)
+            found[number] = _answer(page, context, cookies, shown)
 
     threads = [
         threading.Thread(target=work, args=(left,), daemon=True)
@@ -419,9 +422,10 @@ def _is_away(mount):
 def _look_around(question):
     """What a child of root's finds out beside the rest."""
     table = _table()
-    cookies = _cookies()
+    cookies, shown = _cookies(), {}
     return {
-        "answers": _answers(question["pages"], cookies),
+        "answers": _answers(question["pages"], cookies, shown),
+        "certificates": dict(shown),
         "let_in": list(cookies),
         "closed": [path for page in question["pages"] for path in page["closed"] if ROOT.exists(path)],
         "away": [mount for mount in {page["mount"] for page in question["pages"]} if mount and _is_away(mount)],
@@ -474,7 +478,7 @@ def begin_asking(question):
 
 def end_asking(begun, programs, states):
     """What is wrong, each as `fault` has it: ``blocked`` keeps a deploy from its work, ``standing`` is what it leaves
-    as it is. And what is served, and what each program does.
+    as it is. And what is served, what each program does, and which certificate each name shows.
 
     + programs: state and process by Supervisor's name; None where Supervisor doesn't run
     + states: of each unit what `units` has
@@ -506,7 +510,9 @@ def end_asking(begun, programs, states):
         # Of an nginx that a signal has stopped nobody gets an answer.
         if doing.get(page["program"]) == "well" and not _is_stopped("nginx.service", seen):
             doing[page["program"]] = _without_an_answer(page, status, question, programs, seen)
-    return dict(found, wrong=wrong, served=served, programs=doing)
+    # Another's server shows its own.
+    shown = {} if seen["rivals"] else seen["certificates"]
+    return dict(found, wrong=wrong, served=served, programs=doing, certificates=shown)
 
 
 def _without_an_answer(page, status, question, programs, seen):

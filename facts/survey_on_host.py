@@ -233,6 +233,7 @@ UNKNOWN = {
     "seconds_left": 0,
     "lifetime": 0,
     "time": 0,
+    "digest": "",
 }
 
 
@@ -261,6 +262,10 @@ def certificate(at, asked):
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             return dict(found, problem="of another", of_key=True)
         return dict(found, problem="no key", of_key=True)
+    # nginx shows the first of several.
+    first = re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", at.read(path), re.DOTALL)
+    if first:
+        found["digest"] = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first.group())).hexdigest()
     end, begin = (certificates_time(decoded[which]) for which in ("notAfter", "notBefore"))
     names = [name for _, name in decoded.get("subjectAltName", ())]
     missing = [wanted for wanted in asked["names"] if not any(covers(name, wanted) for name in names)]

@@ -124,10 +124,17 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
         yield warning(key, f"ends in {days:.0f} days and wasn't renewed", fix)
 
 
-def newest(survey: dict[str, Any]) -> float:
-    """When the newest certificate that is served was written."""
-    served = [found["time"] for name, found in survey["certificates"].items() if name.endswith(" served")]
-    return max((time for time in served if time), default=0.0)
+def is_newer(deployment: Deployment, survey: dict[str, Any], since: float) -> bool:
+    """Whether a certificate that is to be served is newer than the running nginx, or another one than that shows."""
+    for site in deployment.sites:
+        if not site.certificate:
+            continue
+        found = _found(survey, site)
+        shown = survey["asked"]["certificates"].get(site.server_name)
+        # One that was moved in place may have an older time.
+        if found["time"] > since or (shown and found["digest"] and shown != found["digest"]):
+            return True
+    return False
 
 
 def self_signed(deployment: Deployment, survey: dict[str, Any]) -> list[Site]:
@@ -187,7 +194,7 @@ def make(plan: Plan) -> None:
             folder=site.self_signed_dir,
             link=site.tls_dir if site.tls_dir != site.self_signed_dir else None,
         )
-        plan.report.planned.append((title, [], operation))
+        plan.report.plan(title, [], operation, by_job=False)
 
 
 def get(plan: Plan) -> None:
@@ -204,4 +211,4 @@ def get(plan: Plan) -> None:
             hook=HOOK,
             force=known not in (None, site.tls.acme_server),
         )
-        plan.report.planned.append((title, [], operation))
+        plan.report.plan(title, [], operation, by_job=False)

@@ -160,7 +160,7 @@ def make_user(plan: Plan) -> None:
         comment="nginx's workers",
     )
     words = [f"nginx's workers, in the groups {', '.join(plan.nginx_groups)}"]
-    plan.report.planned.append((f"user {NGINX_USER}", words, operation))
+    plan.report.plan(f"user {NGINX_USER}", words, operation, by_job=False)
 
 
 def neighbours(survey: dict[str, Any]) -> Iterator[Finding]:
@@ -255,6 +255,6 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         why = "it runs with another configuration"
     elif running["since"] + CLOCK_SECONDS < max(times):
         why = "its files are newer"
-    elif certificates.self_signed(deployment, survey) or certificates.newest(survey) > running["since"]:
+    elif certificates.self_signed(deployment, survey) or certificates.is_newer(deployment, survey, running["since"]):
         why = NEWER_CERTIFICATE
     return Change(one, differences, (Reason(do, "nginx", why),) if why else ())

@@ -75,4 +75,4 @@ def install(plan: Plan) -> None:
         # Another one may have begun since the host was looked at.
         extra_install_args="-o DPkg::Lock::Timeout=300",
     )
-    plan.report.planned.append(("install packages", [", ".join(plan.packages)], operation))
+    plan.report.plan("install packages", [", ".join(plan.packages)], operation, by_job=False)

@@ -114,4 +114,4 @@ def make_key(plan: Plan) -> None:
     """Make the key that cookies have in them, before nginx's files name it. It stays on the host."""
     if plan.new_key:
         operation = nginx.key(name="Key of password cookies", path=KEY, text=render(KEY[1:], placeholder=PLACEHOLDER))
-        plan.report.planned.append(("key of password cookies", [f"create {KEY}"], operation))
+        plan.report.plan("key of password cookies", [f"create {KEY}"], operation, by_job=False)

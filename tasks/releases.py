@@ -46,7 +46,7 @@ def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
 def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance) -> None:
     """Have an operation on an instance's releases done, and told of."""
     operation = make(name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME)
-    plan.report.planned.append((title, [detail], operation))
+    plan.report.plan(title, [detail], operation)
 
 
 def put_in_place(plan: Plan) -> None:

@@ -51,7 +51,8 @@ class Report:
     ``ended`` is what came of the run: "", "failed", or "cut". ``cut`` names the operation that was under way when it
     was interrupted. The operation ``first`` takes the host. ``asking`` is what the host is asked in the end, by the
     operation ``last``, and ``served`` what it answered then: None where it couldn't be asked. ``left`` is what a job
-    that failed says of what it has left. ``idle`` is what a runbook says where it has nothing to do.
+    that failed says of what it has left. ``idle`` is what a runbook says where it has nothing to do. ``others`` are
+    operations by other programs than the deploy's own jobs, apt and certbot for instance.
     """
 
     host: str
@@ -66,9 +67,16 @@ class Report:
     wrong: list[Finding] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
     planned: list[tuple[str, list[str], Any]] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)
     changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def plan(self, title: str, details: list[str], operation: Any, by_job: bool = True) -> None:
+        """Note what is to be done, and whether by a job of the deploy's own, which writes down what it has done."""
+        self.planned.append((title, details, operation))
+        if not by_job:
+            self.others.add(operation._hash)
 
     @property
     def pending(self) -> bool:
@@ -114,6 +122,8 @@ class Report:
     @property
     def last_words(self) -> str:
         """What a run that planned something says of its end."""
+        if self.cut in self.others:
+            return "interrupted: what was under way may go on there; when it has ended, run again"
         if self.cut:
             return f"interrupted: what was under way goes on to its end there, and {LOG} says what came of it"
         how = {"failed": "failed", "cut": "interrupted"}.get(self.ended, "not done")

@@ -25,7 +25,7 @@ def apply(plan: Plan) -> None:
     for change in plan.changes:
         plan.report.changes[change.set.name] = change
         operation = configuration.applied(name=f"Configuration: {change.set.name}", change=change, run=run.NAME)
-        plan.report.planned.append((change.set.name, _details(change), operation))
+        plan.report.plan(change.set.name, _details(change), operation)
     if state.config.DIFF and not run.DRY:
         # Before the question whether to go on; a dry run ends with it.
         click.echo(shown.changes(plan.report, shown.Terminal.of(sys.stderr)), err=True, color=True)

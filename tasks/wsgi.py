@@ -71,7 +71,7 @@ def install(plan: Plan) -> None:
         title = title.replace("uwsgi ", "uWSGI ").replace("gunicorn ", "Gunicorn ")
         wanted = [f"{name}=={version}" for name, version in packages.items()]
         operation = configuration.installed(name=title, virtualenv=virtualenv, packages=wanted, run=run.NAME)
-        plan.report.planned.append((title, [f"in {virtualenv}"], operation))
+        plan.report.plan(title, [f"in {virtualenv}"], operation)
 
 
 def programs(instance: Instance) -> list[Program]:

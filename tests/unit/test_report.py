@@ -50,6 +50,17 @@ def test_a_run_whose_end_was_not_reached_is_not_done(monkeypatch: pytest.MonkeyP
     assert lines(monkeypatch, report)[1].startswith("interrupted: ")
 
 
+@pytest.mark.parametrize(("by_job", "says"), [(True, "goes on to its end there"), (False, "may go on there; when")])
+def test_only_of_its_own_jobs_it_is_known_that_they_end(
+    monkeypatch: pytest.MonkeyPatch, by_job: bool, says: str
+) -> None:
+    report = run.Report("a", last=operation(done=None), ended="cut")
+    under_way = operation()
+    report.plan("install packages", [], under_way, by_job)
+    report.cut = under_way._hash
+    assert says in lines(monkeypatch, report)[-1]
+
+
 @pytest.mark.parametrize(
     ("first", "nginx", "last", "says"),
     [
