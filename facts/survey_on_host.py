@@ -536,11 +536,18 @@ def ask_tiles(question, places, nginx):
         )
         for one in question["tiles"]
     ]
+    users = sorted({one["user"] for one in question["instances"]})
+    writers = {
+        (path, user): places.ask(user, path, lambda at, path=path: at.may(path, "write"), False)
+        for path in {one["folder"] for one in question["tiles"]}
+        for user in users
+    }
 
     def answer():
         for one, told in asked:
+            state = {"writers": [user for user in users if writers[one["folder"], user].value]}
             real, mount = told.value.pop("real"), told.value.pop("mount")
-            state = {"mounted": bool(mount) and mount in mounted, "is_mount": real in mounted}
+            state.update(mounted=bool(mount) and mount in mounted, is_mount=real in mounted)
             yield one["name"], dict(told.value, **state, in_fstab=one["mount"] in known_mounts)
 
     return lambda: dict(answer())

@@ -482,6 +482,10 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
                 f"{tiles.mount} isn't mounted, its tiles answer 503",
                 Command(f"mount {tiles.mount}") if state["in_fstab"] else "have its disk mounted there",
             )
+        if state["writers"]:
+            who = " and ".join(state["writers"])
+            what = f"{tiles.folder} can be changed by {who}, and nginx follows a link there to whatever nginx may read"
+            yield warning(f"site.tiles[{tiles.name}].folder", what, "have another user own it, or mount it read-only")
     for path in survey["closed"]:
         yield warning("maintenance", f"{path} is there, users see the notice", _opened(deployment, path))
     yield from (found for found in passwords.costly(deployment, survey) if found.level == "warning")

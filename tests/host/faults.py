@@ -480,6 +480,13 @@ FAULTS = {
         f"{MOUNT}; {PUT_TILES}",
         privileged=True,
     ),
+    "tiles that the application may change": Fault(
+        "site.tiles[fafb].folder",
+        f"{TILES} can be changed by www-data, and nginx follows a link there to whatever nginx may read",
+        f"chown www-data {TILES}",
+        f"chown root {TILES}",
+        level="warning",
+    ),
     "a missing fallback image": Fault(
         "site.tiles[fafb].fallback", "/srv/grey.jpg isn't there", "mv /srv/grey.jpg /srv/g", "mv /srv/g /srv/grey.jpg"
     ),
