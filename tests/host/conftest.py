@@ -197,8 +197,8 @@ def boot_ready(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.B
 
 
 # What a deploy answers for: files with their contents, owners and modes, and what runs, without numbers and times:
-# the programs themselves, nginx's workers, and what has lost its parent. No two certificates are the same, and of
-# two slots the one in use counts, whichever it is.
+# the programs themselves, nginx's workers (its cache loader ends by itself, after a minute), and what has lost its
+# parent. No two certificates are the same, and of two slots the one in use counts, whichever it is.
 RELEVANT = r"""
 cd /etc; places="catmaid nginx supervisor systemd/system tmpfiles.d logrotate.d"
 unused=""
@@ -217,7 +217,8 @@ cat /var/lib/catmaid-deploy/manifest.json
 dpkg-query -W
 supervisord=$(cat /run/supervisord.pid); nginx=$(cat /run/nginx.pid)
 ps -eo ppid,user:20,args --no-headers | awk -v s=$supervisord -v n=$nginx '
-    ($1 == s || $1 == n || ($1 == 1 && /nginx:|uwsgi|celery|daphne|supervisord/)) && !/start.sh/ { $1 = ""; print }
+    ($1 == s || $1 == n || ($1 == 1 && /nginx:|uwsgi|celery|daphne|supervisord/)) \
+        && !/start.sh|nginx: cache loader/ { $1 = ""; print }
 ' | sort
 } | sed -E 's#(wsgi|daphne|celery|celery-beat)-[ab]\b#\1#g'
 """

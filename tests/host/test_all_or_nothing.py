@@ -214,12 +214,18 @@ def stopping(host: BedHost) -> bool:
     )
 
 
-def test_the_connection_is_lost_in_the_middle(host: BedHost) -> None:
-    """What the host has begun it ends; the next run finds that out and goes on."""
+def at_its_turn(host: BedHost) -> Background:
+    """A run that changes programs, at work on them."""
     # An earlier test's old worker may be ending yet, which isn't this run's turn.
     wait_for("the end of the old programs", lambda: not stopping(host), 60)
     run = Background(host, other_site())
     wait_for("the programs' turn", lambda: stopping(host), 60, every=0.05)
+    return run
+
+
+def test_the_connection_is_lost_in_the_middle(host: BedHost) -> None:
+    """What the host has begun it ends; the next run finds that out and goes on."""
+    run = at_its_turn(host)
     host.run("pkill -KILL -f '^sshd: root@notty'")
     assert run.end().code != 0
     deploy(host, other_site())
@@ -230,10 +236,8 @@ def test_the_connection_is_lost_in_the_middle(host: BedHost) -> None:
 
 @pytest.mark.long
 def test_the_host_is_rebooted_in_the_middle(host: BedHost) -> None:
-    wait_for("the end of the old programs", lambda: not stopping(host), 60)
     before = settled(host)
-    run = Background(host, other_site())
-    wait_for("the programs' turn", lambda: stopping(host), 60, every=0.05)
+    run = at_its_turn(host)
     host.reboot()
     assert run.end().code != 0
     wait_for("the pages", lambda: serves(host), 120)
@@ -268,8 +272,7 @@ def test_two_runs_at_once(host: BedHost, request: pytest.FixtureRequest) -> None
 
 
 def test_a_dry_run_beside_a_run_says_so(host: BedHost) -> None:
-    run = Background(host, other_site())
-    wait_for("the programs' turn", lambda: stopping(host), 60, every=0.05)
+    run = at_its_turn(host)
     dry = pyinfra(host, {"site": SITE}, "--dry")
     end = run.end()
     assert (dry.code, end.code) == (0, 0), (dry.text, end.text)

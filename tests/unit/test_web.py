@@ -85,6 +85,24 @@ def test_what_a_site_that_signs_for_itself_needs(served: dict[str, Any] | None, 
 
 
 @pytest.mark.row_19
+@pytest.mark.parametrize(
+    ("time", "shown", "newer"),
+    [
+        (5.0, {"a.org": "one"}, False),
+        (15.0, {"a.org": "one"}, True),
+        # Moved in place, with its old time.
+        (5.0, {"a.org": "another"}, True),
+        # Nobody answers, or who does isn't known to be this nginx.
+        (5.0, {}, False),
+        (5.0, {"b.org": "another"}, False),
+    ],
+)
+def test_a_certificate_that_nginx_does_not_have_yet(time: float, shown: dict[str, str], newer: bool) -> None:
+    host = survey(found(time=time, digest="one"), asked={"certificates": shown})
+    assert certificates.is_newer(load(), host, since=10.0) == newer
+
+
+@pytest.mark.row_19
 def test_certificates_that_the_admin_hears_of() -> None:
     own = load(tls={"certificate": "/c", "key": "/k"}).sites[0]
     assert [*certificates.judge(own, survey(found())), *certificates.warn(own, survey(found()))] == []
