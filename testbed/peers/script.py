@@ -26,7 +26,7 @@ rm {absent}
 systemd-tmpfiles --create /etc/tmpfiles.d/catmaid.conf
 systemctl daemon-reload
 supervisorctl update
-systemctl reload nginx
+systemctl reload nginx || {{ journalctl -n 20 --no-pager -u nginx.service >&2; exit 1; }}
 end=$(($(date +%s) + 120))
 until [ "$(supervisorctl status | grep -c RUNNING)" = {programs} ]; do
     [ $(date +%s) -lt $end ] || {{ supervisorctl status >&2; exit 1; }}
@@ -47,13 +47,14 @@ done
 def ssh(host: BedHost, script: str, data: bytes = b"") -> bytes:
     """Run a script on the host as OpenSSH does it; returns its standard output.
 
-    Raises BedError with its last error line when it fails.
+    Raises BedError with its last error lines when it fails.
     """
     words = ["ssh", "-q", "-i", str(images.ssh_key()), "-p", str(host.ssh_port), "-o", "StrictHostKeyChecking=no"]
     words += ["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "root@127.0.0.1", script]
     done = subprocess.run(words, input=data, capture_output=True)
     if done.returncode:
-        raise BedError(f"{host.name}: {(done.stderr.decode(errors='replace').strip().splitlines() or ['?'])[-1]}")
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-10:]
+        raise BedError(f"{host.name}: " + "\n".join(said))
     return done.stdout
 
 
