@@ -13,6 +13,7 @@ from typing import Any
 import schema
 from configuration import File, Folder, Item, Link
 from tasks import nginx, packages, plan, system
+from tasks.passwords import KEY
 from testbed import images, virtualenvs
 from testbed.hosts import BedHost
 from testbed.peers import deploys, script
@@ -64,14 +65,16 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Work:
-    """What a deploy sees to on a host: packages, files, folders and links. Certificates are files with their keys."""
+    """What a deploy sees to on a host: packages, files, folders and links. What it makes once, certificates with their
+    keys and the key of cookies, are files here.
+    """
 
     packages: list[str]
     items: list[Item]
 
     @staticmethod
     def of(host: BedHost, deployment: schema.Deployment) -> Work:
-        """The work on a host that is deployed already: nothing else has its certificates."""
+        """The work on a host that is deployed already: nothing else has its certificates and its key."""
         survey = deploys.survey(host, deployment)
         found = items(deployment, nginx.Server.of(survey))
         for site in deployment.sites:
@@ -80,6 +83,8 @@ class Work:
                 found += [Folder(str(Path(folder).parent)), Folder(folder)]
                 for name, mode in (("fullchain.pem", "644"), ("privkey.pem", "600")):
                     found.append(File(f"{folder}/{name}", script.ssh(host, f"cat {folder}/{name}").decode(), mode))
+        key = script.ssh(host, f"cat {KEY} 2>/dev/null || true").decode()
+        found += [File(KEY, key, "600")] if key else []
         return Work(packages.wanted(deployment, survey), found)
 
 
