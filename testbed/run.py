@@ -78,7 +78,8 @@ def pyinfra(
         done = subprocess.run(
             [PYINFRA, *(["--json"] if json_output else []), *options, str(path), *([before] if before else []), deploy],
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            # What a user's second run finds compiled is so here too.
+            env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | (env or {}),
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
