@@ -109,7 +109,7 @@ def _answer(page, context, cookies, shown):
     try:
         with _connect(page, context) as connection:
             if page["https"]:
-                shown[page["host"]] = hashlib.sha256(connection.getpeercert(True)).hexdigest()
+                shown[page["name"]] = hashlib.sha256(connection.getpeercert(True)).hexdigest()
             connection.sendall(_request(page, cookies))
             answer = connection.makefile("rb")
             status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(1 << 16))
