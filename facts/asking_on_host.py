@@ -623,7 +623,8 @@ def _programs(question, seen, programs, signs, doing):
         name = "%s:%s-%s" % (program["name"], program["name"], place)
         info = (programs or {}).get(name) or {"state": "not there", "pid": None}
         log = "%s/%s.log" % (program["log"], place)
-        word = _word(program, info, seen, signs.get("%s/%s/alive" % (program["folder"], place)), log)
+        sign = signs.get("%s/%s/alive" % (program["folder"], place)) if _gives_signs(program, place) else 0.0
+        word = _word(program, info, seen, sign, log)
         # Beat says nothing while it waits for the broker, once it has sent something: its worker's word is for both.
         if word in ("silent", "starting") and doing.get("celery of " + program["name"]) == "away":
             word = "away"
@@ -638,6 +639,14 @@ def _programs(question, seen, programs, signs, doing):
             yield fault(program["place"], "it gives no sign of life", by_deploy=True)
 
 
+def _gives_signs(program, place):
+    """Whether a program touches a sign of life; after a rollback it may have files of a version that knew of none."""
+    if not program["sign"]:
+        return False
+    text = ROOT.read("%s/%s/%s" % (os.path.dirname(program["pointer"]), place, program["sign"]))
+    return not text or "/alive" in text
+
+
 def _tries_again(log):
     """Whether the last that a worker or beat has said is Celery's word that it tries to reach its broker again."""
     status, lines = ROOT.status(log), ROOT.read(log, most=4096, end=True).split("\n")
@@ -646,13 +655,15 @@ def _tries_again(log):
 
 
 def _word(program, info, seen, sign, log):
-    """well, down, starting, stopped, silent, or away for one that waits for its broker."""
+    """well, down, starting, stopped, silent, or away for one that waits for its broker; ``sign`` is how long ago it
+    gave one of life, in seconds.
+    """
     if info["state"] not in ("RUNNING", "STARTING") or not info["pid"]:
         return "down"
     if info["pid"] in seen["stopped"]:
         return "stopped"
     # A sign of the future is one from before the clock was set back.
-    if program["sign"] and (sign is None or abs(sign) > SIGN_SECONDS):
+    if sign is None or abs(sign) > SIGN_SECONDS:
         if _tries_again(log):
             return "away"
         return "starting" if seen["ages"].get(str(info["pid"]), 0) < program["seconds"] else "silent"

@@ -17,8 +17,8 @@ from tasks import causes, passwords, program, run, shown, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
-# Programs that no page is behind touch a file of theirs while they live.
-SIGNS = ("celery", "celery-beat")
+# Programs that no page is behind touch a file of theirs while they live, by this one of their slot.
+SIGNS = {"celery": "catmaid_ready.py", "celery-beat": "beat.py"}
 HOST_FLAG = "/etc/catmaid/maintenance"
 
 
@@ -87,7 +87,7 @@ def question(deployment: Deployment) -> dict[str, Any]:
                 "folder": instance.runtime_dir,
                 "user": instance.user,
                 "log": instance.log_dir,
-                "sign": short in SIGNS,
+                "sign": SIGNS.get(short),
                 "seconds": instance.start_seconds,
             }
             for instance in deployment.instances

@@ -40,11 +40,8 @@ STATES = {
     "a certificate that was moved in place": State(
         """
         cd /etc/catmaid/tls/self-signed/localhost
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /root/k -out /root/c -days 3650 \\
-            -subj /CN=localhost -addext subjectAltName=DNS:localhost 2>/dev/null
-        touch -d 2020-01-01 /root/k /root/c
-        chmod --reference=privkey.pem /root/k; chmod --reference=fullchain.pem /root/c
-        mv /root/k privkey.pem; mv /root/c fullchain.pem
+        openssl x509 -in fullchain.pem -signkey privkey.pem -days 3000 -set_serial 7 -out /root/c 2>/dev/null
+        touch -d 2020-01-01 /root/c; chmod --reference=fullchain.pem /root/c; mv /root/c fullchain.pem
         """,
         ["nginx"],
         "reload nginx: a certificate is newer",

@@ -188,3 +188,22 @@ def test_the_look_at_a_host_with_many_instances_is_one_argument(fact: type[Surve
     deployment = schema.load({"server_name": "a.org", "instances": many})
     question = preflight.question(deployment, plan.wanted_sets(deployment))
     assert len(fact().command(json.dumps(question)).get_raw_value()) < 100 << 10
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("beat.py", 'open(RUN + "/alive", "w")', True),
+        # A rollback may lead to files of a version that knew of no such sign.
+        ("beat.py", "import celery", False),
+        ("beat.py", "", True),
+        (None, "", False),
+    ],
+)
+def test_whether_a_program_gives_signs_of_life(
+    monkeypatch: pytest.MonkeyPatch, file: str | None, text: str, expected: bool
+) -> None:
+    files = {"/etc/catmaid/catmaid/celery-beat-b/beat.py": text}
+    monkeypatch.setattr(ON_HOST["ROOT"], "read", lambda path: files[path])
+    program = {"pointer": "/etc/catmaid/catmaid/celery-beat", "sign": file}
+    assert ON_HOST["_gives_signs"](program, "celery-beat-b") == expected
