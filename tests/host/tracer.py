@@ -433,7 +433,8 @@ def _lives(lines: list[str]) -> list[list[re.Match[str]]]:
 def roots(host: BedHost) -> dict[int, Process]:
     """The processes of root on a host, by the numbers that they have on this machine."""
     lines = podman("top", host.name, "hpid", "pid").splitlines()[1:]
-    outer = {inner: int(number) for number, inner in map(str.split, lines)}
+    # One that has just ended has none.
+    outer = {inner: int(number) for number, inner in map(str.split, lines) if number.isdigit()}
     found = {}
     for line in host.run(ROOTS).splitlines():
         number, cwd, *words = line.split("\t")
