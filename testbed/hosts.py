@@ -97,10 +97,11 @@ class BedHost:
             return [*command(), "exec", "--interactive", "--user", user, self.name]
         status = Path(f"/proc/{number}/status").read_text()
         mask = int(re.findall(r"^CapBnd:\s*(\w+)", status, re.MULTILINE)[0], 16)
+        group = user if user == "root" else self.run(f"id -g {user}")
         rights = ",".join(["-all", *(f"+cap_{bit}" for bit in range(mask.bit_length()) if mask >> bit & 1)])
         return [
             *(*root_words(), "nsenter", "--target", number, "--all", "setpriv", f"--bounding-set={rights}"),
-            *("--inh-caps=-all", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env"),
+            *("--inh-caps=-all", f"--reuid={user}", f"--regid={group}", "--init-groups", "--reset-env"),
             *("env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ]
 
