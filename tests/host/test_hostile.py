@@ -170,7 +170,9 @@ JOBS: dict[str, Callable[[BedHost], Run]] = {
 ON_HOST = {
     "systemd-tmpfiles": "systemd-tmpfiles --create --clean || true",
     "logrotate": "logrotate --force /etc/logrotate.d/catmaid || true",
-    "boot of Supervisor": "systemctl restart supervisor",
+    # Supervisor loses a signal to a program that it has begun, but not yet made that program of: it would wait for
+    # its end for as long as a task may take.
+    "boot of Supervisor": "systemctl restart supervisor; sleep 3",
 }
 
 
