@@ -227,6 +227,7 @@ def units(output):
             "active": state in ("active", "reloading"),
             "enabled": enabled == "enabled",
             "failed": state == "failed",
+            "ending": state == "deactivating",
             # In which way: until the next boot alone, or for good.
             "masked": enabled if enabled.startswith("masked") else "",
             "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
@@ -538,6 +539,9 @@ def _blocked(question, seen, states):
         name = unit.partition(".")[0]
         if _is_stopped(unit, seen):
             yield fault(name, "it is stopped by a signal", "kill -CONT -- -%d" % main)
+        elif main and states.get(unit, {}).get("ending"):
+            what = "it is ending, and waits for what its programs still have to do"
+            yield fault(name, what, todo="wait until it has ended; if nothing starts it then, have systemctl do it")
         elif main and not states.get(unit, {}).get("active"):
             what = "it runs, and systemd has not started it (process %d)" % main
             yield fault(name, what, todo="end that one when users can wait, and have systemctl start it")

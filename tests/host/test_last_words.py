@@ -172,6 +172,12 @@ FAULTS = {
         "nginx: it runs, and systemd has not started it (process ",
         "nginx -s stop; sleep 1; systemctl start nginx",
     ),
+    "Supervisor is ending": Fault(
+        f"kill -STOP $(supervisorctl pid {place('celery')}); systemctl stop --no-block supervisor; sleep 3",
+        "supervisor: it is ending, and waits for what its programs still have to do",
+        "pkill -CONT -f 'celery -A mysite worker';"
+        "while systemctl is-active supervisor | grep -q deact; do sleep 1; done; systemctl start supervisor",
+    ),
     "Supervisor asks for a password": Fault(
         rf"sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' {SUPERVISORD};"
         "systemctl restart supervisor; sleep 12",

@@ -207,3 +207,17 @@ def test_whether_a_program_gives_signs_of_life(
     monkeypatch.setattr(ON_HOST["ROOT"], "read", lambda path: files[path])
     program = {"pointer": "/etc/catmaid/catmaid/celery-beat", "sign": file}
     assert ON_HOST["_gives_signs"](program, "celery-beat-b") == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        ({"active": True, "ending": False}, []),
+        ({"active": False, "ending": True}, ["it is ending, and waits for what its programs still have to do"]),
+        ({"active": False, "ending": False}, ["it runs, and systemd has not started it (process 7)"]),
+    ],
+)
+def test_a_service_that_systemd_is_ending(state: dict[str, bool], what: list[str]) -> None:
+    seen = {"main": {"supervisor.service": 7}, "stopped": {}, "rivals": []}
+    found = ON_HOST["_blocked"]({"units": ["supervisor.service"]}, seen, {"supervisor.service": state})
+    assert [one["what"] for one in found] == what
