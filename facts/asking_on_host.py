@@ -540,8 +540,8 @@ def _blocked(question, seen, states):
         if _is_stopped(unit, seen):
             yield fault(name, "it is stopped by a signal", "kill -CONT -- -%d" % main)
         elif main and states.get(unit, {}).get("ending"):
-            what = "it is ending, and waits for what its programs still have to do"
-            yield fault(name, what, todo="wait until it has ended; if nothing starts it then, have systemctl do it")
+            what = "it is ending, and waits for what is still in hand"
+            yield fault(name, what, todo="wait until it has ended, and have systemctl start it if nothing else does")
         elif main and not states.get(unit, {}).get("active"):
             what = "it runs, and systemd has not started it (process %d)" % main
             yield fault(name, what, todo="end that one when users can wait, and have systemctl start it")
@@ -627,8 +627,9 @@ def _programs(question, seen, programs, signs, doing):
         name = "%s:%s-%s" % (program["name"], program["name"], place)
         info = (programs or {}).get(name) or {"state": "not there", "pid": None}
         log = "%s/%s.log" % (program["log"], place)
-        sign = signs.get("%s/%s/alive" % (program["folder"], place)) if _gives_signs(program, place) else 0.0
-        word = _word(program, info, seen, sign, log)
+        word = _word(program, info, seen, signs.get("%s/%s/alive" % (program["folder"], place)), log)
+        if word in ("silent", "starting") and not _gives_signs(program, place):
+            word = "well"
         # Beat says nothing while it waits for the broker, once it has sent something: its worker's word is for both.
         if word in ("silent", "starting") and doing.get("celery of " + program["name"]) == "away":
             word = "away"
@@ -645,8 +646,6 @@ def _programs(question, seen, programs, signs, doing):
 
 def _gives_signs(program, place):
     """Whether a program touches a sign of life; after a rollback it may have files of a version that knew of none."""
-    if not program["sign"]:
-        return False
     text = ROOT.read("%s/%s/%s" % (os.path.dirname(program["pointer"]), place, program["sign"]))
     return not text or "/alive" in text
 
@@ -659,15 +658,13 @@ def _tries_again(log):
 
 
 def _word(program, info, seen, sign, log):
-    """well, down, starting, stopped, silent, or away for one that waits for its broker; ``sign`` is how long ago it
-    gave one of life, in seconds.
-    """
+    """well, down, starting, stopped, silent, or away for one that waits for its broker."""
     if info["state"] not in ("RUNNING", "STARTING") or not info["pid"]:
         return "down"
     if info["pid"] in seen["stopped"]:
         return "stopped"
     # A sign of the future is one from before the clock was set back.
-    if sign is None or abs(sign) > SIGN_SECONDS:
+    if program["sign"] and (sign is None or abs(sign) > SIGN_SECONDS):
         if _tries_again(log):
             return "away"
         return "starting" if seen["ages"].get(str(info["pid"]), 0) < program["seconds"] else "silent"

@@ -124,14 +124,14 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
         yield warning(key, f"ends in {days:.0f} days and wasn't renewed", fix)
 
 
-def is_newer(deployment: Deployment, survey: dict[str, Any], since: float) -> bool:
-    """Whether a certificate that is to be served is newer than the running nginx, or another one than that shows."""
+def has_changed(deployment: Deployment, survey: dict[str, Any], since: float) -> bool:
+    """Whether a certificate was written since nginx started, in seconds since the epoch, or nginx shows another one."""
     for site in deployment.sites:
         if not site.certificate:
             continue
         found = _found(survey, site)
         shown = survey["asked"]["certificates"].get(site.server_name)
-        # One that was moved in place may have an older time.
+        # One that was moved in place may have an older time, and of a chain nginx shows more than is compared.
         if found["time"] > since or (shown and found["digest"] and shown != found["digest"]):
             return True
     return False

@@ -410,7 +410,7 @@ def _is_said(one: Health, change: Change, reason: Reason) -> bool:
     """Whether what a deploy would do has a finding of its own: of a program, of a group, of a certificate, of what
     starts at boot.
     """
-    if reason.why == nginx.NEWER_CERTIFICATE:
+    if reason.why == nginx.CHANGED_CERTIFICATE:
         faults = any(finding.place.endswith(".tls.certificate") for finding in one.faults)
         return faults or any(finding.place.startswith("TLS of ") for finding in one.findings)
     group = change.set.name.removeprefix(supervisor.SET)

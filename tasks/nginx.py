@@ -34,7 +34,7 @@ COMPRESSED = (
     *("text/plain", "text/css", "text/xml", "text/javascript", "image/svg+xml"),
     *("application/javascript", "application/json", "application/xml", "application/wasm"),
 )
-NEWER_CERTIFICATE = "a certificate is newer"
+CHANGED_CERTIFICATE = "a certificate has changed"
 # What the site says by itself, and so no application behind it.
 OWN_HEADERS = (
     *("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy"),
@@ -255,6 +255,6 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         why = "it runs with another configuration"
     elif running["since"] + CLOCK_SECONDS < max(times):
         why = "its files are newer"
-    elif certificates.self_signed(deployment, survey) or certificates.is_newer(deployment, survey, running["since"]):
-        why = NEWER_CERTIFICATE
+    elif certificates.self_signed(deployment, survey) or certificates.has_changed(deployment, survey, running["since"]):
+        why = CHANGED_CERTIFICATE
     return Change(one, differences, (Reason(do, "nginx", why),) if why else ())

@@ -174,7 +174,7 @@ FAULTS = {
     ),
     "Supervisor is ending": Fault(
         f"kill -STOP $(supervisorctl pid {place('celery')}); systemctl stop --no-block supervisor; sleep 3",
-        "supervisor: it is ending, and waits for what its programs still have to do",
+        "supervisor: it is ending, and waits for what is still in hand",
         "pkill -CONT -f 'celery -A mysite worker';"
         "while systemctl is-active supervisor | grep -q deact; do sleep 1; done; systemctl start supervisor",
     ),

@@ -44,7 +44,7 @@ STATES = {
         touch -d 2020-01-01 /root/c; chmod --reference=fullchain.pem /root/c; mv /root/c fullchain.pem
         """,
         ["nginx"],
-        "reload nginx: a certificate is newer",
+        "reload nginx: a certificate has changed",
     ),
     "an edited nginx file that was loaded": State(
         f"echo '# by hand' >> {SITE_FILE}; systemctl reload nginx", ["nginx"], "-# by hand"

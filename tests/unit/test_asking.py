@@ -197,11 +197,10 @@ def test_the_look_at_a_host_with_many_instances_is_one_argument(fact: type[Surve
         # A rollback may lead to files of a version that knew of no such sign.
         ("beat.py", "import celery", False),
         ("beat.py", "", True),
-        (None, "", False),
     ],
 )
 def test_whether_a_program_gives_signs_of_life(
-    monkeypatch: pytest.MonkeyPatch, file: str | None, text: str, expected: bool
+    monkeypatch: pytest.MonkeyPatch, file: str, text: str, expected: bool
 ) -> None:
     files = {"/etc/catmaid/catmaid/celery-beat-b/beat.py": text}
     monkeypatch.setattr(ON_HOST["ROOT"], "read", lambda path: files[path])
@@ -213,7 +212,7 @@ def test_whether_a_program_gives_signs_of_life(
     ("state", "what"),
     [
         ({"active": True, "ending": False}, []),
-        ({"active": False, "ending": True}, ["it is ending, and waits for what its programs still have to do"]),
+        ({"active": False, "ending": True}, ["it is ending, and waits for what is still in hand"]),
         ({"active": False, "ending": False}, ["it runs, and systemd has not started it (process 7)"]),
     ],
 )

@@ -209,7 +209,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "from here to <server_name>: the name leads to no address",
     },
     "Tests of a run's last words inject it, and have `status` say it": {
-        "<place>: it is ending, and waits for what its programs still have to do",
+        "<place>: it is ending, and waits for what is still in hand",
         "<place>: it runs, and systemd has not started it (process <main>)",
         "boot: <unit> is masked: nothing starts it",
         "boot: <unit> starts another command than its own, by <files>: <words>",
