@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -191,6 +192,14 @@ def inventory_file() -> str:
     return next((word for word in sys.argv[1:] if word.endswith(".py") and Path(word).is_file()), ".")
 
 
+def _pyinfra() -> str:
+    """pyinfra as it can be typed again: by its name where the shell finds that one, else as it was typed."""
+    typed, by_name = Path(sys.argv[0]), shutil.which("pyinfra")
+    if typed.name != "pyinfra" or not typed.exists() or (by_name and typed.samefile(by_name)):
+        return "pyinfra"
+    return shlex.quote(str(typed))
+
+
 def command(file: str, options: str = "") -> Command:
     """What an admin types on this machine with the inventory of this run, about the current host alone."""
     words = sys.argv[1:]
@@ -204,7 +213,7 @@ def command(file: str, options: str = "") -> Command:
     one_of_many = ctx_host.isset() and len(state.inventory) > 1  # type: ignore[no-untyped-call]
     limit = f" --limit {shlex.quote(host.name)}" if one_of_many else ""
     further = f" {options}" if options else ""
-    return Command(f"pyinfra {shlex.quote(inventory)} {shlex.quote(str(folder / file))}{limit}{further}", HERE)
+    return Command(f"{_pyinfra()} {shlex.quote(inventory)} {shlex.quote(str(folder / file))}{limit}{further}", HERE)
 
 
 def deploy() -> Command:

@@ -202,12 +202,11 @@ def typed(host: BedHost, finding: dict[str, Any], env: dict[str, str]) -> None:
         host.run(f"exec bash -ec {shlex.quote(finding['fix'])}")
         return
     assert finding["on"] == HERE
-    path = f"{Path(PYINFRA).parent}:{os.environ['PATH']}"
     words = ["bash", "-ec", finding["fix"]]
     done = subprocess.run(
         words,
         cwd=ROOT,
-        env={**os.environ, **env, "PATH": path},
+        env={**os.environ, **env},
         input="\n",
         capture_output=True,
         text=True,

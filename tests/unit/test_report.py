@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,3 +102,15 @@ def test_who_was_not_asked_is_not_said_to_serve(monkeypatch: pytest.MonkeyPatch)
     assert lines(monkeypatch, run.Report("a")) == [shown.NOTHING]
     idle = run.Report("a", idle="nothing to do: it is closed already", served=["https://a/b/"])
     assert lines(monkeypatch, idle) == ["nothing to do: it is closed already", "serves https://a/b/"]
+
+
+@pytest.mark.row_33
+def test_a_fix_names_pyinfra_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "env" / "pyinfra"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["env/pyinfra", "inventories/demo.py", "deploy.py"])
+    assert run.deploy().text == "env/pyinfra inventories/demo.py deploy.py"
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    assert run.deploy().text == "pyinfra inventories/demo.py deploy.py"
