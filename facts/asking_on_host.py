@@ -468,13 +468,14 @@ def begin_asking(question):
         if program["sign"]:
             path = "%s/%s/alive" % (program["folder"], place_in_use(program))
             signs.setdefault(program["user"], []).append(path)
-    children = []
+    children, known = [], {}
     for user, paths in signs.items():
         try:
             children.append(As(user).begin(_signs(paths)))
         except Failed:
-            pass  # a user who isn't there has no programs either
-    return question, Asked(lambda at: _look_around(question), PAGE_SECONDS + 30), children
+            # That a user isn't there has a line of its own, and nobody waits for his programs.
+            known.update(dict.fromkeys(paths, 0))
+    return question, Asked(lambda at: _look_around(question), PAGE_SECONDS + 30), children, known
 
 
 def end_asking(begun, programs, states):
@@ -484,8 +485,7 @@ def end_asking(begun, programs, states):
     + programs: state and process by Supervisor's name; None where Supervisor doesn't run
     + states: of each unit what `units` has
     """
-    question, around, children = begun
-    signs = {}
+    question, around, children, signs = begun
     for child in children:
         try:
             signs.update(child.end())

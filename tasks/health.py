@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gevent
-from pyinfra import host, logger
+from pyinfra import host
 
 from catmaid_deploy.finding import Command, Finding
 from configuration import Change, ConfigurationSet, Reason, lost
@@ -538,6 +538,7 @@ def _look(name: str, deployment: Deployment, verify: bool) -> Health:
     sets = plan.wanted_sets(deployment)
     fact, asked = facts.Verify if verify else facts.Health, question(deployment, sets, verify)
     patience = time.monotonic() + max((instance.start_seconds for instance in deployment.instances), default=0)
+    said = ""
     while True:
         one = Health(name, deployment)
         one.found, offset = preflight.ask(fact, asked)
@@ -545,7 +546,7 @@ def _look(name: str, deployment: Deployment, verify: bool) -> Health:
         waits = begun(one) if verify and one.survey["manifest"] else []
         if not waits or time.monotonic() > patience:
             return one
-        logger.info(f"{host.print_prefix}waiting for {', '.join(waits)}, which has just begun")
+        said = preflight.say_begun(waits, said)
         gevent.sleep(2)
 
 

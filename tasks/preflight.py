@@ -579,17 +579,26 @@ def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], floa
     return found, then - time.time() if then > time.time() else min(0.0, then - before)
 
 
+def say_begun(programs: list[str], said: str) -> str:
+    """Say what is waited for, unless that was ``said`` before; returns it."""
+    line = f"waiting for {', '.join(programs)}, which has just begun"
+    if line != said:
+        logger.info(f"{host.print_prefix}{line}")
+    return line
+
+
 def _survey(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> tuple[dict[str, Any], float]:
     """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
     end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(deployment, sets)
     patience = max((instance.start_seconds for instance in deployment.instances), default=0)
     latest = time.monotonic() + (min(patience, DRY_SECONDS) if run.DRY else patience)
+    said = ""
     while True:
         survey, offset = ask(Survey, asked)
         busy = survey["package_manager"]
         begun = asking.starting(survey)
         if begun and time.monotonic() < latest:
-            logger.info(f"{host.print_prefix}waiting for {', '.join(begun)}, which has just begun")
+            said = say_begun(begun, said)
             gevent.sleep(2)
             continue
         if run.DRY or not busy or not packages.missing(deployment, survey):

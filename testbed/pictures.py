@@ -126,8 +126,7 @@ def picture(name: str, host: dict[str, Any], command: str, known: Path, ends: tu
         inventory = folder / "inventories/prod.py"
         inventory.parent.mkdir()
         inventory.write_text(f"hosts = {[(NAME, host | {'ssh_known_hosts_file': str(known)})]!r}\n")
-        words = command.split()
-        code, screen = in_terminal([str(Path(sys.executable).parent / words[0]), *words[1:]], folder)
+        code, screen = in_terminal(command.split(), folder)
     text = text_of(screen)
     if code not in ends:
         raise BedError(f"'{command}' ended with {code}:\n{text.plain}")
@@ -138,6 +137,8 @@ def picture(name: str, host: dict[str, Any], command: str, known: Path, ends: tu
 
 def main() -> None:
     """Boot a host, and take the pictures in the order in which an admin would see them."""
+    # As with an environment that is activated: then a run names pyinfra without its folder.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with images.lock():
         image = images.site("bookworm")
     with hosts.Bed("pictures") as bed, tempfile.TemporaryDirectory(prefix="catmaid-deploy-") as folder:

@@ -185,6 +185,7 @@ def test_what_has_just_begun_is_waited_for(
 ) -> None:
     """By a dry run as well, for some seconds: what it plans is what the run does."""
     clock, asks = SimpleNamespace(now=0.0), []
+    said: list[str] = []
 
     def ask(*_: Any) -> tuple[dict[str, Any], float]:
         asks.append(clock.now)
@@ -196,7 +197,9 @@ def test_what_has_just_begun_is_waited_for(
     monkeypatch.setattr(preflight, "ask", ask)
     monkeypatch.setattr(preflight, "question", lambda *_: {})
     monkeypatch.setattr(preflight, "host", SimpleNamespace(print_prefix=""))
+    monkeypatch.setattr(preflight, "logger", SimpleNamespace(info=said.append))
     monkeypatch.setattr("tasks.packages.missing", lambda *_: [])
     monkeypatch.setattr("tasks.run.DRY", dry)
     preflight._survey(SITE, [])
     assert len(asks) == asked
+    assert said == ["waiting for celery-beat of catmaid, which has just begun"]
