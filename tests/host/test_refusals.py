@@ -35,7 +35,8 @@ class Case:
 
 def _certificate(*names: str, days: int = 90) -> tuple[str, str]:
     """A certificate for so many days from now, and its key."""
-    end = datetime.now(UTC) + timedelta(days=days, minutes=5)
+    # So many whole days, also when it is asked some minutes later.
+    end = datetime.now(UTC) + timedelta(days=days, minutes=5 if days > 0 else -5)
     made = trustme.CA().issue_cert(*names, not_before=end - timedelta(days=90), not_after=end)
     return made.cert_chain_pems[0].bytes().decode(), made.private_key_pem.bytes().decode()
 
@@ -111,7 +112,7 @@ CASES = {
     ),
     "somebody's nginx.conf": Case(
         "/etc/nginx/nginx.conf",
-        "mv /etc/nginx/nginx.conf /etc/nginx/nginx.conf.before",
+        "mv /etc/nginx/nginx.conf /root/etc-nginx-nginx.conf.before",
         before="mkdir -p /etc/nginx; echo '# mine' > /etc/nginx/nginx.conf",
         after="rm -r /etc/nginx",
     ),
