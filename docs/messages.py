@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # In the order in which an admin meets them; what is in none of these is in the last section.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "The inventory": ("schema.py",),
-    "The way to the host": ("config.py", "tasks/connection.py"),
+    "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "tasks/connection.py"),
     "Before anything changes": (
         *("tasks/preflight.py", "tasks/certificates.py", "tasks/releases.py", "configuration.py"),
         "tasks/migrations.py",

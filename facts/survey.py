@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import zlib
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, StringCommand
 from typing_extensions import override
+
+from catmaid_deploy import shell
 
 _FOLDER = Path(__file__).parent
 _LINES = re.DOTALL | re.MULTILINE
@@ -38,35 +37,24 @@ def _joined(*further: str) -> str:
     return script
 
 
-# All of a command is one argument of a shell's, and the kernel takes 128 KiB of that.
-_START = (
-    "import sys, zlib, binascii; "
-    "sys.argv[1:] = [zlib.decompress(binascii.a2b_base64(word)).decode() for word in sys.argv[1:]]; "
-    "exec(sys.argv.pop(1))"
-)
-
-
-@cache
-def _packed(text: str) -> str:
-    return base64.b64encode(zlib.compress(text.encode())).decode()
+class Unanswered(Exception):
+    """The host's Python hasn't answered; the message is the last thing that it said."""
 
 
 class Survey(FactBase[dict[str, Any]]):
     """
     Returns what the host has of all that the deploy relies on, asked in one command by a script that needs
     nothing but Python 3.9: see ``survey_on_host.py`` for the keys. ``{}`` where the host has no python3.
+
+    Raises Unanswered where its Python doesn't run.
     """
 
     script = _joined()
 
     @override
-    def requires_command(self, question: str) -> str:
-        return "python3"
-
-    @override
     def command(self, question: str) -> StringCommand:
-        start = QuoteString(_START)
-        return StringCommand("/usr/bin/python3", "-IS", "-c", start, _packed(self.script), _packed(question))
+        asked = shell.python(self.script, question, after="2>&1 || true")
+        return StringCommand("if [ -x /usr/bin/python3 ]; then", asked, "fi")
 
     @override
     @staticmethod
@@ -75,7 +63,10 @@ class Survey(FactBase[dict[str, Any]]):
 
     @override
     def process(self, output: list[str]) -> dict[str, Any]:
-        return cast(dict[str, Any], json.loads("\n".join(output)))
+        try:
+            return cast(dict[str, Any], json.loads(output[-1]))
+        except ValueError:
+            raise Unanswered(output[-1]) from None
 
 
 class Health(Survey):

@@ -505,7 +505,7 @@ JOBS = {
 
 
 def main():
-    job = json.load(sys.stdin)
+    job = json.loads(sys.argv[1])
     try:
         hold()
         JOBS[job["do"]](job)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import zlib
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pyinfra.api import Host, QuoteString, State, StringCommand, operation
+from pyinfra.api import Host, State, StringCommand, operation
 from pyinfra.connectors.util import CommandOutput
 
+from catmaid_deploy import shell
 from configuration import Change, File, Folder, Item
 
 # In the order in which they need each other: the one by which root touches what others may write comes first.
@@ -31,9 +30,6 @@ def _joined() -> str:
 
 
 _SCRIPT = _joined()
-# All of a command is one argument of a shell's, and the kernel takes 128 KiB of that.
-_START = "import sys, zlib, binascii; exec(zlib.decompress(binascii.a2b_base64(sys.argv.pop(1))))"
-_PACKED = base64.b64encode(zlib.compress(_SCRIPT.encode())).decode()
 _KINDS = {File: "file", Folder: "folder"}
 
 
@@ -49,10 +45,9 @@ class Told(StringCommand):
 
 
 def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) -> StringCommand:
-    """The job travels on standard input: one transfer for all files, and none of it in a process list."""
-    # Debian's own Python without what others put where it looks for more; it warns of children made beside threads.
-    python = ("/usr/bin/python3", "-IS", "-W", "ignore::DeprecationWarning")
-    return kind(*python, "-c", QuoteString(_START), _PACKED, _stdin=json.dumps(described))
+    """A job for the host: one transfer for all files, and none of it in a process list."""
+    # Python warns of children made beside threads.
+    return shell.python(_SCRIPT, json.dumps(described), "-W", "ignore::DeprecationWarning", kind=kind)
 
 
 def _plain(item: Item) -> dict[str, Any]:

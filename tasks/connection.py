@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import shlex
 import socket
 import sys
 from typing import Any
@@ -13,13 +12,13 @@ from pyinfra.api import StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.ssh import SSHConnector
 
+from catmaid_deploy import shell
 from catmaid_deploy.finding import Refused, fault
 
-# The askpass script of pyinfra reads the password from the environment of a command line, where every
-# user of the host can see it (ps). Ours is a file that only the login user can read; pyinfra uses the
-# one that it finds noted here, and removes it at the end of the run.
-_NOTE = "sudo_askpass_path__{folder}"
-_IN_FILE = "read-by-askpass"
+# What sudo on a host is given, by the host's name: it travels on standard input, and is in no file there.
+_PASSWORDS: dict[str, str] = {}
+# The hosts of which is known how commands are root's.
+_KNOWN: set[str] = set()
 
 
 def _no_access(key: str, what: str, fix: str) -> Refused:
@@ -37,7 +36,10 @@ def _send_at_once() -> None:
 
 
 def _ask(command: str, **arguments: Any) -> tuple[bool, str, str]:
-    ok, output = host.run_shell_command(StringCommand(command), **arguments)
+    try:
+        ok, output = host.run_shell_command(StringCommand(command), **arguments)
+    except shell.NotBegun as said:
+        raise no_commands(str(said)) from None
     return ok, output.stdout.strip(), output.stderr.strip()
 
 
@@ -56,6 +58,11 @@ def _password() -> str:
     )
 
 
+def no_commands(said: str) -> Refused:
+    """What to say of a host whose login shell doesn't run what it is sent."""
+    return _no_access("shell", f"the host doesn't run commands ({said})", "allow the login user a shell")
+
+
 def _last(text: str) -> str:
     return (text.splitlines() or ["no message"])[-1]
 
@@ -66,35 +73,27 @@ def _no_rights(error: str) -> Refused:
 
 
 def _use_password(password: str) -> None:
-    folder = str(host.get_temp_dir_config())  # type: ignore[no-untyped-call]
-    make = f"umask 077; path=$(mktemp {shlex.quote(folder)}/askpass-XXXXXXXXXXXX) && cat > $path && chmod 700 $path"
-    script = f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(password)}"
-    ok, path, error = _ask(f"{make} && echo $path", _stdin=script)
-    if not ok:
-        raise _no_access(
-            "sudo_password", f"no temporary file in {folder} ({error})", "remove files there that nobody needs"
-        )
-    host.connector_data[_NOTE.format(folder=folder)] = path
-    host.connector_data["prompted_sudo_password"] = _IN_FILE
-    keep_password_out_of_sight()
-    ok, _, error = _ask("true", _sudo=True)
-    if not ok:
+    done, output = shell.tried(host, password)
+    if not done:
+        error = output.stderr
         if "sudoers" in error or "not allowed" in error:
             raise _no_rights(error)
-        raise _no_access("sudo_password", f"sudo refuses it ({_last(error)})", "correct it")
+        raise _no_access("sudo_password", f"sudo refuses it ({shell.last(output)})", "correct it")
+    _PASSWORDS[host.name] = password
 
 
 def keep_password_out_of_sight() -> None:
-    """Where a file has the sudo password, the operations of this host get none of it."""
-    if host.connector_data.get("prompted_sudo_password") == _IN_FILE:
+    """The operations of a host whose sudo has its password get none of it."""
+    if host.name in _PASSWORDS:
         config.SUDO_PASSWORD = None
 
 
-# pyinfra answers sudo's complaint about a password by asking at the terminal, even where there is none:
-# so the complaint comes back as the output of a command that succeeds.
+# As all else is begun, so that what is asked for is what is allowed; -k: what sudo remembers may end in the middle.
 _WHO = """
 id -u
-if ! command -v sudo; then echo; else error=$(sudo -H -n true 2>&1) || echo "complaint: ${error:-no message}"; fi
+if [ ! -x /usr/bin/sudo ]; then echo; exit; fi
+echo sudo
+error=$(echo : | /usr/bin/sudo -H -k -n /bin/sh 2>&1) || echo "complaint: ${error:-no message}"
 """
 
 
@@ -104,24 +103,30 @@ def not_root() -> Refused:
 
 
 def become_root() -> None:
-    """Find out, in one command, how sudo makes commands root on this host. Without sudo the survey tells who it is.
+    """Find out once, in one command, how sudo makes commands root on this host. Without sudo the survey says who it is.
 
     Raises Refused with the key and the fix.
     """
+    name = host.name
+    if name in _KNOWN:
+        return
     _send_at_once()
+    shell.take_over(host, lambda: _PASSWORDS.get(name))
     if host.data.get("_sudo_password"):
         raise _no_access(
             "_sudo_password", "it would show in the host's process list", "give it as sudo_password instead"
         )
-    if not (host.data.get("_sudo") or config.SUDO):
-        return
+    if host.data.get("_sudo") or config.SUDO:
+        _by_sudo()
+    _KNOWN.add(name)
+
+
+def _by_sudo() -> None:
     ok, output, error = _ask(_WHO)
     uid, _, rest = output.partition("\n")
     sudo, _, complaint = rest.partition("complaint: ")
     if not ok or not uid.isdigit():
-        raise _no_access(
-            "shell", f"the host doesn't run commands ({_last(error or output)})", "allow the login user a shell"
-        )
+        raise no_commands(_last(error or output))
     if uid == "0":
         if not sudo.strip():
             raise _no_access("_sudo", "the host has no sudo, and you log in as root", "remove the key")

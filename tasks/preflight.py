@@ -19,9 +19,10 @@ from pyinfra.context import ctx_config, ctx_host
 
 import configuration
 import schema
+from catmaid_deploy import shell
 from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
 from catmaid_deploy.visible import visible
-from facts.survey import Migrations, Survey
+from facts.survey import Migrations, Survey, Unanswered
 from render import digest
 from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
 from tasks import (
@@ -44,6 +45,10 @@ T = TypeVar("T")
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("24.04",)}
 OLDEST_PYTHON = (3, 8)
+# Also of one that is there and broken. The name of the package with its library has the version in it.
+INSTALL_PYTHON = Command(
+    "apt-get update && apt-get install -y --reinstall python3 python3-minimal 'libpython3.*-stdlib' 'python3.*-minimal'"
+)
 # Where the deploy writes, and how much it needs there: packages and a compiled uWSGI the first time.
 SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/var/lib", "/etc", "/tmp")
 FIRST_BYTES = 700 << 20
@@ -570,9 +575,14 @@ def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], floa
     """What one of our scripts answers as root on the current host, and how many seconds its clock is ahead."""
     connection.become_root()
     before = time.time()
-    found: dict[str, Any] = host.get_fact(fact, json.dumps(asked))
+    try:
+        found: dict[str, Any] = host.get_fact(fact, json.dumps(asked))
+    except shell.NotBegun as said:
+        raise connection.no_commands(str(said)) from None
+    except Unanswered as said:
+        raise Refused(fault("python3", f"the host's doesn't run ({said})", INSTALL_PYTHON)) from None
     if not found:
-        raise Refused(fault("python3", "missing on the host", Command("apt-get update && apt-get install -y python3")))
+        raise Refused(fault("python3", "missing on the host", INSTALL_PYTHON))
     if found["uid"]:
         raise connection.not_root()
     then = found["time"]

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_host
 
+from catmaid_deploy import typed
 from catmaid_deploy.finding import HERE, Command, Finding
 from catmaid_deploy.visible import visible, without_passwords
 from configuration import Change
@@ -192,14 +192,6 @@ def inventory_file() -> str:
     return next((word for word in sys.argv[1:] if word.endswith(".py") and Path(word).is_file()), ".")
 
 
-def _pyinfra() -> str:
-    """pyinfra as it can be typed again: by its name where the shell finds that one, else as it was typed."""
-    typed, by_name = Path(sys.argv[0]), shutil.which("pyinfra")
-    if typed.name != "pyinfra" or not typed.exists() or (by_name and typed.samefile(by_name)):
-        return "pyinfra"
-    return shlex.quote(str(typed))
-
-
 def command(file: str, options: str = "") -> Command:
     """What an admin types on this machine with the inventory of this run, about the current host alone."""
     words = sys.argv[1:]
@@ -213,7 +205,9 @@ def command(file: str, options: str = "") -> Command:
     one_of_many = ctx_host.isset() and len(state.inventory) > 1  # type: ignore[no-untyped-call]
     limit = f" --limit {shlex.quote(host.name)}" if one_of_many else ""
     further = f" {options}" if options else ""
-    return Command(f"{_pyinfra()} {shlex.quote(inventory)} {shlex.quote(str(folder / file))}{limit}{further}", HERE)
+    return Command(
+        f"{typed.pyinfra()} {shlex.quote(inventory)} {shlex.quote(str(folder / file))}{limit}{further}", HERE
+    )
 
 
 def deploy() -> Command:
@@ -346,6 +340,9 @@ def _end_of_process() -> None:
 
 def _begin() -> None:
     """What a run needs before it looks at a host."""
+    # At last: pyinfra may have been begun in another folder.
+    import catmaid_deploy.checks  # noqa: F401
+
     if SUMMARY:
         try:
             # An old one isn't to be taken for this run's.

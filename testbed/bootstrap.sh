@@ -44,7 +44,7 @@ if [ -n "$missing" ]; then
         || die "apt-get install failed: see above"
 fi
 
-wanted=$(cat requirements.txt requirements-dev.txt | sha256sum | cut -c1-16)
+wanted=$(cat requirements.txt requirements-dev.txt pyproject.toml hatch_build.py catmaid_deploy/start.pth | sha256sum | cut -c1-16)
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
         || die "this machine's python3 is $(python3 -V | cut -d' ' -f2); 3.11 or later is needed (Debian 12 has it)"

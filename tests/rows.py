@@ -34,4 +34,5 @@ CLAIMED = {
     31: "an application found in place: a missing part is named (first half)",
     32: "no way from the application or the web to root, or to what is root's",
     33: "the last word of a run is asked for",
+    34: "hosts as they are: served, or refused in one line before anything changes",
 }

@@ -58,6 +58,7 @@ def start(folder: Path, commands: list[str], *options: str, exit_code: str = "1"
         (["true"], ["--json"], "", 2, "Dry run: changes on 1 of 1 host"),
         (["true"], ["-y"], "", 0, "Done: changes on 1 of 1 host"),
         (["true"], [], "\n", 0, "Done: changes on 1 of 1 host"),
+        (NOTHING, [], "", 0, "Nothing to do"),
         (["true"], [], "no\n", 2, "Not done: changes on 1 of 1 host"),
         (["false"], ["-y"], "", 1, "Failed: changes on 1 of 1 host"),
         (["refuse"], ["--dry"], "", 1, "Refused: nothing was changed on any host"),
@@ -72,6 +73,21 @@ def test_exit_codes(
     assert "Traceback" not in error
     assert ("--json" in options) == out.startswith("{")
     assert (tmp_path / "summary.md").read_text().startswith(f"# {heading}\n")
+
+
+@pytest.mark.row_34
+def test_without_a_terminal_it_says_what_to_type(tmp_path: Path) -> None:
+    run = start(tmp_path, ["true"], "--data", "rack=two words")
+    _, error = run.communicate("", timeout=60)
+    assert run.returncode == 1, error
+    assert "Traceback" not in error
+    (line,) = (line for line in error.splitlines() if line.startswith("--> not done"))
+    says, _, words = line.partition(": ")
+    assert says == "--> not done, since there is no terminal to confirm it at"
+    # As it stands.
+    typed = subprocess.run(["sh", "-c", words], cwd=tmp_path, capture_output=True, text=True)
+    assert typed.returncode == 0, typed.stderr
+    assert "done" in typed.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("exit_code", ["", "0"])

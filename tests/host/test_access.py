@@ -56,7 +56,7 @@ def test_as_a_sudo_user_with_a_password(bed: Bed) -> None:
         host.run("pkill -f '^sh -c while :' || true")
         spy.wait(timeout=20)
     seen = host.run("strings /tmp/spy 2>/dev/null || cat -v /tmp/spy")
-    assert "sudo -H -A -k" in seen
+    assert "/usr/bin/sudo -H -k -S" in seen
     assert PASSWORD not in seen
     assert "battery" not in seen
     assert "battery" not in first.text

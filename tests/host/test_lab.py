@@ -143,7 +143,7 @@ def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> Non
     (lab.folder / "inventories/prod.py").write_text(INVENTORY)  # "and change what is yours"
 
     assert lab.pyinfra("--dry", "--diff").code == 0
-    # Loud, and without config.py.
+    # Loud.
     dry = lab.pyinfra("--dry", "--debug", "-vvv")
     assert dry.code == 0, dry.text
     assert "*MASKED*" not in str(dry.report["plan"])
@@ -158,13 +158,16 @@ def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> Non
     assert HASH in host.run("cat /etc/nginx/catmaid-passwords/*")
     assert lab.pyinfra("-y").changed == []
 
-    # What config.py adds: a host that isn't there in a line of its own.
-    (lab.folder / "config.py").write_text("import catmaid_deploy.config\n")
+    # What the deploy adds to pyinfra: a host that isn't there in a line of its own.
     unreachable = lab.pyinfra("-y", "--data", "ssh_port=9")
     assert unreachable.code == 1
     assert "correct ssh_hostname, ssh_port, ssh_user or ssh_key in the inventory" in unreachable.text
-    missing = lab.shell("pyinfra inventories/none.py $(catmaid-deploy)/deploy.py -y")
-    assert (missing.returncode, "inventories/none.py: there is no such inventory" in missing.stderr) == (1, True)
+    # Before as well, by a line in a file of the lab's.
+    for text in ("", "import catmaid_deploy.config\n"):
+        (lab.folder / "config.py").write_text(text)
+        missing = lab.shell("pyinfra inventories/none.py $(catmaid-deploy)/deploy.py -y")
+        assert missing.returncode == 1
+        assert missing.stderr.count("inventories/none.py: there is no such inventory") == 1
 
     lab.install(make_wheel(tmp_path / "second", "9.9"))
     assert (

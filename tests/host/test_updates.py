@@ -474,7 +474,7 @@ KILLED = {
     "the new master": "kill -9 $(cut -d' ' -f1 /run/catmaid/$new/started)",
     "the old master": "kill -9 $(cut -d' ' -f1 /run/catmaid/$old/started)",
     "supervisord": "kill -9 $(cat /run/supervisord.pid)",
-    "the deploying process": "pkill -KILL -f '^/usr/bin/python3 -IS .* -c '",
+    "the deploying process": "pkill -KILL -f '^/usr/bin/python3 -IS .* -$'",
     "the host": "",
 }
 SAMPLE = {("after move wsgi", "supervisord")}

@@ -11,7 +11,9 @@ from pathlib import Path
 from testbed.images import ROOT
 
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-PLACES: dict[str, str] = WHEEL["force-include"]
+# Beside the package itself: what Python reads as it starts.
+START = {"catmaid_deploy/start.pth": "catmaid-deploy.pth"}
+PLACES: dict[str, str] = {place: name for place, name in WHEEL["force-include"].items() if place not in START}
 
 
 def imported(file: Path) -> set[str]:
@@ -31,6 +33,12 @@ def test_each_place_keeps_its_name_and_brings_what_it_imports() -> None:
     assert {"tasks", "schema", "operations"} <= needed
     shipped = {place.removesuffix(".py") for place in PLACES} | {"catmaid_deploy"}
     assert needed <= shipped
+
+
+def test_the_checks_are_installed_with_it() -> None:
+    assert WHEEL["force-include"].items() >= START.items()
+    hook = ast.parse((ROOT / "hatch_build.py").read_text())
+    assert START in [ast.literal_eval(node) for node in ast.walk(hook) if isinstance(node, ast.Dict)]
 
 
 def test_runbooks_and_templates_are_there() -> None:
