@@ -212,6 +212,13 @@ def memory(name):
     return int(found.group(1)) << 10 if found else None
 
 
+def zfs_cache():
+    """What ZFS keeps in memory and gives back to who asks for it, in bytes: the kernel counts it as used."""
+    text = ROOT.read("/proc/spl/kstat/zfs/arcstats")
+    sizes = [int(size) for size in re.findall(r"^(?:size|c_min) +\d+ +(\d+)$", text, re.MULTILINE)]
+    return abs(sizes[0] - sizes[1]) if len(sizes) == 2 else 0
+
+
 def covers(name, wanted):
     """Whether a certificate's name is for a host name: '*.' stands for one part of it."""
     return name == wanted or (name.startswith("*.") and wanted.partition(".")[2] == name[2:])
@@ -435,12 +442,14 @@ def supervisor(records):
         # An instance's user may note anything, but of its own programs alone.
         pid, *words = (records.get(group) or {}).get(process[len(group) + 1 :]) or (None,) * 4
         program["digest"], program["group_digest"], program["code"] = words if pid == program["pid"] else (None,) * 3
-        program["memory"] = sizes.get(program["pid"], 0)
+        program["memory"], program["processes"] = sizes.get(program["pid"], (0, 0))
     return found, False
 
 
 def memory_of_groups():
-    """The memory of each process group, in bytes. What its processes share counts for each: an estimate from above."""
+    """For each process group its memory in bytes, and the number of its processes. What these share counts for each
+    of them: an estimate from above.
+    """
     found = {}
     page = os.sysconf("SC_PAGE_SIZE")
     for pid in processes():
@@ -448,7 +457,8 @@ def memory_of_groups():
         if line and len(sizes) > 2:
             group = int(line.rpartition(")")[2].split()[2])
             # Shared pages are the files' that all have open.
-            found[group] = found.get(group, 0) + (int(sizes[1]) - int(sizes[2])) * page
+            size, number = found.get(group, (0, 0))
+            found[group] = size + (int(sizes[1]) - int(sizes[2])) * page, number + 1
     return found
 
 
@@ -748,6 +758,11 @@ def survey(question, places=None, answered=None):
         "ipv6": ROOT.exists("/proc/net/if_inet6"),
         "memory": memory("MemTotal"),
         "memory_available": memory("MemAvailable"),
+        "swap": memory("SwapTotal") or 0,
+        # Beside what the kernel calls available.
+        "memory_elsewhere": (memory("SwapFree") or 0) + zfs_cache(),
+        "processors": os.cpu_count() or 1,
+        "somaxconn": int(ROOT.read("/proc/sys/net/core/somaxconn", "") or 4096),
         "ports": listeners(question["ports"]),
         "descriptors": most if (most := resource.getrlimit(resource.RLIMIT_NOFILE)[1]) > 0 else 1 << 20,
         "openssl": ssl.OPENSSL_VERSION_INFO[:2],

@@ -552,6 +552,7 @@ def _look(name: str, deployment: Deployment, verify: bool) -> Health:
 
 def look(verify: bool) -> list[Health]:
     """Ask all hosts of the run side by side, and judge each; the caller shows them and ends the run."""
+    preflight.options()
     deployments, wrong = preflight.described(preflight.for_all())
     results = {}
     for name, faults in wrong.items():

@@ -72,6 +72,7 @@ def _pack(path: Path, answers: dict[str, dict[str, Any]]) -> None:
 
 def show() -> None:
     """Print the logs of all hosts of the run, or pack them; ends the run."""
+    preflight.options("instance", "lines", "bundle")
     deployments, wrong = preflight.described(preflight.for_all())
     answers: dict[str, dict[str, Any]] = {}
     faults = [(name, found) for name, some in wrong.items() for found in some]

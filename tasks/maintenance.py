@@ -51,14 +51,8 @@ def _said(name: str) -> str | None:
 
 
 def _flags(deployment: Deployment) -> list[str]:
-    name = _said("instance")
-    if name is None:
-        return [HOST_FLAG]
-    found = [i for i in deployment.instances if i.name == name]
-    if not found:
-        known = ", ".join(i.name for i in deployment.instances)
-        raise _refuse("instance", f"there is no {name!r}", f"give one of {known}, or none for all of the host")
-    return [f"{found[0].config_dir}/maintenance"]
+    one = preflight.one_instance(deployment)
+    return [f"{one.config_dir}/maintenance"] if one else [HOST_FLAG]
 
 
 def _with_words(deployment: Deployment, words: dict[str, str]) -> Deployment:
@@ -79,6 +73,7 @@ def _with_words(deployment: Deployment, words: dict[str, str]) -> Deployment:
 
 def check() -> Switch:
     """What the command line asks for; ends the run with exit code 1 and a line where that can't be."""
+    preflight.options("maintenance", "instance", *OPTIONS)
     state, words = _said("maintenance"), {key: said for key in OPTIONS if (said := _said(key)) is not None}
     if state not in ("on", "off") or (state == "off" and words):
         raise _refuse("maintenance", "say what to do", f"give {USAGE}")

@@ -23,6 +23,7 @@ from schema import (
     TileSet,
 )
 from tasks import certificates, notices, packages, passwords
+from tasks.system import DESCRIPTORS
 
 if TYPE_CHECKING:
     from tasks.plan import Plan
@@ -45,8 +46,8 @@ OWN_HEADERS = (
 SANDBOX = (
     "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 )
-# As many files and connections as one worker may have open.
-DESCRIPTORS = 65536
+# 10,000 WebSockets are 20,000 of these, and one worker may have most of them.
+CONNECTIONS = 24576
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Server:
     kem: bool = True
     other_default: str = ""
     descriptors: int = DESCRIPTORS
-    connections: int = 4096
+    connections: int = CONNECTIONS
 
     @property
     def open_tiles(self) -> int:
@@ -86,6 +87,7 @@ class Server:
             ),
             # A container may allow less.
             descriptors=min(DESCRIPTORS, survey["descriptors"]),
+            connections=min(CONNECTIONS, survey["descriptors"] // 2),
         )
 
 

@@ -39,6 +39,7 @@ from tasks import (
     releases,
     run,
     system,
+    wsgi,
 )
 
 T = TypeVar("T")
@@ -53,6 +54,8 @@ INSTALL_PYTHON = Command(
 SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/var/lib", "/etc", "/tmp")
 FIRST_BYTES = 700 << 20
 LATER_BYTES = 50 << 20
+# Less than any worker of CATMAID's needs for itself.
+LEAST_BYTES = 48 << 20
 # Where a run notes that it works, and the programs what they are: in memory.
 RUN, RUN_BYTES = "/run", 1 << 20
 # The files in which CATMAID names the packages that it was made for, with their versions.
@@ -234,10 +237,23 @@ def judge_system(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Fin
         if free < least:
             text = f"{free >> 20} MiB are free on {mount}, {least >> 20} MiB are needed"
             yield fault("space", text, free_space(mount))
+    yield from _judge_memory(deployment, survey)
     for port, holders in survey["ports"].items():
         for name, holder in holders.items():
             if name != "nginx":
                 yield fault(f"port {port}", f"held by {name} (process {holder['pid']})", _freed(port, holder["unit"]))
+
+
+def _judge_memory(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What is asked for and can't fit, whatever runs now."""
+    number = sum(i.workers + (i.celery.concurrency or survey["processors"]) for i in deployment.instances)
+    has = (survey["memory"] or 0) + survey["swap"]
+    if survey["memory"] and number * LEAST_BYTES > has:
+        what = (
+            f"{number} workers (workers and celery.concurrency of all instances) need {number * LEAST_BYTES >> 20} MiB "
+            f"at the very least, and the host has {has >> 20} MiB with its swap"
+        )
+        yield fault("workers", what, "lower workers or celery.concurrency")
 
 
 def free_space(mount: str) -> Command | str:
@@ -503,6 +519,10 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
         yield warning("nginx", f"{other} answers host names that no site has; without its default_server nobody would")
     if not packages.has_brotli(survey):
         yield warning("nginx", "this host's has no brotli module, answers are compressed by gzip alone")
+    if survey["somaxconn"] < wsgi.BACKLOG and any(i.wsgi_server == "uwsgi" for i in deployment.instances):
+        what = f"net.core.somaxconn is {survey['somaxconn']}: so few requests may wait for uWSGI, further ones get 502"
+        keep = "/etc/sysctl.d/60-catmaid.conf"
+        yield warning("kernel", what, Command(f"echo net.core.somaxconn=4096 > {keep} && sysctl -p {keep}"))
     for instance in deployment.instances:
         for key, address in survey["instances"][instance.name]["silent"].items():
             place = f"site.instances[{instance.name}].{key}"
@@ -755,6 +775,36 @@ def refusal(faults: list[tuple[str, Finding]]) -> SystemExit:
     """What ends a run with exit code 1 and a line for each fault, which is one of a host."""
     run.refused(faults)
     return SystemExit("\n".join(f"--> {found.line(name)}" for name, found in faults))
+
+
+def options(*known: str) -> None:
+    """End the run with exit code 1 and a line for each name given with --data that a runbook doesn't know.
+
+    pyinfra would add it to what the inventory says, where nobody reads it: all hosts or instances would be meant.
+    """
+    faults = []
+    for name in sorted(set(state.inventory.override_data) - {*known, *SSHConnector.data_cls.__annotations__}):
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        fix = f"did you mean {close[0]}?" if close else takes
+        faults.append(fault(f"--data {name}", "this runbook doesn't know it", fix))
+    if faults:
+        raise refusal([("", found) for found in faults])
+
+
+def one_instance(deployment: Deployment) -> Instance | None:
+    """The instance that --data instance=NAME names; None where all of the current host are meant. Ends the run with
+    exit code 1 and a line where there is no such one.
+    """
+    name = host.data.get("instance")
+    if name is None:
+        return None
+    found = next((one for one in deployment.instances if one.name == str(name)), None)
+    if found is None:
+        known = ", ".join(one.name for one in deployment.instances)
+        fix = f"give one of {known}, or none for all of the host"
+        raise refusal([(host.name, fault("instance", f"there is no {str(name)!r}", fix))])
+    return found
 
 
 def alone() -> tuple[Deployment, dict[str, Any]]:

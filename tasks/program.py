@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from configuration import File
 from render import digest, render
 from schema import Instance
+from tasks.system import DESCRIPTORS
 
 SLOTS = ("a", "b")
 PROGRAMS = ("wsgi", "daphne", "celery", "celery-beat")
@@ -86,5 +87,5 @@ def pointers(instance: Instance) -> list[str]:
 
 def start_script(instance: Instance) -> File:
     """What Supervisor starts all programs of an instance by."""
-    text = render("etc/catmaid/instance/start.sh", instance=instance, handovers=HANDOVERS)
+    text = render("etc/catmaid/instance/start.sh", instance=instance, handovers=HANDOVERS, descriptors=DESCRIPTORS)
     return File(f"{instance.config_dir}/start.sh", text, mode="755")

@@ -1,4 +1,4 @@
-"""Back to the release before, of all instances of a host whose programs were handed over (row 27)."""
+"""Back to the release before, of one or all instances of a host whose programs were handed over (row 27)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyinfra import host
 
 from catmaid_deploy.finding import warning
 from operations import configuration
-from schema import Deployment
+from schema import Deployment, Instance
 from tasks import asking, preflight, record, run, supervisor
 
 
@@ -32,10 +32,14 @@ def _when(before: dict[str, Any], short: str) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> dict[str, dict[str, Any]]:
+def _services(
+    deployment: Deployment, survey: dict[str, Any], report: run.Report, only: Instance | None
+) -> dict[str, dict[str, Any]]:
     found = {}
     for site in deployment.sites:
         for instance in site.instances:
+            if only is not None and instance.name != only.name:
+                continue
             before = survey["instances"][instance.name]["before"]
             members = supervisor.programs(instance)
             places = supervisor.in_use(instance, survey)
@@ -57,11 +61,13 @@ def _services(deployment: Deployment, survey: dict[str, Any], report: run.Report
 
 def check() -> Rollback:
     """Look at the current host; ends the run with exit code 1 and a line for each fault."""
+    preflight.options("instance")
     deployment, survey = preflight.alone()
+    only = preflight.one_instance(deployment)
     if blocked := list(asking.judge(survey)):
         raise preflight.refusal([(host.name, finding) for finding in blocked])
     report = run.report(host.name, asking.question(deployment))
-    rollback = Rollback(survey, report, _services(deployment, survey, report))
+    rollback = Rollback(survey, report, _services(deployment, survey, report, only))
     if run.DRY or not rollback:
         report.served = survey["asked"]["served"]
         report.idle = "nothing to do: there is no release to go back to"

@@ -259,14 +259,22 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
     }
 
 
+def _asked(instance: Instance, name: str, running: dict[str, Any]) -> int:
+    """The memory that a program will need beside the one that runs, which may have had fewer workers."""
+    workers = {"wsgi": instance.workers, "celery": instance.celery.concurrency or 0}
+    asked = next((number for short, number in workers.items() if name[:-2].endswith(f"-{short}")), 0)
+    now = max(1, running["processes"] - 1)
+    return int(running["memory"] * max(1, asked / now))
+
+
 def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> Finding | None:
     """What is wrong with an update for which two releases have to fit into the memory."""
     slots = in_use(instance, survey)
     found = survey["supervisor"] or {}
     handed = [short for call, short in one.set.service.get("calls", ()) if call == "hand over"]
     names = [f"{instance.name}:{instance.name}-{slots[short]}" for short in handed]
-    needed = sum(found[name]["memory"] for name in names if name in found)
-    free = survey["memory_available"]
+    needed = sum(_asked(instance, name, found[name]) for name in names if name in found)
+    free = survey["memory_available"] and survey["memory_available"] + survey["memory_elsewhere"]
     if not handed or not free or needed + RESERVE_BYTES <= free:
         return None
     what = f"two releases at once need {needed >> 20} MiB more, and {free >> 20} MiB are free"

@@ -8,6 +8,8 @@ from configuration import Change, ConfigurationSet, File, Folder, Reason, compar
 from render import render
 from schema import Deployment
 
+# As many files and connections as one process may have open.
+DESCRIPTORS = 65536
 UNITS = ("nginx.service", "supervisor.service")
 LOGROTATE = "/etc/logrotate.d/catmaid"
 # Renews what certbot got, twice a day.
@@ -30,7 +32,10 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
             File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", deployment=deployment)),
             *([File(LOGROTATE, render(LOGROTATE[1:], deployment=deployment))] if deployment.instances else []),
             *(
-                File(f"{folder}/catmaid.conf", render(f"{folder[1:]}/catmaid.conf", stop_seconds=longest + 30))
+                File(
+                    f"{folder}/catmaid.conf",
+                    render(f"{folder[1:]}/catmaid.conf", stop_seconds=longest + 30, descriptors=DESCRIPTORS),
+                )
                 for folder in folders
             ),
         ),

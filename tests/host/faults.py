@@ -541,6 +541,14 @@ FAULTS = {
         "site.instances[catmaid].database", "nothing answers at 127.0.0.1:5999", described=_another_port
     ),
     # ---- the host ----
+    "a kernel with short queues": Fault(
+        "kernel",
+        "net.core.somaxconn is 128: so few requests may wait for uWSGI, further ones get 502",
+        "mount -o remount,rw /proc/sys; echo 128 > /proc/sys/net/core/somaxconn",
+        "echo 4096 > /proc/sys/net/core/somaxconn",
+        level="warning",
+        privileged=True,
+    ),
     "a full disk": Fault(
         "space",
         f"{FILES} has 0 B of 20 MiB free",

@@ -343,6 +343,25 @@ def test_what_can_t_be_closed_is_told(host: BedHost, options: tuple[str, ...], s
     assert "Traceback" not in run.text
 
 
+@pytest.mark.row_34
+@pytest.mark.parametrize(
+    ("name", "option", "says"),
+    [
+        ("rollback", "instanc=catmaid", "--data instanc: this runbook doesn't know it: did you mean instance?"),
+        ("rollback", "instance=fafb", "host: instance: there is no 'fafb': give one of catmaid, or none for all of"),
+        ("maintenance", "ends=tomorrow", "--data ends: this runbook doesn't know it: did you mean end?"),
+        ("logs", "since=today", "--data since: this runbook doesn't know it: it takes instance, lines, bundle"),
+        ("status", "instance=catmaid", "--data instance: this runbook doesn't know it: it takes none"),
+        ("verify", "page=/catmaid/", "--data page: this runbook doesn't know it: it takes none"),
+    ],
+)
+def test_a_name_that_a_runbook_does_not_know_is_refused(host: BedHost, name: str, option: str, says: str) -> None:
+    run = runbook(host, name, "-y", "--data", option)
+    assert run.code == 1
+    assert f"--> {says}" in run.text
+    assert "Traceback" not in run.text
+
+
 SECRETS = (
     "amqp://tracer:hunter2@broker/",
     "Cookie: sessionid=hunter2",

@@ -719,6 +719,23 @@ def test_a_rollback_of_several_goes_back_whole_or_not_at_all(host: BedHost) -> N
     deploy(host)
 
 
+@pytest.mark.row_34
+def test_a_rollback_of_one_of_several(host: BedHost) -> None:
+    newer = changed(threads=3)
+    newer["instances"][1]["threads"] = 3
+    deploy(host, 0, newer)
+    first, second = (one["name"] for one in newer["instances"][:2])
+    slots = [host.run(f"readlink /etc/catmaid/{name}/wsgi") for name in (first, second)]
+    run = pyinfra(host, {"site": newer}, "-y", "--data", f"instance={second}", deploy="runbooks/rollback.py")
+    assert run.code == 0, run.text
+    assert f"rollback of {second}" in run.text
+    assert f"rollback of {first}:" not in run.text
+    now = [host.run(f"readlink /etc/catmaid/{name}/wsgi") for name in (first, second)]
+    assert (now[0] == slots[0], now[1] == slots[1]) == (True, False)
+    all_serve(host)
+    deploy(host)
+
+
 @pytest.mark.row_18
 @pytest.mark.row_33
 def test_a_runbook_with_nothing_to_do_says_what_it_has_asked(host: BedHost) -> None:

@@ -525,6 +525,27 @@ def test_work_mem_that_does_not_fit_the_memory_is_a_warning(unfit: BedHost) -> N
     assert f"WARNING workers: {says}, and the host has {memory} MiB" in run.text
 
 
+@pytest.mark.row_34
+def test_more_workers_than_any_memory_holds(unfit: BedHost) -> None:
+    """Of a first deploy as well, when nothing runs yet. The host's 2 GiB are what its own kernel would say of them."""
+    unfit.run("printf 'MemTotal: 2097152 kB\\nMemAvailable: 1900000 kB\\nSwapTotal: 1048576 kB\\n' > /root/meminfo")
+    unfit.run_privileged("mount --bind /root/meminfo /proc/meminfo")
+    try:
+        instance = {"workers": 512, "celery": {"concurrency": 8}}
+        site = {"server_name": "localhost", "instances": [instance]}
+        run = pyinfra(unfit, {"site": site}, "--dry")
+        instance["workers"] = 8
+        fits = pyinfra(unfit, {"site": site}, "--dry")
+    finally:
+        unfit.run_privileged("umount /proc/meminfo")
+    assert run.code == 1
+    assert run.refusals == [
+        "host: workers: 520 workers (workers and celery.concurrency of all instances) need 24960 MiB at the very "
+        "least, and the host has 3072 MiB with its swap: lower workers or celery.concurrency"
+    ]
+    assert fits.code == 0, fits.text
+
+
 def test_a_silent_broker_is_a_warning(unfit: BedHost) -> None:
     site = copy.deepcopy(SITE)
     site["instances"][0]["broker"] = {"host": "localhost", "port": 5699}

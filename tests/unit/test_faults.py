@@ -19,7 +19,17 @@ SOURCES = {
     "tasks/health.py": {"look"},
     "tasks/verify.py": set(),
     "tasks/asking.py": {"_finding"},
-    "tasks/preflight.py": {"misspelt", "validate", "described", "warn", "ask", "_survey", "_judge_lock"},
+    "tasks/preflight.py": {
+        "options",
+        "one_instance",
+        "misspelt",
+        "validate",
+        "described",
+        "warn",
+        "ask",
+        "_survey",
+        "_judge_lock",
+    },
     "tasks/certificates.py": set(),
     "tasks/passwords.py": set(),
     "tasks/nginx.py": set(),
@@ -179,6 +189,8 @@ NOT_INJECTED: dict[str, set[str]] = {
     },
     "A host of the tests of refusals has it": {
         "static_folder: <static_folder> isn't there",
+        "workers: <number> workers (workers and celery.concurrency of all instances) need <number> MiB at the very "
+        "least, and the host has <has> MiB with its swap",
         "tls.certificate: <certificate> ended <seconds_left> days ago",
         "virtualenv: <lacking> isn't installed in it",
     },

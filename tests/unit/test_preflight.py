@@ -19,7 +19,7 @@ def survey(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
     found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
-    found["nginx_files_of_others"] = []
+    found |= {"nginx_files_of_others": [], "somaxconn": 4096, "swap": 0, "processors": 2}
     (one,) = SITE.instances
     found["served_folders"] = {path: {"links": []} for path in (one.static_folder, one.files_folder)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
@@ -40,6 +40,30 @@ def test_work_mem_that_does_not_fit_is_told_with_the_three_figures() -> None:
     assert "the host has 1024 MiB: lower workers, threads or work_mem" in line
     assert preflight.warn(SITE, survey(work_mem=4 << 10), 0) == []
     assert preflight.warn(SITE, survey(), 0) == []
+
+
+@pytest.mark.row_34
+def test_a_queue_that_the_kernel_cuts() -> None:
+    line = only(preflight.warn(SITE, survey(somaxconn=128), 0))
+    assert line.startswith(
+        "kernel: net.core.somaxconn is 128: so few requests may wait for uWSGI, further ones get 502"
+    )
+
+
+@pytest.mark.row_34
+@pytest.mark.parametrize(
+    ("memory", "swap", "workers", "fits"),
+    [(8, 0, 8, True), (8, 0, 512, False), (8, 24, 512, True), (2, 0, 48, False), (64, 0, 512, True)],
+)
+def test_what_is_asked_for_has_to_fit_whatever_runs(memory: int, swap: int, workers: int, fits: bool) -> None:
+    site = schema.load({"server_name": "a.org", "instances": [{"workers": workers}]})
+    found = survey(memory=memory << 30, swap=swap << 30, systemd=True, free=[], ports={})
+    found["os"]["name"] = "Debian"
+    said = [finding.line() for finding in preflight.judge_system(site, found)]
+    assert (said == []) == fits
+    if not fits:
+        assert said[0].startswith(f"workers: {workers + 2} workers (workers and celery.concurrency of all instances) ")
+        assert f"the host has {(memory + swap) << 10} MiB with its swap: lower workers or celery.c" in said[0]
 
 
 def test_links_that_nginx_does_not_follow() -> None:

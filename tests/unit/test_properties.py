@@ -547,7 +547,8 @@ def uwsgi_reads(texts: tuple[str, ...]) -> list[list[tuple[str, str]]]:
             file = Path(folder, f"{number}.ini")
             file.write_text(text)
             command += ["--ini", str(file)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", env={"CATMAID_RUN": "/slot"}, check=False)
+        env = {"CATMAID_RUN": "/slot", "CATMAID_LISTEN": "1024"}
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", env=env, check=False)
     shown = re.search(r"^\[uwsgi\]\n(.*)^;end of configuration$", done.stderr, re.MULTILINE | re.DOTALL)
     assert shown, done.stderr
     assert 'unable to set "none" clock' in done.stderr
@@ -687,6 +688,8 @@ def check_scripts(site: schema.Deployment) -> None:
                 environment = environment | (
                     {"PYTHONPATH": i.environment["PYTHONPATH"]} if "PYTHONPATH" in i.environment else {}
                 )
+            if short == "wsgi" and i.wsgi_server == "uwsgi":
+                assert int(arrived.pop("CATMAID_LISTEN")) <= wsgi.BACKLOG
             assert arrived | environment == arrived
             # What a shell may export by itself.
             assert set(arrived) - set(environment) - set(SLOT) <= {"PWD", "OLDPWD", "SHLVL", "_"}

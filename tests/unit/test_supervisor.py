@@ -119,8 +119,9 @@ def test_other_groups_do_not_count() -> None:
 
 def test_two_releases_have_to_fit_into_the_memory() -> None:
     (instance,) = schema.load({"server_name": "a.org", "instances": [{}]}).instances
-    running = {"memory": 3 << 30}
+    running = {"memory": 3 << 30, "processes": instance.workers + 1}
     survey = {"files": {}, "supervisor": {"catmaid:catmaid-wsgi-a": running}, "memory_available": 3 << 30}
+    survey["memory_elsewhere"] = 0
     service = {"calls": [("hand over", "wsgi")]}
     change = Change(ConfigurationSet("programs of catmaid", service=service), ())
     judged = judge_memory(instance, change, survey)
@@ -130,5 +131,13 @@ def test_two_releases_have_to_fit_into_the_memory() -> None:
         "'restart' for this update"
     )
     assert judge_memory(instance, change, survey | {"memory_available": 4 << 30}) is None
+    # Swap, and what ZFS has of it.
+    assert judge_memory(instance, change, survey | {"memory_elsewhere": 1 << 30}) is None
+    # A worker as large as those that run, as often as it is asked for now.
+    running["processes"] = instance.workers // 2 + 1
+    judged = judge_memory(instance, change, survey)
+    assert judged
+    assert "two releases at once need 6144 MiB more" in judged.line()
+    running["processes"] = instance.workers + 1
     alone = Change(ConfigurationSet("programs of catmaid", service={"calls": [("chain", "wsgi")]}), ())
     assert judge_memory(instance, alone, survey) is None
