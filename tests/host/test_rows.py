@@ -22,6 +22,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 import schema
+from tasks import wsgi
 from testbed import websocket
 from testbed.hosts import BedHost, wait_for
 from tests.host.conftest import LARGE_HEADERS, SITE, Deployed, place, running
@@ -386,6 +387,8 @@ def test_uwsgi_production_form(deployed: Deployed, name: str) -> None:
         assert found[key] == value
     pid = deployed.host.run(f"cat /run/{name}/uwsgi.pid")
     assert f"pid {pid}," in deployed.host.run(f"supervisorctl status {place('wsgi', name)}")
+    queue = deployed.host.run(f"ss -xlH src /run/{name}/$(readlink /etc/catmaid/{name}/wsgi)/socket").split()[3]
+    assert queue == str(wsgi.BACKLOG)
     # What uWSGI itself took from it.
     log = app_log(deployed, name)
     assert "unknown config directive" not in log

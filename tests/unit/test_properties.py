@@ -547,7 +547,7 @@ def uwsgi_reads(texts: tuple[str, ...]) -> list[list[tuple[str, str]]]:
             file = Path(folder, f"{number}.ini")
             file.write_text(text)
             command += ["--ini", str(file)]
-        env = {"CATMAID_RUN": "/slot", "CATMAID_LISTEN": "1024"}
+        env = {"CATMAID_RUN": "/slot"}
         done = subprocess.run(command, capture_output=True, encoding="utf-8", env=env, check=False)
     shown = re.search(r"^\[uwsgi\]\n(.*)^;end of configuration$", done.stderr, re.MULTILINE | re.DOTALL)
     assert shown, done.stderr
@@ -674,7 +674,12 @@ def check_scripts(site: schema.Deployment) -> None:
         for (short, expected), (words, arrived) in zip(commands.items(), read, strict=True):
             before, command = words[: words.index("exec")], words[words.index("exec") + 1 :]
             assert command[: len(expected)] == expected
-            assert short == "daphne" or len(command) == len(expected)
+            if short == "wsgi" and i.wsgi_server == "uwsgi":
+                option, queue = command[len(expected) :]
+                assert option == "--listen"
+                assert 0 < int(queue) <= wsgi.BACKLOG
+            else:
+                assert short == "daphne" or len(command) == len(expected)
             assert before[:2] == ["cd", f"{i.checkout}/django/projects"]
             assert all(
                 word in ("rm -f", "mkdir", "-p", "-m", "700") or word.startswith(f"{run}/") for word in before[2:]
@@ -688,8 +693,6 @@ def check_scripts(site: schema.Deployment) -> None:
                 environment = environment | (
                     {"PYTHONPATH": i.environment["PYTHONPATH"]} if "PYTHONPATH" in i.environment else {}
                 )
-            if short == "wsgi" and i.wsgi_server == "uwsgi":
-                assert int(arrived.pop("CATMAID_LISTEN")) <= wsgi.BACKLOG
             assert arrived | environment == arrived
             # What a shell may export by itself.
             assert set(arrived) - set(environment) - set(SLOT) <= {"PWD", "OLDPWD", "SHLVL", "_"}
