@@ -762,7 +762,7 @@ def survey(question, places=None, answered=None):
         # Beside what the kernel calls available.
         "memory_elsewhere": (memory("SwapFree") or 0) + zfs_cache(),
         "processors": os.cpu_count() or 1,
-        "somaxconn": int(ROOT.read("/proc/sys/net/core/somaxconn", "") or 4096),
+        "somaxconn": int(ROOT.read("/proc/sys/net/core/somaxconn", "", 20) or 4096),
         "ports": listeners(question["ports"]),
         "descriptors": most if (most := resource.getrlimit(resource.RLIMIT_NOFILE)[1]) > 0 else 1 << 20,
         "openssl": ssl.OPENSSL_VERSION_INFO[:2],

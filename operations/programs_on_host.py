@@ -241,7 +241,7 @@ class Slot:
         # Without: a slot goes on with the files that it has.
         self.files = None if owner.proven else owner.slot_files(short, self.new)
         self.started = self.moved = False
-        self.pid = None
+        self.pid = self.held = None
 
     def start(self):
         self._free()
@@ -249,6 +249,8 @@ class Slot:
         self._write()
         self.offset = size(self.log)
         ROOT.write(self.asked, ("%d %s\n" % (os.getpid(), start_time(os.getpid()))).encode())
+        # Free when this process ends, whatever becomes of it: the start script looks at that.
+        self.held = ROOT.lock(self.asked)
         self.begun = time.time()
         self.owner.start(self.name)
         say("started %s beside %s" % (self.new, self.old))
@@ -424,6 +426,9 @@ class Slot:
 
     def forget(self):
         ROOT.unlink(self.asked)
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
 
 
 class Worker(Slot):

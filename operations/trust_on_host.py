@@ -422,13 +422,16 @@ class Here:
             os.close(thing)
 
     def lock(self, path):
-        """Hold a file until this process ends; raises BlockingIOError where another one does."""
+        """Hold a file until what this returns is closed, or this process ends; raises BlockingIOError where another
+        process holds it.
+        """
         file = self._open(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(file)
             raise
+        return file
 
     # ---- sockets ----
 

@@ -1,0 +1,100 @@
+"""Hosts as they are: kernels, limits, disks and environments that aren't like ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tasks.system import DESCRIPTORS
+from testbed.hosts import Bed, BedHost, wait_for
+from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
+from testbed.updates import release
+from tests.host.conftest import boot_ready, place, running
+
+SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
+PROGRAMS = ("wsgi", "daphne", "celery", "celery-beat")
+PAGE = "curl -sk https://localhost/catmaid/whoami || true"
+
+
+def deploy(host: BedHost, *options: str, **changes: Any) -> Run:
+    site = SITE | {"instances": [SITE["instances"][0] | changes]}
+    return pyinfra(host, {"site": site}, *(options or ("-y",)))
+
+
+@pytest.fixture(scope="module")
+def host(bed: Bed) -> Iterator[BedHost]:
+    host = boot_ready(bed, "bookworm", "as-they-are")
+    first = deploy(host)
+    assert first.code == 0, first.text
+    yield host
+    host.remove()
+
+
+def updated(host: BedHost, name: str) -> None:
+    release(host, name, seconds=0.5)
+    run = deploy(host)
+    assert run.code == 0, run.text
+    assert f'"{name}"' in host.run(PAGE)
+    again = deploy(host)
+    assert (again.code, again.changed) == (0, []), again.text
+
+
+@pytest.mark.row_34
+@pytest.mark.parametrize("options", ["hidepid=1", "hidepid=2"])
+def test_processes_that_others_do_not_see(host: BedHost, options: str) -> None:
+    """As hardening guides have it, for /proc as a whole."""
+    host.run_privileged(f"mount -o remount,{options} /proc")
+    try:
+        updated(host, options)
+        status = pyinfra(host, {"site": SITE}, deploy="runbooks/status.py")
+        assert status.code == 0, status.text
+    finally:
+        host.run_privileged("mount -o remount,hidepid=0 /proc")
+
+
+@pytest.mark.row_34
+def test_a_kernel_with_short_queues(host: BedHost) -> None:
+    host.run_privileged("mount -o remount,rw /proc/sys; echo 512 > /proc/sys/net/core/somaxconn")
+    try:
+        release(host, "short queues", seconds=0.5)
+        run = deploy(host)
+        assert run.code == 0, run.text
+        assert "WARNING kernel: net.core.somaxconn is 512" in run.text
+        socket = "/run/catmaid/$(readlink /etc/catmaid/catmaid/wsgi)/socket"
+        assert host.run(f"ss -xlH src {socket}").split()[3] == "512"
+    finally:
+        host.run_privileged("echo 4096 > /proc/sys/net/core/somaxconn")
+
+
+@pytest.mark.row_34
+def test_each_program_may_have_ten_thousand_connections(host: BedHost) -> None:
+    def most(pid: str) -> int:
+        return int(host.run(f"awk '/open files/ {{ print $4 }}' /proc/{pid}/limits"))
+
+    # What a container of this machine has at most; a host of its own has more.
+    allowed = min(DESCRIPTORS, int(host.run("ulimit -Hn")))
+    assert allowed > 10_000
+    for short in PROGRAMS:
+        assert most(f"$(supervisorctl pid {place(short)})") == allowed
+    for worker in host.run("pgrep -f 'nginx: worker process$'").split():
+        assert most(worker) == allowed
+
+
+@pytest.mark.row_34
+@pytest.mark.long
+@pytest.mark.parametrize("late", [VIRTUALENV, CHECKOUT])
+def test_a_disk_that_comes_after_boot(host: BedHost, late: str) -> None:
+    """Longer than Supervisor tries."""
+    host.run(f"mv {late} {late}.away")
+    host.reboot()
+    wait_for("Supervisor", lambda: host.run("supervisorctl avail 2>/dev/null || true") != "", 60)
+    host.run("sleep 75")
+    assert '"release"' not in host.run(PAGE)
+    assert "waiting for it" in host.run("tail -n 5 /var/log/catmaid/wsgi-*.log")
+    host.run(f"mv {late}.away {late}")
+    wait_for("the page", lambda: '"release"' in host.run(PAGE), 30)
+    wait_for("the programs", lambda: running(host) == 4, 10)
+    again = deploy(host)
+    assert (again.code, again.changed) == (0, []), again.text
