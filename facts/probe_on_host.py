@@ -7,7 +7,7 @@ from facts.clean_on_host import clean
 from facts.places_on_host import start_as
 from operations.trust_on_host import plain
 
-PACKAGES = ("django", "daphne", "celery", "uwsgi", "gunicorn", "gevent", "psycogreen")
+PACKAGES = ("django", "daphne", "celery", "uwsgi", "gunicorn", "gevent", "psycogreen", "pip")
 # How long an application may take to load, and to say what it is.
 LOADING_SECONDS, SAYING_SECONDS = 60, 30
 # No message of a driver or of settings says more that helps.

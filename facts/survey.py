@@ -92,6 +92,12 @@ class Migrations(Survey):
     script = _joined("../operations/common_on_host.py", "../operations/release_on_host.py", "migrations_on_host.py")
 
 
+class Available(Survey):
+    """Returns whether the package index has what is to be installed: see ``available_on_host.py`` for the keys."""
+
+    script = _joined("../operations/common_on_host.py", "../operations/packages_on_host.py", "available_on_host.py")
+
+
 class Logs(Survey):
     """Returns the last lines of logs, and files, of which the host has taken secrets out: see ``logs_on_host.py``."""
 

@@ -427,7 +427,7 @@ class Slot:
     def forget(self):
         ROOT.unlink(self.asked)
         if self.held is not None:
-            os.close(self.held)
+            ROOT.unlock(self.held)
             self.held = None
 
 

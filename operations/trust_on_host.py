@@ -422,7 +422,7 @@ class Here:
             os.close(thing)
 
     def lock(self, path):
-        """Hold a file until what this returns is closed, or this process ends; raises BlockingIOError where another
+        """Hold a file until `unlock` gets what this returns, or this process ends; raises BlockingIOError where another
         process holds it.
         """
         file = self._open(path, os.O_RDWR | os.O_CREAT)
@@ -432,6 +432,10 @@ class Here:
             os.close(file)
             raise
         return file
+
+    def unlock(self, held):
+        """Let a file go that was held by `lock`."""
+        os.close(held)
 
     # ---- sockets ----
 

@@ -10,6 +10,7 @@ from pyinfra.operations import apt
 
 from catmaid_deploy.finding import Command
 from schema import Deployment
+from tasks import wsgi
 
 if TYPE_CHECKING:
     from tasks.plan import Plan
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps", "iproute2", "openssl")
 CERTBOT = "certbot"
 GIT = "git"
+# pip for virtualenvs that were made without it.
+PIP = "python3-pip-whl"
 # Not installed: a fix may need it.
 ACL = "acl"
 BROTLI = ("libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static")
@@ -56,6 +59,7 @@ def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         *(BROTLI if has_brotli(survey) else ()),
         *([CERTBOT] if deployment.acme_sites else []),
         *([GIT] if any(i.releases for i in deployment.instances) else []),
+        *([PIP] if wsgi.lack_pip(deployment, survey) else []),
     ]
 
 

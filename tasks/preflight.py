@@ -22,7 +22,7 @@ import schema
 from catmaid_deploy import shell
 from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
 from catmaid_deploy.visible import visible
-from facts.survey import Migrations, Survey, Unanswered
+from facts.survey import Available, Migrations, Survey, Unanswered
 from render import digest
 from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
 from tasks import (
@@ -693,6 +693,15 @@ def _foretell(deployment: Deployment, made: plan.Plan) -> None:
     made.report.notes += [note for instance in waiting for note in migrations.notes(instance, found[instance.name])]
 
 
+def _is_available(made: plan.Plan) -> None:
+    """Ask the package index for what is to be installed, which takes its time, and which is seldom anything."""
+    if made.servers:
+        found = ask(Available, wsgi.question(made.servers))[0]["available"]
+        faults = list(wsgi.judge_available(made.servers, found))
+        if faults:
+            raise Refused(*faults)
+
+
 def _look(deployment: Deployment) -> plan.Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     sets = plan.wanted_sets(deployment)
@@ -710,6 +719,7 @@ def _look(deployment: Deployment) -> plan.Plan:
         logger.warning(f"{host.print_prefix}{found.line()}")
     if made.faults:
         raise Refused(*made.faults)
+    _is_available(made)
     if run.DRY:
         _foretell(deployment, made)
     # What a run changes is asked for at its end.

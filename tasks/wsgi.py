@@ -49,6 +49,42 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
     return found
 
 
+def lack_pip(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+    """The virtualenvs that have no pip, and lack a package of a web server."""
+    found = []
+    for instance in deployment.instances:
+        # None of one that doesn't run, of which that is said.
+        have = survey["instances"][instance.name].get("python", {}).get("have")
+        if have and not have["pip"] and any(have[name] != version for name, version in needed(instance).items()):
+            found.append(instance.virtualenv)
+    return found
+
+
+def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> dict[str, Any]:
+    """What `facts.available_on_host` is to ask the package index."""
+    return {"packages": {virtualenv: packages for virtualenv, (_, packages) in outdated.items()}}
+
+
+def judge_available(
+    outdated: dict[str, tuple[Instance, dict[str, str]]], found: dict[str, dict[str, Any] | None]
+) -> Iterator[Finding]:
+    """Why the index doesn't give what is to be installed."""
+    for instance, packages in outdated.values():
+        for name, version in packages.items():
+            answer = found.get(name)
+            if answer is None:
+                continue
+            place = f"site.instances[{instance.name}].{name}_version"
+            if "problem" in answer:
+                what = f"the package index gives the host no answer for {name}: {answer['problem']}"
+                yield fault(place, what, "see what keeps the host from it")
+            elif answer["newest"]:
+                what = f"there is no {name} {version} for this Python"
+                yield fault(place, what, f"give another, the newest are {', '.join(answer['newest'])}")
+            else:
+                yield fault(place, f"the host's package index has no {name} for this Python", "have it mirrored there")
+
+
 def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str, Any]) -> Iterator[Finding]:
     """Why what a virtualenv lacks can't be installed."""
     for virtualenv, (instance, _) in outdated.items():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.system import DESCRIPTORS
+from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from testbed.updates import release
@@ -97,4 +98,68 @@ def test_a_disk_that_comes_after_boot(host: BedHost, late: str) -> None:
     wait_for("the page", lambda: '"release"' in host.run(PAGE), 30)
     wait_for("the programs", lambda: running(host) == 4, 10)
     again = deploy(host)
+    assert (again.code, again.changed) == (0, []), again.text
+
+
+@pytest.fixture(scope="module")
+def bare(bed: Bed) -> Iterator[BedHost]:
+    """A host with an application, and nothing of a deploy."""
+    host = bed.boot(images.site("bookworm"), "bare-environment", hostname="host")
+    yield host
+    host.remove()
+
+
+@pytest.mark.row_34
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"uwsgi_version": "2.0.99"},
+            "site.instances[catmaid].uwsgi_version: there is no uwsgi 2.0.99 for this Python: give another, the newest",
+        ),
+        (
+            {"wsgi_server": "gunicorn", "gunicorn_version": "99.0.0"},
+            "site.instances[catmaid].gunicorn_version: there is no gunicorn 99.0.0 for this Python: give another, the",
+        ),
+    ],
+)
+def test_a_version_that_is_not_there(bare: BedHost, changes: dict[str, Any], says: str) -> None:
+    run = deploy(bare, "-y", **changes)
+    assert run.code == 1
+    (line,) = run.refusals
+    assert line.startswith(f"host: {says}")
+    assert bare.run("ls -d /etc/catmaid /var/lib/catmaid-deploy 2>/dev/null || true") == ""
+
+
+@pytest.mark.row_34
+def test_an_index_that_does_not_answer(bare: BedHost) -> None:
+    """As behind an institute's firewall."""
+    there = bare.run("cat /etc/pip.conf 2>/dev/null || true")
+    bare.run("printf '[global]\\nindex-url = http://127.0.0.1:9/simple\\n' > /etc/pip.conf")
+    try:
+        run = deploy(bare, "-y")
+    finally:
+        bare.run("rm /etc/pip.conf")
+        if there:
+            bare.put("/etc/pip.conf", there.encode())
+    assert run.code == 1
+    (line,) = run.refusals
+    assert line.startswith(
+        "host: site.instances[catmaid].uwsgi_version: the package index gives the host no answer for "
+    )
+    assert "Connection refused" in line
+
+
+@pytest.mark.row_34
+@pytest.mark.long
+def test_an_environment_without_pip(bare: BedHost) -> None:
+    """As uv makes them. Its packages are there; the web server isn't."""
+    bare.run(f"{VIRTUALENV}/bin/python -m pip uninstall -q -y pip setuptools wheel 2>/dev/null", user="catmaid")
+    planned = deploy(bare, "--dry", wsgi_server="gunicorn")
+    assert planned.code == 0, planned.text
+    run = deploy(bare, "-y", wsgi_server="gunicorn")
+    assert run.code == 0, run.text
+    assert "serves https://localhost/catmaid/" in run.text
+    assert bare.run(f"ls {VIRTUALENV}/bin").count("pip") == 0
+    again = deploy(bare, "-y", wsgi_server="gunicorn")
     assert (again.code, again.changed) == (0, []), again.text

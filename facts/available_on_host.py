@@ -1,0 +1,46 @@
+"""Whether the package index has what is to be installed, asked as the user who installs it. Runs on the host; prints
+JSON.
+"""
+
+import re
+
+from facts.probe_on_host import short
+from facts.survey_on_host import answer
+from operations.packages_on_host import installer, pip_of
+from operations.trust_on_host import Failed, plain
+
+# pip tries again by itself, each time later.
+ASKING = ["--no-input", "--disable-pip-version-check", "--no-color", "--retries", "1", "--timeout", "15"]
+INDEX_SECONDS = 90
+NEWEST = 6
+
+
+def available(virtualenv, name, version):
+    """None where a version is there, or nobody can tell; else what is there in its place, or why there is no answer."""
+    user = installer(virtualenv)
+    code, output = user.run([*pip_of(virtualenv, user), "index", "versions", name, *ASKING], INDEX_SECONDS)
+    output = plain(output)
+    listed = re.search(r"^Available versions: (.+)$", output, re.MULTILINE)
+    if listed:
+        versions = [one.strip() for one in listed.group(1).split(",")]
+        return None if version in versions else {"newest": versions[:NEWEST]}
+    silent = re.search(r"(?:Retrying|ConnectionError|ConnectTimeout|SSLError|ProxyError).*", output)
+    if code and silent:
+        return {"problem": short(silent.group())}
+    if code and "No matching distribution" in output:
+        return {"newest": []}
+    return None  # a pip that can't tell
+
+
+def look(question):
+    found = {}
+    for virtualenv, packages in question["packages"].items():
+        for name, version in packages.items():
+            try:
+                found[name] = available(virtualenv, name, version)
+            except (Failed, OSError):
+                found[name] = None  # said when it is installed
+    return {"available": found}
+
+
+answer(look)
