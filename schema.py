@@ -122,7 +122,7 @@ def _path(value: str) -> str:
 def _repository(value: str) -> str:
     if re.fullmatch(r"[a-z+]+://[^/@]*:[^/@]*@.*", value):
         raise ValueError("it has a password in it, which would show in a process list: let git on the host have it")
-    if not re.fullmatch(r"(/|(https|http|ssh|git)://|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)[A-Za-z0-9@:/._~+-]+", value):
+    if not re.fullmatch(r"(/|(https|http|ssh|git|file)://|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)[A-Za-z0-9@:/._~+-]+", value):
         raise ValueError(f"{value!r} is not a repository: write it as 'https://github.com/catmaid/CATMAID.git'")
     return value
 
@@ -546,7 +546,7 @@ class Releases(_Model):
     repository: Annotated[str, AfterValidator(_repository)] = Field(
         description="The git repository, as the host reaches it: an address, or a path on the host."
     )
-    revision: Annotated[str, AfterValidator(_text(_REVISION, "give a tag or a commit, such as '2024.11.15'"))] = Field(
+    revision: Annotated[str, AfterValidator(_text(_REVISION, "give a tag or a commit, such as '2021.12.21'"))] = Field(
         description="The release: a tag or a commit. Not a branch, whose meaning changes."
     )
     folder: AbsolutePath = Field(

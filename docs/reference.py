@@ -49,7 +49,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "name": "catmaid-fafb",
         "prefix": "/tracing/fafb/v14",
         "checkout": "/home/catmaid/catmaid-server",
-        "releases": {"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2024.11.15"},
+        "releases": {"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2021.12.21"},
         "virtualenv": "/home/catmaid/env",
         "wsgi_file": "/home/catmaid/catmaid-server/django/projects/mysite/django.wsgi",
         "static_folder": "/data/catmaid/static",
@@ -115,7 +115,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     schema.Cors: {"origins": ["https://lab.example.org", "https://*.example.org"], "credentials": True},
     schema.Releases: {
         "repository": "https://github.com/catmaid/CATMAID.git",
-        "revision": "2024.11.15",
+        "revision": "2021.12.21",
         "folder": "/srv/catmaid/releases",
         "owner": "deploy",
         "shared": ["django/projects/mysite/settings.py", "django/projects/mysite/django.wsgi", "django/extra.json"],

@@ -98,6 +98,12 @@ class Available(Survey):
     script = _joined("../operations/common_on_host.py", "../operations/packages_on_host.py", "available_on_host.py")
 
 
+class Revisions(Survey):
+    """Returns whether repositories have what is to be put in place: see ``revisions_on_host.py`` for the keys."""
+
+    script = _joined("../operations/common_on_host.py", "../operations/release_on_host.py", "revisions_on_host.py")
+
+
 class Logs(Survey):
     """Returns the last lines of logs, and files, of which the host has taken secrets out: see ``logs_on_host.py``."""
 

@@ -253,7 +253,7 @@ class Slot:
         self.held = ROOT.lock(self.asked)
         self.begun = time.time()
         self.owner.start(self.name)
-        say("started %s beside %s" % (self.new, self.old))
+        say("started %s beside %s" % (self.name, self.old))
 
     def _write(self):
         # What tells of an earlier life there would be taken for the new one's.
@@ -302,7 +302,7 @@ class Slot:
                 told = now
         getattr(self, "_try_" + self.short.replace("-", "_"))()
         self._check()
-        tell("%s is ready after %.1f s" % (self.new, time.time() - self.begun))
+        tell("%s is ready after %.1f s" % (self.name, time.time() - self.begun))
 
     def _check(self):
         info = self.owner.info(self.name)
@@ -691,7 +691,7 @@ class Supervisor:
                 slot.wait()
             for slot in members:
                 slot.move()
-                say("handed over from %s to %s" % (slot.old, slot.new))
+                say("handed over from %s to %s" % (slot.old, slot.name))
 
     def _leave(self):
         """End what was replaced. Nothing of this can fail any more."""

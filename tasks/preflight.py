@@ -22,7 +22,7 @@ import schema
 from catmaid_deploy import shell
 from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
 from catmaid_deploy.visible import visible
-from facts.survey import Available, Migrations, Survey, Unanswered
+from facts.survey import Available, Migrations, Revisions, Survey, Unanswered
 from render import digest
 from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
 from tasks import (
@@ -694,7 +694,12 @@ def _foretell(deployment: Deployment, made: plan.Plan) -> None:
 
 
 def _is_available(made: plan.Plan) -> None:
-    """Ask the package index for what is to be installed, which takes its time, and which is seldom anything."""
+    """Ask for what is to be fetched from elsewhere, which takes its time, and which is seldom anything."""
+    if made.releases:
+        found = ask(Revisions, releases.question(made.releases))[0]["revisions"]
+        faults = [one for i in made.releases for one in releases.judge_revision(i, found[i.name])]
+        if faults:
+            raise Refused(*faults)
     if made.servers:
         found = ask(Available, wsgi.question(made.servers))[0]["available"]
         faults = list(wsgi.judge_available(made.servers, found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,35 @@ def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
         if not there:
             what = f"{releases.folder}/shared/{path} isn't there"
             yield fault("releases.shared", what, "put there what CATMAID's installation makes")
+
+
+def question(instances: list[Instance]) -> dict[str, Any]:
+    """What `facts.revisions_on_host` is to ask their repositories."""
+    keep = {"folder", "owner", "repository", "revision"}
+    return {"releases": {one.name: one.releases.model_dump(include=keep) for one in instances if one.releases}}
+
+
+def judge_revision(instance: Instance, found: dict[str, Any] | None) -> Iterator[Finding]:
+    """Why a revision can't be put in place."""
+    releases = instance.releases
+    if releases is None or found is None:
+        return
+    place = f"site.instances[{instance.name}].releases"
+    if problem := found.get("problem"):
+        fix: Command | str = f"correct the address, or let the user {releases.owner!r} of the host read it"
+        if "dubious ownership" in problem:
+            # Of a folder on the host that belongs to another user; git asks each user whether that one is trusted.
+            path = releases.repository.removeprefix("file://")
+            trust = f"git config --global --add safe.directory {shlex.quote(path)}"
+            fix = Command(f"runuser -u {releases.owner} -- env HOME=~{releases.owner} {trust}")
+        yield fault(f"{place}.repository", f"git on the host can't read {releases.repository}: {problem}", fix)
+    elif found.get("branch"):
+        what = f"{releases.revision} is a branch, whose meaning changes"
+        yield fault(f"{place}.revision", what, "give a tag or a commit")
+    else:
+        newest = f", the newest are {', '.join(found['newest'])}" if found["newest"] else ""
+        what = f"{releases.repository} has no tag {releases.revision}"
+        yield fault(f"{place}.revision", what, f"give a tag that it has{newest}; or a commit by its first letters")
 
 
 def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance) -> None:

@@ -209,7 +209,10 @@ def test_old_releases_go_and_those_in_use_stay(host: BedHost) -> None:
 @pytest.mark.row_27
 @pytest.mark.parametrize(
     ("revision", "says"),
-    [("main", "main is a branch, whose meaning changes"), ("9.9", f"9.9 isn't in {REPOSITORY}")],
+    [
+        ("main", "main is a branch, whose meaning changes"),
+        ("9.9", f"{REPOSITORY} has no tag 9.9: give a tag that it has, the newest are 1."),
+    ],
 )
 def test_what_is_no_release_is_refused(host: BedHost, revision: str, says: str) -> None:
     deploy(host, released("1.5"))
@@ -219,6 +222,31 @@ def test_what_is_no_release_is_refused(host: BedHost, revision: str, says: str) 
     assert serving(host) == "1.5"
     assert host.run(f"ls -A {FOLDER}").split() == ["1.3", "1.4", "1.5", "current", "repository.git", "shared"]
     assert deploy(host, released("1.5")).changed == []
+
+
+@pytest.mark.row_34
+def test_a_repository_of_another_user(host: BedHost) -> None:
+    """git doesn't read it before its user says so. Written as an address, for once."""
+    tag(host, "1.5.1")
+    host.run("git config --system --unset-all safe.directory")
+    site = released("1.5.1", repository=f"file://{REPOSITORY}")
+    try:
+        refused = pyinfra(host, {"site": site}, "-y")
+        assert refused.code == 1
+        (line,) = refused.refusals
+        assert line.startswith("host: site.instances[catmaid].releases.repository: git on the host can't read file:///")
+        assert "dubious ownership" in line
+        host.run(line.rpartition(": ")[2])
+        assert deploy(host, site).code == 0
+        assert serving(host) == "1.5.1"
+        away = pyinfra(host, {"site": released("1.5.2", repository="/srv/none.git")}, "-y")
+        assert away.code == 1
+        (line,) = away.refusals
+        assert "can't read /srv/none.git: fatal: '/srv/none.git' does not appear to be a git repository" in line
+        assert "or let the user 'catmaid' of the host read it" in line
+    finally:
+        host.run("git config --system safe.directory '*'")
+    deploy(host, released("1.5"))
 
 
 @pytest.mark.row_27

@@ -306,13 +306,14 @@ def test_root_works_as_other_people_in_their_folders(host: BedHost, tmp_path: Pa
 
 @pytest.mark.row_32
 @pytest.mark.long
-def test_a_bare_host(bed: Bed, tmp_path: Path) -> None:
-    """apt installs all packages, and pip Gunicorn: under a tracer a compiler takes many minutes for uWSGI."""
-    host = boot(bed, "bookworm", "trust-bare")
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
+def test_a_bare_host(bed: Bed, tmp_path: Path, server: str) -> None:
+    """apt installs all packages, and pip the web server; under a tracer a compiler takes some minutes for uWSGI."""
+    host = boot(bed, "bookworm", f"trust-bare-{server}")
     place_instances(host)
     site = copy.deepcopy(TWO)
     for instance in site["instances"]:
-        instance["wsgi_server"] = "gunicorn"
+        instance["wsgi_server"] = server
     with Trace(host, tmp_path / "trace") as trace:
         run(host, site)
     host.remove()

@@ -818,7 +818,7 @@ FULL: dict[str, Any] = {
 OWN = ("checkout", "static_folder")
 RELEASES = {
     "repository": "https://git.example.org/catmaid.git",
-    "revision": "2024.11.15",
+    "revision": "2021.12.21",
     "folder": "/srv/releases",
     "owner": "catmaid",
     "shared": ["django/projects/mysite/settings.py"],

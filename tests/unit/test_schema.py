@@ -186,15 +186,15 @@ def test_a_host_name_stands_once() -> None:
     ]
 
 
-RELEASES = {"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2024.11.15"}
+RELEASES = {"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2021.12.21"}
 
 
 def test_a_release_has_a_folder_of_its_own_and_shares_what_users_see() -> None:
     (instance,) = schema.load(site(releases=RELEASES)).instances
-    assert instance.checkout == "/home/catmaid/releases/2024.11.15"
-    assert instance.wsgi_file == "/home/catmaid/releases/2024.11.15/django/projects/mysite/django.wsgi"
+    assert instance.checkout == "/home/catmaid/releases/2021.12.21"
+    assert instance.wsgi_file == "/home/catmaid/releases/2021.12.21/django/projects/mysite/django.wsgi"
     assert instance.virtualenv == "/home/catmaid/releases/shared/env"
-    assert instance.static_folder == "/home/catmaid/releases/2024.11.15/django/static"
+    assert instance.static_folder == "/home/catmaid/releases/2021.12.21/django/static"
     assert instance.static_alias == "/etc/catmaid/catmaid/wsgi/release/django/static"
     assert instance.files_folder == "/home/catmaid/releases/shared/files"
 

@@ -1,0 +1,52 @@
+"""Whether repositories have the revisions that are to be put in place, asked as their owners. Runs on the host; prints
+JSON.
+"""
+
+import re
+
+from facts.probe_on_host import short
+from facts.survey_on_host import answer
+from operations.release_on_host import commit_of
+from operations.trust_on_host import As, Failed, plain
+
+ASKING_SECONDS = 60
+NEWEST = 6
+
+
+def order(tag):
+    """Versions as their numbers, so that 1.10 is newer than 1.9."""
+    return [int(part) for part in re.findall(r"\d+", tag)]
+
+
+def revision_of(release):
+    """None where the revision is there, or where nobody can tell before it is fetched; else what there is."""
+    if commit_of(release):
+        return None
+    words = ["git", "ls-remote", "--tags", "--heads", release["repository"]]
+    code, output = As(release["owner"]).run(words, ASKING_SECONDS, GIT_TERMINAL_PROMPT="0")
+    output = plain(output)
+    if code:
+        lines = [line for line in output.splitlines() if line.startswith(("fatal: ", "error: "))]
+        return {"problem": short((lines or output.splitlines() or ["git ended with %s" % code])[0])}
+    names = {line.split("\t")[1] for line in output.splitlines() if "\t" in line}
+    tags = {name[len("refs/tags/") :].replace("^{}", "") for name in names if name.startswith("refs/tags/")}
+    revision = release["revision"]
+    if "refs/heads/" + revision in names and revision not in tags:
+        return {"branch": True}
+    # A commit shows when it is fetched.
+    if revision in tags or re.fullmatch(r"[0-9a-f]{7,40}", revision):
+        return None
+    return {"newest": sorted(tags, key=order, reverse=True)[:NEWEST]}
+
+
+def look(question):
+    found = {}
+    for name, release in question["releases"].items():
+        try:
+            found[name] = revision_of(release)
+        except (Failed, OSError):
+            found[name] = None  # git comes with the deploy
+    return {"revisions": found}
+
+
+answer(look)
