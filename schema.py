@@ -901,6 +901,12 @@ class Site(_Model):
     def places(self) -> list[Instance | TileSet]:
         return [*self.instances, *self.tiles]
 
+    @property
+    def file_locations(self) -> list[str]:
+        """Where nginx answers with files alone; one that lies in another, and may have a password, before that."""
+        of_instances = [f"{one.location}{kind}/" for one in self.instances for kind in ("static", "files")]
+        return sorted([*(tiles.location for tiles in self.tiles), *of_instances], key=len, reverse=True)
+
 
 class Deployment(_Model):
     """All that one host serves."""

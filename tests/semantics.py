@@ -192,9 +192,11 @@ def _profile(tree: Block, _: Deployment) -> Iterator[str]:
 
 
 def _ifs(tree: Block, _: Deployment) -> Iterator[str]:
-    """An 'if' is a location of its own; these two alone do what they seem to."""
+    """An 'if' is a location of its own; these two alone do what they seem to, and in a server a rewrite as well."""
     for one, parents in walk(tree):
-        if parents and parents[-1]["directive"] == "if" and one["directive"] not in ("set", "return"):
+        if not parents or parents[-1]["directive"] != "if" or one["directive"] in ("set", "return"):
+            continue
+        if one["directive"] != "rewrite" or one["args"][-1] != "last" or parents[-2]["directive"] != "server":
             yield f"{_where(parents)}: {one['directive']} inside an if"
 
 
@@ -408,7 +410,7 @@ def _error_pages(tree: Block, deployment: Deployment) -> Iterator[str]:
         if parents[-1]["args"][:1] == ["="]:
             continue  # asks about a password
         wanted = [["502", "503", "504", "/_catmaid/$catmaid_notice.$catmaid_form"]]
-        wanted += [["429", "/_catmaid/busy.$catmaid_form"]]
+        wanted += [["429", "/_catmaid/busy.$catmaid_form"], ["413", "/_catmaid/large.$catmaid_form"]]
         if [page for page in pages if page != ["403", "@refused"]] != wanted:
             yield f"{_where(parents)}: no notice for 502 503 504"
         elif ["503"] not in arguments(

@@ -33,7 +33,7 @@ SOURCES = {
     "tasks/certificates.py": set(),
     "tasks/passwords.py": set(),
     "tasks/nginx.py": set(),
-    "tasks/releases.py": set(),
+    "tasks/releases.py": {"judge_revision"},
     "configuration.py": set(),
     "facts/asking_on_host.py": {"_request", "_answers"},
 }
