@@ -43,7 +43,7 @@ def updated(host: BedHost, name: str) -> None:
 
 
 @pytest.mark.row_34
-@pytest.mark.parametrize("options", ["hidepid=1", "hidepid=2"])
+@pytest.mark.parametrize("options", [pytest.param("hidepid=1", marks=pytest.mark.long), "hidepid=2"])
 def test_processes_that_others_do_not_see(host: BedHost, options: str) -> None:
     """As hardening guides have it, for /proc as a whole."""
     host.run_privileged(f"mount -o remount,{options} /proc")
