@@ -24,12 +24,12 @@ def revision_of(release):
         return None
     words = ["git", "ls-remote", "--tags", "--heads", release["repository"]]
     code, output = As(release["owner"]).run(words, ASKING_SECONDS, GIT_TERMINAL_PROMPT="0")
-    output = plain(output)
     if code:
-        lines = [line for line in output.splitlines() if line.startswith(("fatal: ", "error: "))]
-        return {"problem": short((lines or output.splitlines() or ["git ended with %s" % code])[0])}
-    names = {line.split("\t")[1] for line in output.splitlines() if "\t" in line}
-    tags = {name[len("refs/tags/") :].replace("^{}", "") for name in names if name.startswith("refs/tags/")}
+        said = plain(output).splitlines()
+        lines = [line for line in said if line.startswith(("fatal: ", "error: "))]
+        return {"problem": short((lines or said or ["git ended with %s" % code])[0])}
+    names = {line.partition("\t")[2] for line in output.splitlines()}
+    tags = {plain(name[len("refs/tags/") :].replace("^{}", "")) for name in names if name.startswith("refs/tags/")}
     revision = release["revision"]
     if "refs/heads/" + revision in names and revision not in tags:
         return {"branch": True}

@@ -61,8 +61,8 @@ def judge_revision(instance: Instance, found: dict[str, Any] | None) -> Iterator
         if "dubious ownership" in problem:
             # Of a folder on the host that belongs to another user; git asks each user whether that one is trusted.
             path = releases.repository.removeprefix("file://")
-            trust = f"git config --global --add safe.directory {shlex.quote(path)}"
-            fix = Command(f"runuser -u {releases.owner} -- env HOME=~{releases.owner} {trust}")
+            trust = f"HOME=~{releases.owner} git config --global --add safe.directory {shlex.quote(path)}"
+            fix = Command(f"runuser -u {releases.owner} -- sh -c {shlex.quote(trust)}")
         yield fault(f"{place}.repository", f"git on the host can't read {releases.repository}: {problem}", fix)
     elif found.get("branch"):
         what = f"{releases.revision} is a branch, whose meaning changes"

@@ -410,7 +410,7 @@ def _error_pages(tree: Block, deployment: Deployment) -> Iterator[str]:
         if parents[-1]["args"][:1] == ["="]:
             continue  # asks about a password
         wanted = [["502", "503", "504", "/_catmaid/$catmaid_notice.$catmaid_form"]]
-        wanted += [["429", "/_catmaid/busy.$catmaid_form"], ["413", "/_catmaid/large.$catmaid_form"]]
+        wanted += [["429", "/_catmaid/busy.$catmaid_form"], ["413", "@large"]]
         if [page for page in pages if page != ["403", "@refused"]] != wanted:
             yield f"{_where(parents)}: no notice for 502 503 504"
         elif ["503"] not in arguments(
