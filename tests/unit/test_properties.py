@@ -368,7 +368,7 @@ def check_nginx(deployment: schema.Deployment) -> None:
         locations = {tuple(one["args"]): one["block"] for one in server if one["directive"] == "location"}
         notices_there = locations.pop(("^~", "/_catmaid/"))
         assert arguments(notices_there, "alias") == [[f"/etc/catmaid/web/{site.server_name}/"]]
-        del locations[("@beyond",)]
+        del locations[("@beyond",)], locations[("@large",)]
         asked = {guard.name for one in site.places if (guard := passwords.guard(site, one))}
         for name in asked:
             (block,) = [locations.pop(("=", f"/_catmaid/passwords/{name}"))]
