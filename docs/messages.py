@@ -56,8 +56,9 @@ NOTES = {
     "sudo asks for a password": "`export SUDO_PASSWORD`, read it with `read -rs SUDO_PASSWORD` first, or answer at the "
     "terminal.",
     "the host has no sudo, and you log in as root": 'Remove the line `"_sudo": True` from the inventory.',
-    "MiB are free on": "The first run needs 700 MiB for packages and a compiled uWSGI, later ones 50 MiB. `df -h`, and "
-    "`du -xsh /var/* | sort -h`.",
+    "MiB are free on": "The first run needs 320 MiB in `/usr`, 180 in `/var/cache/apt/archives`, 110 in "
+    "`/var/lib` and 60 in `/tmp` for packages and a compiled uWSGI; later ones 50 MiB on each file system. `df -h`, "
+    "and `du -xsh /var/* | sort -h`.",
     "held by <name> (process": "Another web server listens there, often Apache. If it has to stay, it can't have ports "
     "80 and 443: see [other sites on the host](howto/other-sites.md).",
     "doesn't fit <name> = <value>": "Django makes its addresses from `FORCE_SCRIPT_NAME`; where it differs from the "

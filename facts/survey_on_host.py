@@ -569,7 +569,9 @@ def ask_free(question, places, nginx):
     asked = [
         places.ask(users.get(path, nginx), path, lambda at, path=path: space(at, path)) for path in question["space"]
     ]
-    return lambda: [free(one.value, mounted) for one in asked if one.value]
+    return lambda: [
+        dict(free(one.value, mounted), path=path) for path, one in zip(question["space"], asked) if one.value
+    ]
 
 
 def by_owner(number, places, path, act, value):

@@ -50,14 +50,17 @@ OLDEST_PYTHON = (3, 8)
 INSTALL_PYTHON = Command(
     "apt-get update && apt-get install -y --reinstall python3 python3-minimal 'libpython3.*-stdlib' 'python3.*-minimal'"
 )
-# Where the deploy writes, and how much it needs there: packages and a compiled uWSGI the first time.
-SPACE = ("/usr", "/var/cache/apt/archives", "/var/log", "/var/lib", "/etc", "/tmp")
-FIRST_BYTES = 700 << 20
-LATER_BYTES = 50 << 20
+# Where the deploy writes, and how much the first time, in MiB: the packages (some 250 in /usr, with apt's lists and
+# archives), and a uWSGI that is compiled below /tmp. Later runs write little anywhere.
+SPACE = {
+    **{"/usr": 320, "/var/cache/apt/archives": 180, "/var/lib": 110, "/tmp": 60},
+    **{"/var/log": 10, "/etc": 10},
+}
+VIRTUALENV_MIB, LATER_MIB = 20, 50
 # Less than any worker of CATMAID's needs for itself.
 LEAST_BYTES = 48 << 20
 # Where a run notes that it works, and the programs what they are: in memory.
-RUN, RUN_BYTES = "/run", 1 << 20
+RUN, RUN_MIB = "/run", 1
 # The files in which CATMAID names the packages that it was made for, with their versions.
 REQUIREMENTS = ("requirements.txt", "requirements-async.txt")
 # What a user needs of a path.
@@ -231,11 +234,17 @@ def judge_system(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Fin
         yield fault("system", f"{system['name']} isn't supported", "use Debian 12 or 13, or Ubuntu 24.04")
     if not survey["systemd"]:
         yield fault("system", "systemd doesn't run there", "use a host that was booted with systemd")
-    needed = FIRST_BYTES if packages.missing(deployment, survey) else LATER_BYTES
-    for mount, free in {f["mount"]: f["bytes"] for f in survey["free"]}.items():
-        least = RUN_BYTES if mount == RUN else needed
-        if free < least:
-            text = f"{free >> 20} MiB are free on {mount}, {least >> 20} MiB are needed"
+    is_first = bool(packages.missing(deployment, survey))
+    needed: dict[str, int] = {}
+    for one in survey["free"]:
+        mount, first = one["mount"], SPACE.get(one["path"], VIRTUALENV_MIB)
+        if mount == RUN:
+            needed[mount] = RUN_MIB
+        else:
+            needed[mount] = needed.get(mount, 0) + first if is_first else LATER_MIB
+    for mount, free in {one["mount"]: one["bytes"] for one in survey["free"]}.items():
+        if free < needed[mount] << 20:
+            text = f"{free >> 20} MiB are free on {mount}, {needed[mount]} MiB are needed"
             yield fault("space", text, free_space(mount))
     yield from _judge_memory(deployment, survey)
     for port, holders in survey["ports"].items():

@@ -415,7 +415,7 @@ def test_no_space_left(unfit: BedHost) -> None:
         assert run.code != 0
         (line,) = run.refusals
         assert line.startswith(
-            f"host: space: 10 MiB are free on {where}, 700 MiB are needed: remove what isn't needed below {where}"
+            f"host: space: 10 MiB are free on {where}, 180 MiB are needed: remove what isn't needed below {where}"
         )
         assert unfit.run(STATE) == before
     finally:
@@ -510,6 +510,18 @@ def test_nginx_can_not_enter_a_folder(unfit: BedHost, key: str) -> None:
             f"setfacl -R -b {CHECKOUT}/django; chmod 755 {folder} {CHECKOUT}/django;"
             f"chown www-data {CHECKOUT}/django/files"
         )
+
+
+@pytest.mark.row_34
+def test_a_small_tmp_is_enough(unfit: BedHost) -> None:
+    """Each folder is judged by what is written to it: a /tmp in memory is often small."""
+    mount = [*command(), "exec", "--privileged", unfit.name]
+    subprocess.run([*mount, "mount", "-t", "tmpfs", "-o", "size=100m,mode=1777", "tmpfs", "/tmp"], check=True)
+    try:
+        run = pyinfra(unfit, {"site": SITE}, "--dry")
+        assert run.code == 0, run.text
+    finally:
+        subprocess.run([*mount, "umount", "/tmp"], check=True)
 
 
 @pytest.mark.row_5

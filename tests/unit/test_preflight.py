@@ -9,7 +9,7 @@ import pytest
 
 import schema
 from catmaid_deploy.finding import Finding
-from tasks import preflight
+from tasks import packages, preflight
 
 TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}
 SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers": 8, "threads": 2}]})
@@ -64,6 +64,34 @@ def test_what_is_asked_for_has_to_fit_whatever_runs(memory: int, swap: int, work
     if not fits:
         assert said[0].startswith(f"workers: {workers + 2} workers (workers and celery.concurrency of all instances) ")
         assert f"the host has {(memory + swap) << 10} MiB with its swap: lower workers or celery.c" in said[0]
+
+
+@pytest.mark.row_34
+@pytest.mark.parametrize(
+    ("mounts", "has_packages", "says"),
+    [
+        ({"/": 710}, False, []),
+        ({"/": 690}, False, ["space: 690 MiB are free on /, 710 MiB are needed"]),
+        ({"/": 650, "/tmp": 60}, False, []),
+        ({"/": 1000, "/tmp": 40}, False, ["space: 40 MiB are free on /tmp, 60 MiB are needed"]),
+        ({"/": 60, "/tmp": 60}, True, []),
+        ({"/": 60, "/var": 40}, True, ["space: 40 MiB are free on /var, 50 MiB are needed"]),
+        ({"/": 1000, "/run": 0}, False, ["space: 0 MiB are free on /run, 1 MiB are needed"]),
+    ],
+)
+def test_a_file_system_is_judged_by_what_is_written_to_it(
+    mounts: dict[str, int], has_packages: bool, says: list[str]
+) -> None:
+    found = survey(systemd=True, ports={}, memory=64 << 30)
+    found["os"]["name"] = "Debian"
+    found["packages"] = dict.fromkeys(packages.wanted(SITE, found), "1") if has_packages else {}
+    paths = [*preflight.SPACE, preflight.RUN, SITE.instances[0].virtualenv]
+    found["free"] = []
+    for path in paths:
+        mount = max((one for one in mounts if f"{path}/".startswith(f"{one.rstrip('/')}/")), key=len)
+        found["free"].append({"path": path, "mount": mount, "bytes": mounts[mount] << 20})
+    said = [finding.line() for finding in preflight.judge_system(SITE, found)]
+    assert [line.partition(" needed")[0] + " needed" for line in said] == says
 
 
 def test_links_that_nginx_does_not_follow() -> None:
