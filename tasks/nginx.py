@@ -87,7 +87,7 @@ class Server:
             ),
             # A container may allow less.
             descriptors=min(DESCRIPTORS, survey["descriptors"]),
-            connections=min(CONNECTIONS, survey["descriptors"] // 2),
+            connections=min(CONNECTIONS, survey["descriptors"] * 3 // 8),
         )
 
 

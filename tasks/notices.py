@@ -33,12 +33,11 @@ def _end_text(end: datetime | None) -> str:
 
 
 def notices(site: Site) -> Iterator[File | Folder]:
-    """A page and a JSON answer for each: closed on purpose, away, too much asked at once, and too large."""
+    """A page and a JSON answer for each: closed on purpose, away, and too much asked at once."""
     words = {
         "planned": ("CATMAID is closed for maintenance", site.maintenance.text, site.maintenance.end),
         "outage": ("CATMAID can't be reached", "It doesn't answer right now. It is often back within minutes.", None),
         "busy": ("Too many requests at once", "Your address has as many open as it may. Try again in a second.", None),
-        "large": ("This is too large", "It has more than is taken at once. Send it in parts.", None),
     }
     folder = f"{WEB}/{site.server_name}"
     yield Folder(folder)

@@ -119,7 +119,8 @@ class Reader:
 def make_reader(folder: Path, env: Mapping[str, str] | None = None) -> Reader:
     """A checkout of this project, with a virtualenv in it that has what the README's would have."""
     copy_project(folder)
-    shutil.copy(ROOT / "requirements.txt", folder)
+    for name in ("requirements.txt", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
     (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
     for name in ("runbooks", "inventories"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -242,9 +242,7 @@ def test_notices() -> None:
     end = "2026-12-01T18:00+01:00"
     (site,) = load(maintenance={"text": "<b> & one\n\ntwo", "end": end}).sites
     texts = {item.path.rpartition("/")[2]: item.text for item in notices.notices(site) if isinstance(item, File)}
-    assert set(texts) == {
-        f"{name}.{form}" for name in ("planned", "outage", "busy", "large") for form in ("html", "json")
-    }
+    assert set(texts) == {f"{name}.{form}" for name in ("planned", "outage", "busy") for form in ("html", "json")}
     assert "<p>&lt;b&gt; &amp; one</p>" in texts["planned.html"]
     assert "<p>two</p>" in texts["planned.html"]
     assert "Tuesday, 1 December 2026, 18:00 UTC+01:00" in texts["planned.html"]
