@@ -78,7 +78,7 @@ class Lab:
 def make_wheel(folder: Path, version: str = "") -> Path:
     """A wheel of this project, made from a copy; or one of another version, with a line more in nginx.conf."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    places = ["pyproject.toml", "requirements.txt", "README.md", "LICENSE", "catmaid_deploy"]
+    places = ["pyproject.toml", "hatch_build.py", "requirements.txt", "README.md", "LICENSE", "catmaid_deploy"]
     for place in (*places, *project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / place).is_dir():
