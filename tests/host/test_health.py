@@ -350,7 +350,7 @@ def test_what_can_t_be_closed_is_told(host: BedHost, options: tuple[str, ...], s
         ("rollback", "instanc=catmaid", "--data instanc: this runbook doesn't know it: did you mean instance?"),
         ("rollback", "instance=fafb", "host: instance: there is no 'fafb': give one of catmaid, or none for all of"),
         ("maintenance", "ends=tomorrow", "--data ends: this runbook doesn't know it: did you mean end?"),
-        ("logs", "since=today", "--data since: this runbook doesn't know it: it takes instance, lines, bundle"),
+        ("logs", "tail=5", "--data tail: this runbook doesn't know it: it takes instance, lines, bundle"),
         ("status", "instance=catmaid", "--data instance: this runbook doesn't know it: it takes none"),
         ("verify", "page=/catmaid/", "--data page: this runbook doesn't know it: it takes none"),
     ],
