@@ -373,6 +373,8 @@ def known_paths() -> set[str]:
             for place in program.places(short):
                 found |= {f"{instance.log_dir}/{place}.log", f"{instance.runtime_dir}/{place}"}
                 found.add(f"{instance.config_dir}/{place}/environment.sh")
+    trial = schema.load({"server_name": "hostname", "tls": {"certificate": "self-signed"}, "instances": [{}]}).sites[0]
+    found.add(trial.certificate or "")
     assert "/lock.json" in (ROOT / "operations/apply_on_host.py").read_text()
     found |= {one["notes"] for one in health.question(deployment, [], verify=False)["instances"]}
     found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json"}
