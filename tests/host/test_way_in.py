@@ -142,8 +142,11 @@ REFUSED: dict[str, tuple[str, str, str, str, str]] = {
 }
 
 
+SAMPLE = ("a wrong password", "no password given", "no login shell", "a python3 that ends")
+
+
 @pytest.mark.row_34
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[] if c in SAMPLE else [pytest.mark.long]) for c in REFUSED])
 def test_what_cannot_be_is_said_in_one_line(german: BedHost, case: str) -> None:
     before, after, user, password, says = REFUSED[case]
     german.run(before)
@@ -160,6 +163,7 @@ def test_what_cannot_be_is_said_in_one_line(german: BedHost, case: str) -> None:
 
 
 @pytest.mark.row_34
+@pytest.mark.long
 def test_the_fix_of_a_broken_python_works(german: BedHost) -> None:
     """Its link leads nowhere, and its library has lost a module."""
     library = german.run("/usr/bin/python3 -c 'import json; print(json.__path__[0])'").strip()
