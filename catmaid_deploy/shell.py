@@ -91,9 +91,12 @@ def between(lines: Iterable[str]) -> Iterator[str]:
             yield text
 
 
-@cache
-def _packed(text: str) -> str:
+def _pack(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+# Programs are the same for each host.
+_packed = cache(_pack)
 
 
 def python(
@@ -108,7 +111,7 @@ def python(
     text = (
         "import sys, zlib, binascii\n"
         "def word(packed): return zlib.decompress(binascii.a2b_base64(packed)).decode()\n"
-        f"sys.argv[1:] = [word('{base64.b64encode(zlib.compress(said.encode())).decode()}')]\n"
+        f"sys.argv[1:] = [word('{_pack(said)}')]\n"
         f"exec(word('{_packed(program)}'))"
     )
     words = StringCommand("/usr/bin/python3", "-IS", *options, "-", f"<<'{END}-of-program'", after)

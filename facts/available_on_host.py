@@ -35,11 +35,12 @@ def available(virtualenv, name, version):
 def look(question):
     found = {}
     for virtualenv, packages in question["packages"].items():
+        found[virtualenv] = {}
         for name, version in packages.items():
             try:
-                found[name] = available(virtualenv, name, version)
+                found[virtualenv][name] = available(virtualenv, name, version)
             except (Failed, OSError):
-                found[name] = None  # said when it is installed
+                found[virtualenv][name] = None  # said when it is installed
     return {"available": found}
 
 

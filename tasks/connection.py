@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import socket
 import sys
-from typing import Any
 
 from pyinfra import config, host
 from pyinfra.api import StringCommand
@@ -35,9 +34,9 @@ def _send_at_once() -> None:
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _ask(command: str, **arguments: Any) -> tuple[bool, str, str]:
+def _ask(command: str) -> tuple[bool, str, str]:
     try:
-        ok, output = host.run_shell_command(StringCommand(command), **arguments)
+        ok, output = host.run_shell_command(StringCommand(command))
     except shell.NotBegun as said:
         raise no_commands(str(said)) from None
     return ok, output.stdout.strip(), output.stderr.strip()

@@ -52,10 +52,7 @@ INSTALL_PYTHON = Command(
 )
 # Where the deploy writes, and how much the first time, in MiB: the packages (some 250 in /usr, with apt's lists and
 # archives), and a uWSGI that is compiled below /tmp. Later runs write little anywhere.
-SPACE = {
-    **{"/usr": 320, "/var/cache/apt/archives": 180, "/var/lib": 110, "/tmp": 60},
-    **{"/var/log": 10, "/etc": 10},
-}
+SPACE = {"/usr": 320, "/var/cache/apt/archives": 180, "/var/lib": 110, "/tmp": 60, "/var/log": 10, "/etc": 10}
 VIRTUALENV_MIB, LATER_MIB = 20, 50
 # Less than any worker of CATMAID's needs for itself.
 LEAST_BYTES = 48 << 20
@@ -702,18 +699,16 @@ def _foretell(deployment: Deployment, made: plan.Plan) -> None:
     made.report.notes += [note for instance in waiting for note in migrations.notes(instance, found[instance.name])]
 
 
-def _is_available(made: plan.Plan) -> None:
-    """Ask for what is to be fetched from elsewhere, which takes its time, and which is seldom anything."""
+def _refuse_what_is_nowhere(made: plan.Plan) -> None:
+    """Ask repositories and the package index for what a run would fetch. It costs a command each, and only then."""
+    faults: list[Finding] = []
     if made.releases:
-        found = ask(Revisions, releases.question(made.releases))[0]["revisions"]
-        faults = [one for i in made.releases for one in releases.judge_revision(i, found[i.name])]
-        if faults:
-            raise Refused(*faults)
+        revisions = ask(Revisions, releases.question(made.releases))[0]["revisions"]
+        faults += [one for i in made.releases for one in releases.judge_revision(i, revisions[i.name])]
     if made.servers:
-        found = ask(Available, wsgi.question(made.servers))[0]["available"]
-        faults = list(wsgi.judge_available(made.servers, found))
-        if faults:
-            raise Refused(*faults)
+        faults += wsgi.judge_available(made.servers, ask(Available, wsgi.question(made.servers))[0]["available"])
+    if faults:
+        raise Refused(*faults)
 
 
 def _look(deployment: Deployment) -> plan.Plan:
@@ -733,7 +728,7 @@ def _look(deployment: Deployment) -> plan.Plan:
         logger.warning(f"{host.print_prefix}{found.line()}")
     if made.faults:
         raise Refused(*made.faults)
-    _is_available(made)
+    _refuse_what_is_nowhere(made)
     if run.DRY:
         _foretell(deployment, made)
     # What a run changes is asked for at its end.

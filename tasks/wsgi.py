@@ -37,12 +37,17 @@ def needed(instance: Instance) -> dict[str, str]:
     return {"gunicorn": instance.gunicorn_version} | (gevent if instance.wsgi_server == "gevent" else {})
 
 
+def _lacking(instance: Instance, have: dict[str, str | None]) -> dict[str, str]:
+    """What an instance's web server needs, and its virtualenv has not in that version."""
+    return {name: version for name, version in needed(instance).items() if have[name] != version}
+
+
 def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[Instance, dict[str, str]]]:
     """The virtualenvs that lack a package of a web server, each with an instance that has it and the packages."""
     found: dict[str, tuple[Instance, dict[str, str]]] = {}
     for instance in deployment.instances:
         have = survey["instances"][instance.name]["python"]["have"]
-        lacking = {name: version for name, version in needed(instance).items() if have[name] != version}
+        lacking = _lacking(instance, have)
         if lacking:
             first, others = found.get(instance.virtualenv, (instance, {}))
             found[instance.virtualenv] = first, others | lacking
@@ -51,13 +56,13 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
 
 def lack_pip(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     """The virtualenvs that have no pip, and lack a package of a web server."""
-    found = []
-    for instance in deployment.instances:
-        # None of one that doesn't run, of which that is said.
-        have = survey["instances"][instance.name].get("python", {}).get("have")
-        if have and not have["pip"] and any(have[name] != version for name, version in needed(instance).items()):
-            found.append(instance.virtualenv)
-    return found
+    pythons = {i.name: survey["instances"][i.name].get("python", {}) for i in deployment.instances}
+    return [
+        i.virtualenv
+        for i in deployment.instances
+        # One that doesn't run has nothing, and a line of its own.
+        if (have := pythons[i.name].get("have")) and not have["pip"] and _lacking(i, have)
+    ]
 
 
 def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> dict[str, Any]:
@@ -66,15 +71,16 @@ def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> dict[str, 
 
 
 def judge_available(
-    outdated: dict[str, tuple[Instance, dict[str, str]]], found: dict[str, dict[str, Any] | None]
+    outdated: dict[str, tuple[Instance, dict[str, str]]], found: dict[str, dict[str, dict[str, Any] | None]]
 ) -> Iterator[Finding]:
     """Why the index doesn't give what is to be installed."""
-    for instance, packages in outdated.values():
+    for virtualenv, (instance, packages) in outdated.items():
         for name, version in packages.items():
-            answer = found.get(name)
+            answer = found[virtualenv][name]
             if answer is None:
                 continue
-            place = f"site.instances[{instance.name}].{name}_version"
+            key = f"{name}_version"
+            place = f"site.instances[{instance.name}].{key if hasattr(instance, key) else 'wsgi_server'}"
             if "problem" in answer:
                 what = f"the package index gives the host no answer for {name}: {answer['problem']}"
                 yield fault(place, what, "see what keeps the host from it")
