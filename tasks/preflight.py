@@ -54,8 +54,8 @@ INSTALL_PYTHON = Command(
 # archives), and a uWSGI that is compiled below /tmp. Later runs write little anywhere.
 SPACE = {"/usr": 320, "/var/cache/apt/archives": 180, "/var/lib": 110, "/tmp": 60, "/var/log": 10, "/etc": 10}
 VIRTUALENV_MIB, LATER_MIB = 20, 50
-# Less than any worker of CATMAID's needs for itself.
-LEAST_BYTES = 48 << 20
+# Less than a worker has for itself: 35 MiB with an application that is nearly nothing but Django.
+LEAST_BYTES = 32 << 20
 # Where a run notes that it works, and the programs what they are: in memory.
 RUN, RUN_MIB = "/run", 1
 # The files in which CATMAID names the packages that it was made for, with their versions.

@@ -552,7 +552,7 @@ def test_more_workers_than_any_memory_holds(unfit: BedHost) -> None:
         unfit.run_privileged("umount /proc/meminfo")
     assert run.code == 1
     assert run.refusals == [
-        "host: workers: 520 workers (workers and celery.concurrency of all instances) need 24960 MiB at the very "
+        "host: workers: 520 workers (workers and celery.concurrency of all instances) need 16640 MiB at the very "
         "least, and the host has 3072 MiB with its swap: lower workers or celery.concurrency"
     ]
     assert fits.code == 0, fits.text

@@ -53,7 +53,7 @@ def test_a_queue_that_the_kernel_cuts() -> None:
 @pytest.mark.row_34
 @pytest.mark.parametrize(
     ("memory", "swap", "workers", "fits"),
-    [(8, 0, 8, True), (8, 0, 512, False), (8, 24, 512, True), (2, 0, 48, False), (64, 0, 512, True)],
+    [(8, 0, 8, True), (8, 0, 512, False), (8, 24, 512, True), (2, 0, 72, False), (64, 0, 512, True)],
 )
 def test_what_is_asked_for_has_to_fit_whatever_runs(memory: int, swap: int, workers: int, fits: bool) -> None:
     site = schema.load({"server_name": "a.org", "instances": [{"workers": workers}]})
