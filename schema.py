@@ -44,6 +44,8 @@ STATE_HOST = "configuration.catmaid-deploy.invalid"
 # The server by which nginx asks itself about passwords.
 PASSWORD_HOST = "passwords.catmaid-deploy.invalid"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+# What nginx answers with files, below an instance's prefix.
+FILES = ("static", "staticext", "files")
 UWSGI_OLDEST = (2, 0, 31)
 GUNICORN_OLDEST = (27, 0, 0)
 
@@ -435,7 +437,10 @@ class Cors(_Model):
     origins: tuple[Origin, ...] = Field(
         description="Origins such as 'https://lab.example.org' or 'https://*.example.org'; '*' for all."
     )
-    credentials: bool = Field(False, description="Whether they may send cookies and passwords along.")
+    credentials: bool = Field(
+        False,
+        description="Whether they may send cookies and passwords along; by default only to tiles with a password.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Cors:
@@ -498,7 +503,8 @@ class TileSet(_Model):
     )
     cors: Cors | None = Field(
         default_factory=lambda: Cors.model_validate({"origins": ["*"]}),
-        description="Who may read tiles from elsewhere; all by default.",
+        description="Who may read tiles from elsewhere; by default all, and where they have a password the sites of "
+        "this inventory.",
     )
     cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
         31536000, description="How long browsers keep a tile, in seconds."
@@ -601,6 +607,9 @@ class Instance(_Model):
     )
     static_folder: AbsolutePath = Field("", description="Django's STATIC_ROOT; without it CHECKOUT/django/static.")
     files_folder: AbsolutePath = Field("", description="Django's MEDIA_ROOT; without it CHECKOUT/django/files.")
+    extensions_folder: AbsolutePath = Field(
+        "", description="CATMAID's STATIC_EXTENSION_ROOT; without it CHECKOUT/django/staticext."
+    )
     user: PlainUserName = Field(SERVICE_USER, description="The service user of all four programs (row 7).")
     runtime_group: PlainUserName = Field(
         SOCKET_GROUP, description="The group of the socket folder, by which nginx opens the sockets (row 6)."
@@ -696,6 +705,7 @@ class Instance(_Model):
                 checkout = data["checkout"] = f"{folder}/{releases['revision']}"
                 data.setdefault("virtualenv", f"{folder}/shared/env")
                 data.setdefault("files_folder", f"{folder}/shared/files")
+                data.setdefault("extensions_folder", f"{folder}/shared/staticext")
         if not isinstance(checkout, str) or not _PATH.fullmatch(checkout):
             checkout = "/invalid"  # one line for a wrong checkout, none for what follows from it
         django = checkout.rstrip("/") + "/django"
@@ -703,6 +713,7 @@ class Instance(_Model):
         data.setdefault("wsgi_file", f"{django}/projects/mysite/django.wsgi")
         data.setdefault("static_folder", f"{django}/static")
         data.setdefault("files_folder", f"{django}/files")
+        data.setdefault("extensions_folder", f"{django}/staticext")
         same_user = data.get("user", SERVICE_USER) == SERVICE_USER
         data.setdefault("runtime_mode", "0755" if same_user else "2750")
         return data
@@ -834,7 +845,7 @@ class Site(_Model):
         for instance in self.instances:
             if instance.location in (i.location for i in self.instances if i is not instance):
                 raise ValueError(f"instances: two have the prefix {instance.location!r}: give each its own")
-            owners |= {f"{instance.location}{f}/": instance.name for f in ("static", "files", "channels")}
+            owners |= {f"{instance.location}{f}/": instance.name for f in (*FILES, "channels")}
         places: list[tuple[Instance | TileSet, str, str]] = [(i, "instances", "prefix") for i in self.instances]
         places += [(t, "tiles", "url") for t in self.tiles]
         for one, field, key in places:
@@ -890,6 +901,11 @@ class Site(_Model):
         return f"https://{self.server_name}{self.port_suffix}"
 
     @property
+    def origins(self) -> list[str]:
+        """What browsers call the site, by each of its names."""
+        return [self.address.replace(self.server_name, name, 1) for name in self.names]
+
+    @property
     def port_suffix(self) -> str:
         return "" if self.tls.port == 443 else f":{self.tls.port}"
 
@@ -904,7 +920,7 @@ class Site(_Model):
     @property
     def file_locations(self) -> list[str]:
         """Where nginx answers with files alone; one that lies in another, and may have a password, before that."""
-        of_instances = [f"{one.location}{kind}/" for one in self.instances for kind in ("static", "files")]
+        of_instances = [f"{one.location}{kind}/" for one in self.instances for kind in FILES]
         return sorted([*(tiles.location for tiles in self.tiles), *of_instances], key=len, reverse=True)
 
 

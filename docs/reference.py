@@ -54,6 +54,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "wsgi_file": "/home/catmaid/catmaid-server/django/projects/mysite/django.wsgi",
         "static_folder": "/data/catmaid/static",
         "files_folder": "/data/catmaid/files",
+        "extensions_folder": "/data/catmaid/staticext",
         "user": "catmaid",
         "runtime_group": "www-data",
         "runtime_mode": "2750",

@@ -54,6 +54,8 @@ UNIT_PROPERTIES = "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,Fragm
 COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
 CONFIGURATIONS = ("/etc/nginx/nginx.conf", SUPERVISORD)
 PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": "/run/supervisord.pid"}
+# An admin's own locations, in a folder for each site.
+LOCATIONS = "/etc/nginx/catmaid-locations"
 # nginx reads them in this order, and takes the first of several servers with one name.
 ENABLED = "/etc/nginx/sites-enabled"
 SITES = (("/etc/nginx/conf.d", ".conf"), (ENABLED, ""))
@@ -62,6 +64,7 @@ NGINX_WORDS = re.compile(r"""[{};]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{};"'
 NAMED_FILES = re.compile(r'(?:^|[;{])\s*(?:ssl_\w+|include)\s+"?(/[^\s;"]+)', re.MULTILINE)
 # Where files of nginx's lie that may name others.
 NAMING = ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/", "/etc/nginx/sites-enabled/", "/etc/nginx/snippets/")
+NAMING += (LOCATIONS + "/",)
 
 
 CORRECT = "correct what these words name"

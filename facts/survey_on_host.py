@@ -46,7 +46,15 @@ from facts.probe_on_host import (
     last_object,
     last_said,
 )
-from facts.web_on_host import accounts, ask_neighbours, group_name, nginx_files, nginxs_user, password_lines
+from facts.web_on_host import (
+    accounts,
+    ask_neighbours,
+    group_name,
+    nginx_files,
+    nginxs_user,
+    own_locations,
+    password_lines,
+)
 from operations.trust_on_host import (
     NOBODY,
     ROOT,
@@ -770,6 +778,7 @@ def survey(question, places=None, answered=None):
         "openssl": ssl.OPENSSL_VERSION_INFO[:2],
         "acme_servers": acme_servers(),
         "default_servers": default_servers(nginxs),
+        "own_locations": own_locations(),
         # Read by nginx as root: whoever may write one of these has root's rights.
         "nginx_files_of_others": [[path, owner_name(who)] for path in nginxs if (who := changeable(path))],
         "closed": {path: ROOT.read(path) for path in question["flags"] if ROOT.exists(path)},

@@ -7,6 +7,7 @@ import pwd
 import re
 from functools import lru_cache
 
+from facts.asking_on_host import LOCATIONS
 from facts.places_on_host import first_blocked, matching
 from operations.trust_on_host import NOBODY, ROOT, As, Failed
 
@@ -70,7 +71,20 @@ def nginxs_user(nginx):
 def nginx_files():
     """The files that nginx may read when it starts."""
     folders = ["/etc/nginx/" + name for name in NGINX_FILES]
+    folders += ["%s/%s" % (LOCATIONS, name) for name in ROOT.names(LOCATIONS)]
     return ["/etc/nginx/nginx.conf", *("%s/%s" % (folder, name) for folder in folders for name in ROOT.names(folder))]
+
+
+def own_locations():
+    """The digest of what an admin has put into each site's folder, by the site; what it says stays on the host."""
+    found = {}
+    for site in ROOT.names(LOCATIONS):
+        # nginx's pattern leaves hidden names out.
+        names = [name for name in ROOT.names("%s/%s" % (LOCATIONS, site)) if re.search(r"^[^.].*\.conf$", name)]
+        texts = [[name, ROOT.read("%s/%s/%s" % (LOCATIONS, site, name))] for name in sorted(names)]
+        if texts:
+            found[site] = hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
+    return found
 
 
 def texts_of_others(paths, seen):

@@ -18,6 +18,7 @@ import sys
 import time
 
 from facts.asking_on_host import (
+    LOCATIONS,
     PARSED,
     PARSER,
     RENEWED,
@@ -279,6 +280,10 @@ def check(job):
         output = refusal([word.replace("{stage}", STAGE) for word in words])
         if output is not None:
             # Of a virtualenv's, which one.
+            own = re.search(r"\[emerg\] (.+) in (%s/[^\s:]+):(\d+)" % LOCATIONS, output)
+            if own:
+                what, path, line = own.groups()
+                raise Failed("%s: nginx refuses line %s, %s: correct it; nothing was changed" % (path, line, what))
             program = next((word for word in words if word.startswith("/")), words[0])
             name = program if words[0] == "as user" else words[0]
             raise Failed("%s refuses the new files: nothing was changed\n%s" % (name, output))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import server
@@ -17,6 +17,7 @@ from schema import (
     SERVICE_USER,
     SOCKET_GROUP,
     STATE_HOST,
+    Cors,
     Deployment,
     Instance,
     Site,
@@ -42,6 +43,35 @@ OWN_HEADERS = (
     *("Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),
     *("Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age"),
 )
+# Names of blocks: of N5 and Zarr, by numbers; of Zarr 3; of precomputed volumes, single or in shards.
+_RANGE = "-?[0-9]+--?[0-9]+"
+BLOCKS = (r"[0-9]+(?:\.[0-9]+)*", r"c(?:\.[0-9]+)*", rf"(?:{_RANGE}_){{2}}{_RANGE}", r"[0-9a-f]+\.shard")
+# And what describes them.
+DESCRIPTIONS = (r"attributes\.json", "info", r"zarr\.json", r"\.zarray", r"\.zattrs", r"\.zgroup", r"\.zmetadata")
+# What nginx refuses by itself: why, and what to do about it. It has 494 for 431, and 497 for HTTP on HTTPS's port.
+REFUSALS = {
+    400: ("the request can't be understood", "its address or a header isn't as HTTP has it"),
+    401: ("a name and a password are needed", "send them with the request"),
+    403: ("access is refused", "what lies here is a folder, or closed to the web server"),
+    404: ("there is nothing at this address", "check the address"),
+    405: ("this address doesn't take the method", "what lies here can only be read"),
+    408: ("the request came too slowly", "send it again"),
+    411: ("the request doesn't say its length", "send Content-Length"),
+    412: ("the file isn't the one that is meant", "read it anew"),
+    413: ("the request is too large", "send less at once"),
+    414: ("the address is too long", "send less in it"),
+    416: ("the file ends before this range", "ask for a range within it"),
+    421: ("this server isn't asked by its name", "connect anew"),
+    429: ("too many requests at once", "try again in a second"),
+    431: ("the request's headers are too large", "send fewer or shorter cookies"),
+    500: ("the server has failed", "its administrator finds the reason in its log"),
+    501: ("the server doesn't know this kind of request", "its administrator finds the reason in its log"),
+    502: ("what should answer can't be reached", "try again in a minute"),
+    503: ("this isn't there right now", "try again in a minute"),
+    504: ("the answer takes too long", "try again in a minute"),
+    505: ("the server doesn't know this version of HTTP", "use HTTP/1.1"),
+    507: ("the server has no room for this", "tell its administrator"),
+}
 # Of users' files: they may be looked at, and run nothing.
 SANDBOX = (
     "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
@@ -59,6 +89,8 @@ class Server:
     brotli: bool = True
     kem: bool = True
     other_default: str = ""
+    # The digest of the admin's own locations, by the site: another one is another configuration.
+    own_locations: Mapping[str, str] = field(default_factory=dict)
     descriptors: int = DESCRIPTORS
     connections: int = CONNECTIONS
 
@@ -85,6 +117,7 @@ class Server:
                 ),
                 "",
             ),
+            own_locations=survey["own_locations"],
             # A container may allow less.
             descriptors=min(DESCRIPTORS, survey["descriptors"]),
             connections=min(CONNECTIONS, survey["descriptors"] * 3 // 8),
@@ -116,16 +149,39 @@ def _pattern(origin: str) -> str:
     return f"{scheme}://" + (r"([a-z0-9-]+\.)+" if wild else "") + regex(rest.removeprefix("*."))
 
 
-def policy(one: Instance | TileSet) -> Policy | None:
-    if one.cors is None:
+def cors_of(deployment: Deployment, site: Site, one: Instance | TileSet) -> Cors | None:
+    """Who may read a place from elsewhere.
+
+    A password is of no use to a page of another site that can't send it along: tiles that have one let named origins
+    do so, and without any those of the deployment's own sites. Browsers refuse "*" there.
+    """
+    if one.cors is None or not isinstance(one, TileSet) or not passwords.guard(site, one):
+        return one.cors
+    if "cors" not in one.model_fields_set:
+        origins = dict.fromkeys(origin for other in deployment.sites for origin in other.origins)
+        return Cors(origins=tuple(origins), credentials=True)
+    named = "*" not in one.cors.origins and "credentials" not in one.cors.model_fields_set
+    return one.cors.model_copy(update={"credentials": True}) if named else one.cors
+
+
+def policy(one: Instance | TileSet, cors: Cors | None) -> Policy | None:
+    if cors is None:
         return None
     kind = "tiles" if isinstance(one, TileSet) else "instance"
-    patterns = [_pattern(origin) for origin in one.cors.origins if origin != "*"]
-    return Policy(f"{kind}-{one.name}", patterns, one.cors.credentials)
+    patterns = [_pattern(origin) for origin in cors.origins if origin != "*"]
+    return Policy(f"{kind}-{one.name}", patterns, cors.credentials)
 
 
 def site_path(site: Site) -> str:
     return f"/etc/nginx/sites-available/catmaid-{site.server_name}.conf"
+
+
+LOCATIONS = "/etc/nginx/catmaid-locations"
+
+
+def own_locations(site: Site) -> str:
+    """The folder of an admin's own files, which are read at the end of the site's server and never written."""
+    return f"{LOCATIONS}/{site.server_name}"
 
 
 def groups(deployment: Deployment) -> list[str]:
@@ -175,7 +231,11 @@ def neighbours(survey: dict[str, Any]) -> Iterator[Finding]:
 
 def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
     """The nginx files, and the digest that an nginx which loaded them answers with."""
-    places = [Place(site.server_name, one.location, policy(one)) for site in deployment.sites for one in site.places]
+    places = [
+        Place(site.server_name, one.location, policy(one, cors_of(deployment, site, one)))
+        for site in deployment.sites
+        for one in site.places
+    ]
     https = [site for site in deployment.sites if site.certificate]
     common = {
         "deployment": deployment,
@@ -186,6 +246,9 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "compressed": COMPRESSED,
         "own_headers": OWN_HEADERS,
         "sandbox": SANDBOX,
+        "refusals": REFUSALS,
+        "blocks": BLOCKS,
+        "descriptions": DESCRIPTIONS,
         "policies": [place.policy for place in places if place.policy],
         # The first that fits counts.
         "places": sorted(places, key=lambda place: len(place.location), reverse=True),
@@ -209,9 +272,13 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
     for number, site in enumerate(deployment.sites, 1):
         guard = {one.location: passwords.guard(site, one) for one in site.places}
         retry = notices.retry_after(site.maintenance)
-        values = common | {"site": site, "number": number, "guard": guard, "retry": retry}
+        cors = {place.location: place.policy for place in places if place.server_name == site.server_name}
+        own = own_locations(site)
+        values = common | {"site": site, "own": own, "number": number, "guard": guard, "cors": cors, "retry": retry}
         path = site_path(site)
         others.append(File(path, render("etc/nginx/sites-available/site.conf", **values)))
+        snippet = "etc/nginx/snippets/catmaid-headers"
+        others.append(File(f"/{snippet}-{site.server_name}.conf", render(f"{snippet}.conf", **values)))
         others.append(Link(path.replace("available", "enabled"), path))
     others += passwords.files(deployment)
     name = digest(*(item.text for item in (shared(""), *others) if isinstance(item, File)))
@@ -222,9 +289,16 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
     """nginx's files and what it serves by itself, tested by nginx, and the digest of what it loads."""
     items, name = rendered(deployment, server)
     served = [Folder(notices.WEB), *(item for site in deployment.sites for item in notices.notices(site))]
+    own = [Folder(path, data=True) for path in (LOCATIONS, *map(own_locations, deployment.sites))]
     return ConfigurationSet(
         "nginx",
-        (*served, *notices.black_tiles(deployment.tiles), *certificates.items(deployment), *items),
+        (
+            *own,
+            *served,
+            *notices.black_tiles(deployment.tiles),
+            *certificates.items(deployment),
+            *items,
+        ),
         trees=("/etc/nginx",),
         checks=(("nginx", "-t", "-q", "-c", "{stage}/etc/nginx/nginx.conf"),),
         service={"kind": "nginx", "digest": name, "state_host": STATE_HOST},

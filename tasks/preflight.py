@@ -113,7 +113,7 @@ def accesses(deployment: Deployment) -> list[tuple[str, str, str, str]]:
         for path in (i.settings_file, i.wsgi_file, f"{i.virtualenv}/bin/python"):
             found.append((f"{place}.user", i.user, path, READ))
         found.append((f"{place}.files_folder", i.user, i.files_folder, WRITE))
-        for key in ("static_folder", "files_folder"):
+        for key in ("static_folder", "extensions_folder", "files_folder"):
             found.append((f"{place}.{key}", NGINX_USER, getattr(i, key), ENTER))
     for tiles in deployment.tiles:
         place = f"site.tiles[{tiles.name}]"
@@ -153,6 +153,7 @@ def _served(deployment: Deployment) -> Iterator[tuple[str, str]]:
     """The folders whose files nginx hands out, each with its key."""
     for i in deployment.instances:
         yield f"site.instances[{i.name}].static_folder", i.static_folder
+        yield f"site.instances[{i.name}].extensions_folder", i.extensions_folder
         yield f"site.instances[{i.name}].files_folder", i.files_folder
     for tiles in deployment.tiles:
         yield f"site.tiles[{tiles.name}].folder", tiles.folder

@@ -17,6 +17,7 @@ from crossplane import analyzer
 from configuration import File, Item, Link
 from schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
 from tasks import passwords
+from tasks.nginx import REFUSALS
 
 Directive = dict[str, Any]
 Block = list[Directive]
@@ -24,6 +25,15 @@ Block = list[Directive]
 # What nginx 1.22 to 1.26 has, or a module of Debian's, and crossplane doesn't know.
 NEWER = {"http2", "ssl_reject_handshake", "brotli", "brotli_comp_level", "brotli_min_length"}
 NEWER |= {"brotli_types", "brotli_static"}
+# What a location hands on to those in it that say nothing of it themselves.
+INHERITED = {"root", "auth_request", "auth_request_set", "add_header"}
+# Names of each layout of tiles and volumes, and of what a folder of them has beside.
+VOLUMES = ("v.n5/s0/0/1/2", "v.n5/attributes.json", "v/64_64_40/0-64_-64-0_0-40", "v/info", "v/8_8_40/0f.shard")
+VOLUMES += ("v.zarr/0/0.0.0", "v.zarr/0/c/0/0/0", "v.zarr/zarr.json", "v.zarr/.zgroup", "v.zarr/0/.zarray")
+BESIDE = ("run.sh", ".git/config", ".git/info", ".hidden/0/1", "", "v/.htaccess", "v/info.bak", "v/0-64_0-64", "v/.0")
+# Where nginx's own refusals lead, and their statuses as it has them.
+REFUSED = ("@refused-json", "@refused-html", "@beyond")
+STATUSES = sorted([*(str(status) for status in REFUSALS if status != 431), "494", "497"])
 # In these a line is a value and no directive.
 TABLES = ("map", "geo", "types")
 SECURITY = ("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy")
@@ -117,8 +127,10 @@ def answering(block: Block, uri: str) -> Directive | None:
         elif modifier in ([], ["^~"]) and target[0] == "/" and uri.startswith(target):
             best = one if best is None or len(target) > len(best["args"][-1]) else best
     inner = answering(best["block"], uri) if best else None
-    if inner:
-        return inner
+    if best and inner:
+        own = {one["directive"] for one in inner["block"]}
+        handed_on = [one for one in best["block"] if one["directive"] in INHERITED - own]
+        return {**inner, "block": [*inner["block"], *handed_on]}
     if not best or best["args"][0] != "^~":
         for one in regexes:
             regex = re.sub(r"\(\?<(?=\w)", "(?P<", one["args"][1])
@@ -159,7 +171,7 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
         for args in found:
             if args[0] == HSTS and HSTS not in wanted:
                 yield f"{_where((*parents, one))}: {HSTS} without TLS, or switched off"
-            if args[-1] != "always" and args[0] != "Set-Cookie":
+            if args[-1] != "always" and args[0] not in ("Set-Cookie", "Content-Encoding"):
                 yield f"{_where((*parents, one))}: {args[0]} without always"
 
 
@@ -289,8 +301,9 @@ def _named(tree: Block, _: Deployment) -> Iterator[str]:
         for one, parents in walk(server["block"], (server,)):
             if one["directive"] in ("try_files", "error_page"):
                 for word in one["args"]:
-                    if word.startswith("@") and word not in there:
-                        yield f"{_where(parents)}: there is no location {word}"
+                    for name in {word.replace("$catmaid_form", form) for form in ("html", "json")}:
+                        if name.startswith("@") and name not in there:
+                            yield f"{_where(parents)}: there is no location {name}"
 
 
 def _variables(tree: Block, _: Deployment) -> Iterator[str]:
@@ -328,10 +341,11 @@ def _names(tree: Block, _: Deployment) -> Iterator[str]:
 def _uris(place: Any) -> list[str]:
     """URIs that a place has to answer itself, names among them that look like another's."""
     if isinstance(place, Instance):
-        files = [f"{place.location}{folder}/a/b.css" for folder in ("static", "files")]
+        files = [f"{place.location}{folder}/a/b.css" for folder in ("static", "staticext", "files")]
         files += [f"{place.location}static/0/1/2.jpg", f"{place.location}files/run.php"]
         return [*files, f"{place.location}channels/updates/", f"{place.location}1/list"]
-    return [f"{place.location}0/1/2.{place.suffix}", f"{place.location}static/files/1.{place.suffix}"]
+    names = (f"0/1/2.{place.suffix}", f"static/files/1.{place.suffix}", *VOLUMES)
+    return [place.location + name for name in names]
 
 
 def _capture(tree: Block, deployment: Deployment) -> Iterator[str]:
@@ -339,7 +353,8 @@ def _capture(tree: Block, deployment: Deployment) -> Iterator[str]:
         server = serving(tree, site)["block"]
         for instance in site.instances:
             where = instance.location
-            expected = [["^~", f"{where}{folder}/"] for folder in ("static", "files", "static", "files", "channels")]
+            folders = ("static", "staticext", "files", "static", "files", "channels")
+            expected = [["^~", f"{where}{folder}/"] for folder in folders]
             for uri, args in zip(_uris(instance), [*expected, [where]], strict=True):
                 found = answering(server, uri)
                 if not found or found["args"] != args:
@@ -350,7 +365,7 @@ def _capture(tree: Block, deployment: Deployment) -> Iterator[str]:
                 if not found or arguments(found["block"], "root") != [[tiles.folder]]:
                     yield f"{site.server_name}, {uri}: is answered by {found and found['args']}"
             # Nothing else of the folder.
-            for name in ("run.sh", f".hidden.{tiles.suffix}", f".git/a.{tiles.suffix}", f"a.{tiles.suffix}.php", ""):
+            for name in (f".hidden.{tiles.suffix}", f".git/a.{tiles.suffix}", f"a.{tiles.suffix}.php", *BESIDE):
                 found = answering(server, tiles.location + name)
                 if not found or arguments(found["block"], "return") != [["404"]]:
                     yield f"{site.server_name}, {tiles.location}{name}: is answered by {found and found['args']}"
@@ -393,7 +408,7 @@ def _logs(tree: Block, _: Deployment) -> Iterator[str]:
 def _links(tree: Block, deployment: Deployment) -> Iterator[str]:
     """In folders that an application or its owner may write, a link leads to no other's file."""
     for instance in deployment.instances:
-        folders = {instance.static_alias, instance.files_folder}
+        folders = {instance.static_alias, instance.extensions_folder, instance.files_folder}
         for one, parents in walk(tree):
             folder = one["args"][0].rstrip("/") if one["directive"] == "alias" else ""
             if folder in folders:
@@ -410,14 +425,21 @@ def _error_pages(tree: Block, deployment: Deployment) -> Iterator[str]:
         if parents[-1]["args"][:1] == ["="]:
             continue  # asks about a password
         wanted = [["502", "503", "504", "/_catmaid/$catmaid_notice.$catmaid_form"]]
-        wanted += [["429", "/_catmaid/busy.$catmaid_form"], ["413", "@large"]]
-        if [page for page in pages if page != ["403", "@refused"]] != wanted:
+        wanted += [["429", "/_catmaid/busy.$catmaid_form"]]
+        if pages[:2] != wanted:
             yield f"{_where(parents)}: no notice for 502 503 504"
+        elif sorted(code for page in pages for code in page[:-1] if code.isdigit()) != STATUSES:
+            yield f"{_where(parents)}: not all that nginx refuses has words"
         elif ["503"] not in arguments(
             [d for i in parents[-1]["block"] if i["directive"] == "if" for d in i["block"]], "return"
         ):
             yield f"{_where(parents)}: can't be closed"
     for site in deployment.sites:
+        found = arguments(serving(tree, site)["block"], "error_page")
+        if sorted(code for page in found for code in page[:-1] if code.isdigit()) != STATUSES:
+            yield f"{site.server_name}: not all that nginx refuses has words"
+        there = {one["args"][0] for one in _locations(serving(tree, site)["block"])}
+        yield from (f"{site.server_name}: there is no location {name}" for name in REFUSED if name not in there)
         location = answering(serving(tree, site)["block"], "/_catmaid/planned.html")
         if not location or {"internal"} - {one["directive"] for one in location["block"]}:
             yield f"{site.server_name}: the notices are missing, or open to all"

@@ -116,18 +116,25 @@ ANSWERS = [
     Answer("application", 200, "/catmaid/whoami"),
     Answer("application, another instance", 200, "/tracing/fafb/v14/whoami", cors="none"),
     Answer("static file", 200, "/catmaid/static/standin.js"),
+    Answer("static file of an extension", 200, "/catmaid/staticext/own.js"),
     Answer("user's file", 200, "/catmaid/files/seen.html", other=SANDBOX),
     Answer("tile", 200, "/tiles/fafb/0/1/2.jpg", cors="all"),
     Answer("tile, fallback", 200, "/tiles/fafb/0/1/3.jpg", cors="all"),
+    Answer("block of a volume", 200, "/tiles/fafb/v.n5/s0/0/1/2", cors="all"),
+    Answer("block of a volume, compressed", 200, "/tiles/fafb/v/8_8_8/64-128_0-64_0-40", cors="all"),
+    Answer("block of a volume, doubled slashes", 200, "/tiles/fafb/v.n5//s0/0//1/2", cors="all"),
+    Answer("description of a volume", 200, "/tiles/fafb/v.n5/attributes.json", cors="all"),
     Answer("tile, doubled slashes", 200, "/tiles/fafb//0/1/2.jpg", cors="all"),
     Answer("tile, more of them", 200, "/tiles//fafb///0//1/2.jpg", cors="all"),
     Answer("static file, doubled slashes", 200, "/catmaid//static//standin.js"),
+    Answer("static file of an extension, doubled slashes", 200, "/catmaid//staticext//own.js"),
     Answer("user's file, doubled slashes", 200, "/catmaid//files//seen.html", other=SANDBOX),
     Answer("tile with a password", 200, SECTION, auth=ALICE),
     Answer("application, preflight", 204, "/catmaid/whoami", "OPTIONS", PREFLIGHT),
     Answer("tile with a password, preflight", 204, SECTION, "OPTIONS", PREFLIGHT),
     Answer("tile, preflight", 204, "/tiles/fafb/0/1/2.jpg", "OPTIONS", PREFLIGHT, cors="all"),
     Answer("tile, part", 206, "/tiles/fafb/0/1/2.jpg", headers={"Range": "bytes=0-1"}, cors="all"),
+    Answer("shard of a volume, part", 206, "/tiles/fafb/v/8_8_8/0f.shard", headers={"Range": "bytes=0-9"}, cors="all"),
     Answer("application, without its slash", 301, "/catmaid", cors="none"),
     Answer("application, redirect", 302, "/catmaid/redirect"),
     Answer("static file, unchanged", 304, "/catmaid/static/standin.js", headers={"If-Modified-Since": "now"}),
@@ -142,6 +149,7 @@ ANSWERS = [
     Answer("application", 404, "/catmaid/none"),
     Answer("static file", 404, "/catmaid/static/none.js"),
     Answer("user's file", 404, "/catmaid/files/none", other=SANDBOX),
+    Answer("block that is missing", 404, "/tiles/fafb/v.n5/s0/0/1/3", cors="all"),
     Answer("tile without a fallback", 404, "/tiles/fafb/sections/9/9.png", auth=ALICE),
     Answer("no tile's name", 404, "/tiles/fafb/run.sh", cors="all"),
     Answer("channels", 404, "/catmaid/channels/none"),
@@ -149,6 +157,7 @@ ANSWERS = [
     Answer("the root of two instances' site", 404, "/", cors="none"),
     Answer("static file, POST", 405, "/catmaid/static/standin.js", "POST", content=b"x"),
     Answer("application, large body", 413, "/catmaid/body", "POST", content=b"x" * (21 << 20)),
+    Answer("an address of 40 KB", 414, "/catmaid/" + "a" * 40000, cors="none"),
     Answer("static file, its end", 416, "/catmaid/static/standin.js", headers={"Range": "bytes=99999999-"} | WHOLE),
     Answer("user's file, its end", 416, "/catmaid/files/seen.html", headers={"Range": "bytes=999-"}, other=SANDBOX),
     Answer("tile, its end", 416, "/tiles/fafb/0/1/2.jpg", headers={"Range": "bytes=999-"}, cors="all"),
@@ -789,7 +798,7 @@ def test_three_sites_and_three_prefixes(web: Web) -> None:
         assert client.post("/tracing/fafb/v14/body", content=b"x" * (2 << 20)).status_code == 413
         assert client.post("/catmaid/body", content=b"x" * (2 << 20)).status_code == 200
     files = web.host.run("cd /etc/nginx; grep -rl 'Made by catmaid-deploy' . | sort").split()
-    assert len(files) == 14
+    assert len(files) == 17
     for file in files:
         assert web.host.run(f"head -n 1 /etc/nginx/{file}").startswith("# Made by catmaid-deploy from templates/")
 

@@ -102,6 +102,19 @@ head -c 104857600 /dev/zero > /data/fafb/large.jpg
 printf 'section' > /data/sections/5/1.png
 printf 'grey' > /srv/grey.jpg
 printf 'secret' > /data/secret.jpg
+cd /data/fafb
+mkdir -p v.n5/s0/0/1 v/8_8_8 v.zarr/0/c/0 v.zarr/.cache
+printf '{"n5": "2.5.1"}' > v.n5/attributes.json; printf 'block' > v.n5/s0/0/1/2
+printf '{}' | tee v/info v.zarr/.zgroup v.zarr/0/.zarray > v.zarr/zarr.json
+printf 'block' | tee v/8_8_8/0-64_-64-0_0-40 v.zarr/0/0.0.0 > v.zarr/0/c/0/1
+printf 'block' | gzip > v/8_8_8/64-128_0-64_0-40.gz
+printf 'block' | tee v.zarr/.cache/1 v.zarr/.htaccess v/info.bak > v/notes.txt
+head -c 1000 /dev/zero > v/8_8_8/0f.shard
+mkdir -p 5/0 0/5/1 small s0/512_512
+printf 'tile' | tee 5/1_2_0.jpg 5/0/1_2.jpg 0/5/1/2.jpg 5/small.jpg small/5.jpg > s0/512_512/0_512_5.jpg
+mkdir -p /home/catmaid/catmaid-server/django/staticext
+printf 'own()' > /home/catmaid/catmaid-server/django/staticext/own.js
+chown -R catmaid: /home/catmaid/catmaid-server/django/staticext
 """
 
 

@@ -19,9 +19,8 @@ def survey(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
     found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
-    found |= {"nginx_files_of_others": [], "somaxconn": 4096, "swap": 0, "processors": 2}
-    (one,) = SITE.instances
-    found["served_folders"] = {path: {"links": []} for path in (one.static_folder, one.files_folder)}
+    found |= {"own_locations": {}, "nginx_files_of_others": [], "somaxconn": 4096, "swap": 0, "processors": 2}
+    found["served_folders"] = {path: {"links": []} for _, path in preflight._served(SITE)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}} | more
 
@@ -185,7 +184,8 @@ FOLDER = "/home/catmaid/catmaid-server/django/static"
 def test_what_is_served_is_what_is_meant(static: str, real: str, holds: list[list[str]], said: str) -> None:
     site = schema.load({"server_name": "a.org", "instances": [{"static_folder": static}]})
     served = {static: {"real": real, "holds": holds}}
-    served.setdefault(site.instances[0].files_folder, {"real": site.instances[0].files_folder, "holds": []})
+    for _, path in preflight._served(site):
+        served.setdefault(path, {"real": path, "holds": []})
     found = list(preflight.judge_served(site, {"served_folders": served}))
     assert len(found) == bool(said)
     assert all(said in finding.what and finding.place.endswith(".static_folder") for finding in found)

@@ -274,7 +274,7 @@ def plain(deployment: schema.Deployment) -> schema.Deployment:
                 "url": f"/t{n}",
                 "folder": "/f",
                 "fallback": one.fallback if one.fallback in ("black", "none") else "/f/i.png",
-                "cors": _plain_cors(one.cors),
+                "cors": _plain_cors(nginx.cors_of(deployment, site, one)),
                 "passwords": _plain_passwords(one.passwords),
             }
             for n, one in enumerate(site.tiles)
@@ -368,7 +368,9 @@ def check_nginx(deployment: schema.Deployment) -> None:
         locations = {tuple(one["args"]): one["block"] for one in server if one["directive"] == "location"}
         notices_there = locations.pop(("^~", "/_catmaid/"))
         assert arguments(notices_there, "alias") == [[f"/etc/catmaid/web/{site.server_name}/"]]
-        del locations[("@beyond",)], locations[("@large",)]
+        del locations[("@beyond",)], locations[("=", "/_catmaid/refused.json")]
+        for name in ("refused", "files-refused"):
+            del locations[(f"@{name}-json",)], locations[(f"@{name}-html",)]
         asked = {guard.name for one in site.places if (guard := passwords.guard(site, one))}
         for name in asked:
             (block,) = [locations.pop(("=", f"/_catmaid/passwords/{name}"))]
@@ -376,10 +378,11 @@ def check_nginx(deployment: schema.Deployment) -> None:
         for name in ("@refused", "@files-refused") if asked else ():
             assert arguments(locations.pop((name,)), "return") == [["403"]]
         for tiles in site.tiles:
-            (inner,) = (o for o in locations.pop(("^~", f"{tiles.url}/")) if o["directive"] == "location")
-            assert inner["args"][1].startswith(f"^{regex(tiles.url)}/(?<catmaid_tile>")
-            assert arguments(inner["block"], "root") == [[tiles.folder]]
-            assert [o["args"] for o in inner["block"] if o["directive"] == "if"] == [["!-e", tiles.proof]]
+            outer = locations.pop(("^~", f"{tiles.url}/"))
+            assert arguments(outer, "root") == [[tiles.folder]]
+            for inner in (o for o in outer if o["directive"] == "location"):
+                assert inner["args"][1].startswith(f"^{regex(tiles.url)}/(?<catmaid_tile>")
+                assert [o["args"] for o in inner["block"] if o["directive"] == "if"] == [["!-e", tiles.proof]]
             if tiles.fallback_file:
                 missing = locations.pop((f"@{tiles.name}-missing",))
                 (folder,), (image, _) = arguments(missing, "root")[0], arguments(missing, "try_files")[0]
@@ -389,6 +392,7 @@ def check_nginx(deployment: schema.Deployment) -> None:
                 assert arguments(locations.pop(("=", i.prefix)), "return") == [["301", f"{i.prefix}/$is_args$args"]]
             static = locations.pop(("^~", f"{i.prefix}/static/"))
             assert arguments(static, "alias") == [[f"{i.static_alias}/"]]
+            assert arguments(locations.pop(("^~", f"{i.prefix}/staticext/")), "alias") == [[f"{i.extensions_folder}/"]]
             assert arguments(locations.pop(("^~", f"{i.prefix}/files/")), "alias") == [[f"{i.files_folder}/"]]
             (proxied,) = arguments(locations.pop(("^~", f"{i.prefix}/channels/")), "proxy_pass")
             assert proxied == [f"http://{i.name}-daphne/channels/"]
@@ -423,8 +427,9 @@ def check_cors(deployment: schema.Deployment, http: semantics.Block) -> None:
     for site in deployment.sites:
         for one in site.places:
             policy = next(p for key, p in places.items() if re.search(key, f"{site.server_name} {one.location}1/list"))
-            assert (policy != "") == (one.cors is not None)
-            for origin in one.cors.origins if one.cors else ():
+            cors = nginx.cors_of(deployment, site, one)
+            assert (policy != "") == (cors is not None)
+            for origin in cors.origins if cors else ():
                 asking = origin.replace("*.", "a.b.")
                 assert allowed(policy, asking) == ("*" if origin == "*" else "$http_origin")
                 assert origin == "*" or not allowed(policy, asking + "x.evil.test")
@@ -781,6 +786,7 @@ FULL: dict[str, Any] = {
             "wsgi_file": "/srv/catmaid/django.wsgi",
             "static_folder": "/srv/static",
             "files_folder": "/srv/files",
+            "extensions_folder": "/srv/staticext",
             "user": "catmaid",
             "runtime_group": "catmaid",
             "runtime_mode": "2750",

@@ -172,6 +172,34 @@ def test_the_nearest_passwords_count() -> None:
     assert not passwords.guards(load())
 
 
+@pytest.mark.row_10
+@pytest.mark.parametrize(
+    ("cors", "users", "origins", "credentials"),
+    [
+        ({}, {}, ("*",), False),
+        ({}, {"a": HASH}, ("https://a.org", "https://b.org:8443", "https://c.org:8443", "http://d.org"), True),
+        ({"cors": None}, {"a": HASH}, (), None),
+        ({"cors": {"origins": ["*"]}}, {"a": HASH}, ("*",), False),
+        ({"cors": {"origins": ["https://x.org"]}}, {"a": HASH}, ("https://x.org",), True),
+        ({"cors": {"origins": ["https://x.org"], "credentials": False}}, {"a": HASH}, ("https://x.org",), False),
+        ({"cors": {"origins": ["https://x.org"]}}, {}, ("https://x.org",), False),
+    ],
+)
+def test_who_reads_tiles_from_elsewhere(
+    cors: dict[str, Any], users: dict[str, str], origins: tuple[str, ...], credentials: bool | None
+) -> None:
+    """With a password, whoever is named may send it along; browsers refuse "*" there."""
+    tiles = {"name": "t", "url": "/t", "folder": "/t", **cors}
+    sites: list[dict[str, Any]] = [
+        {"server_name": "a.org", "passwords": users, "tiles": [tiles]},
+        {"server_name": "b.org", "aliases": ["c.org"], "tls": {"port": 8443}, "instances": [{}]},
+        {"server_name": "d.org", "tls": {"certificate": "none"}, "instances": [{"name": "catmaid-d"}]},
+    ]
+    deployment = load(*sites)
+    found = nginx.cors_of(deployment, deployment.sites[0], deployment.tiles[0])
+    assert (found.origins if found else (), found.credentials if found else None) == (origins, credentials)
+
+
 BCRYPT, SHA = "$2y$%s$" + "a" * 53, "$6$%ssalt$" + "a" * 86
 CHEAP = ": give one made by 'htpasswd -nBC 5 alice' or 'openssl passwd -6'"
 
@@ -218,6 +246,7 @@ def test_nginx_versions(version: str, expected: tuple[int, ...]) -> None:
 @pytest.mark.row_19
 def test_what_an_nginx_can_do() -> None:
     host: dict[str, Any] = {"ipv6": False, "openssl": [3, 0], "default_servers": [], "descriptors": 20000}
+    host["own_locations"] = {}
     old = host | {"packages": {}, "os": {"id": "debian", "version": "12"}}
     new = host | {"packages": {}, "os": {"id": "debian", "version": "13"}, "openssl": [3, 5]}
     foreign = old | {"packages": {"nginx": "1.29.1-1~bookworm"}, "default_servers": ["/etc/nginx/sites-enabled/x"]}
