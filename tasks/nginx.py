@@ -289,7 +289,7 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
     """nginx's files and what it serves by itself, tested by nginx, and the digest of what it loads."""
     items, name = rendered(deployment, server)
     served = [Folder(notices.WEB), *(item for site in deployment.sites for item in notices.notices(site))]
-    own = [Folder(path, data=True) for path in (LOCATIONS, *map(own_locations, deployment.sites))]
+    own = [Folder(path) for path in (LOCATIONS, *map(own_locations, deployment.sites))]
     return ConfigurationSet(
         "nginx",
         (

@@ -25,6 +25,7 @@ INSTANCE: dict[str, Any] = {
     "wsgi_file": f"{CHECKOUT}/django/projects/mysite/django.wsgi",
     "static_folder": f"{CHECKOUT}/django/static",
     "files_folder": f"{CHECKOUT}/django/files",
+    "extensions_folder": f"{CHECKOUT}/django/staticext",
     "user": "catmaid",
     "runtime_group": "www-data",
     "runtime_mode": "2750",

@@ -239,6 +239,36 @@ def test_a_password_opens_protected_tiles(client: hosts.BedHost, web: Web) -> No
     assert found["cookies"] == [{"httpOnly": True, "secure": True, "sameSite": "None"}]
 
 
+@pytest.mark.row_34
+@pytest.mark.row_10
+def test_pages_of_the_inventorys_other_sites_read_tiles_with_a_password(client: hosts.BedHost, web: Web) -> None:
+    """By default, in a script and on a canvas; nobody's page doesn't, and without a password nobody does."""
+    web.host.put("/data/fafb/stripes.jpg", jpeg((200, 30, 30)))
+    script = """
+        canvas = '''async (url) => {
+            const image = new Image();
+            image.crossOrigin = "use-credentials";
+            image.src = url;
+            await image.decode();
+            const drawing = document.createElement("canvas").getContext("2d");
+            drawing.drawImage(image, 0, 0);
+            return drawing.getImageData(32, 32, 1, 1).data[0];
+        }'''
+        known = browser.new_context(http_credentials={"username": "alice", "password": password}).new_page()
+        known.goto(friend)
+        sent = {"credentials": "include", "headers": {"X-Authorization": "a"}}
+        result = [known.evaluate(ask, [url + "0/1/2.jpg", sent]), known.evaluate(canvas, url + "stripes.jpg")]
+        result.append(known.evaluate(ask, [url + "0/1/2.jpg", {"credentials": "omit"}]))
+        known.goto("about:blank")
+        result.append(known.evaluate(ask, [url + "0/1/2.jpg", {"credentials": "include"}]))
+    """
+    url = "https://private.test/tiles/private/"
+    read, red, without, nobodys = look(client, web, script, url=url, password=PASSWORD, friend=FRIEND)
+    assert (read.get("text"), red > 150) == ("tile 2", True), read
+    assert without.get("status") == 401, without
+    assert "Failed to fetch" in nobodys.get("refused", ""), nobodys
+
+
 # ---- The application's own page, and users' files ----
 
 # What would tell a user, or their developer, that something is wrong.
