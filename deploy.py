@@ -10,7 +10,7 @@ from pathlib import Path
 # Of an installed deploy as well, which is run from another folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tasks import certificates, nginx, packages, passwords, preflight, record, releases, services, wsgi
+from tasks import acme, certificates, nginx, packages, passwords, preflight, record, releases, requested, services, wsgi
 
 # All hosts are validated, asked and compared before the first change on any of them.
 plan = preflight.check()
@@ -22,9 +22,10 @@ if plan:
     wsgi.install(plan)
     releases.put_in_place(plan)
     certificates.make(plan)
+    requested.make(plan)
     passwords.make_key(plan)
     services.apply(plan)
-    certificates.get(plan)
+    acme.get(plan)
     releases.remove_old(plan)
     record.end(plan)
 else:

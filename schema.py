@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from catmaid_deploy.finding import Finding, fault
@@ -165,7 +174,7 @@ def _host_name(value: str) -> str:
     if len(value) > 253 or max(map(len, value.split("."))) > 63:
         raise ValueError(f"{value!r} is too long: a host name has up to 253 characters, and 63 between two dots")
     # The last would lie where the self-signed certificates do.
-    if value in (STATE_HOST, PASSWORD_HOST, "self-signed"):
+    if value in (STATE_HOST, PASSWORD_HOST, "self-signed", "requested"):
         raise ValueError(f"{value!r} is the deploy's own: give another name")
     return value
 
@@ -328,16 +337,77 @@ def _plain_text(value: str) -> str:
 
 
 def _certificate(value: str) -> str:
-    if value in ("self-signed", "acme", "none"):
+    if value in ("self-signed", "acme", "request", "none"):
         return value
     if not value.startswith("/"):
-        raise ValueError(f"{value!r} is not allowed: give 'self-signed', 'acme', 'none', or the path of a certificate")
+        raise ValueError(
+            f"{value!r} is not allowed: give 'self-signed', 'acme', 'request', 'none', or the path of a certificate"
+        )
     return _path(value)
+
+
+def _subject(value: dict[str, str]) -> dict[str, str]:
+    for key, text in value.items():
+        if key not in ("C", "ST", "L", "O", "OU"):
+            raise ValueError(f"{key!r} isn't a part of a subject: use C, ST, L, O and OU")
+        if not re.fullmatch(r"[A-Z]{2}" if key == "C" else r"[^\x00-\x1f\x7f/+=\\]{1,64}", text):
+            raise ValueError(f"{text!r} can't stand in a subject: give two letters as C, else text without / + =")
+    return value
 
 
 def _directory(value: str) -> str:
     if not re.fullmatch(r"https://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._/-]*", value):
         raise ValueError(f"{value!r} is not the address of an ACME server: write it as {LETS_ENCRYPT!r}")
+    return value
+
+
+# No other scheme is taken by apt, pip, git and certbot alike.
+_PROXY = re.compile(r"http://((?P<user>[^/@:]+)(:(?P<password>[^/@]*))?@)?[A-Za-z0-9.-]+:[1-9][0-9]{0,4}/?")
+
+
+def _unmasked(value: object) -> tuple[object, bool]:
+    """What an inventory gives, and whether it was read as a secret: by `catmaid_deploy.secret`, or pyinfra's own."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value(), True
+    return (value.unmask(), True) if hasattr(value, "unmask") else (value, False)
+
+
+def _mac_key(value: object) -> object:
+    """The key that an ACME server's administrators give out. No message repeats it."""
+    text, is_secret = _unmasked(value)
+    if not is_secret:
+        raise ValueError(
+            'it would be in the inventory\'s repository: read it by secret.from_environment("EAB_KEY"), or from a file'
+        )
+    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]{16,512}=*", text):
+        raise ValueError("it is no such key: give what the ACME server's administrators call the HMAC key, as it is")
+    return SecretStr(text)
+
+
+def _proxy(value: object) -> object:
+    """No message repeats a value that may have a password in it."""
+    text, is_secret = _unmasked(value)
+    found = _PROXY.fullmatch(text) if isinstance(text, str) else None
+    if not found:
+        shown = "it" if is_secret or "@" in str(text) else repr(text)
+        raise ValueError(f"{shown} is not the address of an HTTP proxy: write it as 'http://proxy.example.org:3128'")
+    words = f"{found['user'] or ''}{found['password'] or ''}"
+    if not re.fullmatch(r"([A-Za-z0-9._~!*+,;=&-]|%[0-9A-Fa-f]{2})*", words):
+        raise ValueError(
+            "its user name or password has a character that an address can't have: write that as % and two digits, "
+            "'@' as %40"
+        )
+    if found["password"] and not is_secret:
+        raise ValueError(
+            "it has a password in it, which would be in the inventory's repository: read the address by "
+            'secret.from_environment("PROXY")'
+        )
+    return SecretStr(str(text).rstrip("/"))
+
+
+def _direct(value: str) -> str:
+    if value == "*" or not re.fullmatch(rf"\.?{_HOST_PART}(:[0-9]+)?", value):
+        raise ValueError(f"{value!r} is not a host name or a domain: write it as 'git.example.org' or '.example.org'")
     return value
 
 
@@ -365,6 +435,9 @@ Origin = Annotated[str, AfterValidator(_origin)]
 Passwords = Annotated[dict[str, str], BeforeValidator(_passwords)]
 HeaderValue = Annotated[str, AfterValidator(_header)]
 Network = Annotated[str, AfterValidator(_network)]
+ProxyAddress = Annotated[SecretStr, BeforeValidator(_proxy)]
+MacKey = Annotated[SecretStr, BeforeValidator(_mac_key)]
+DirectName = Annotated[str, AfterValidator(_direct)]
 
 
 class _Model(BaseModel):
@@ -398,13 +471,58 @@ class Celery(_Model):
     )
 
 
+class Eab(_Model):
+    """An account at an ACME server that knows its users beforehand (external account binding)."""
+
+    kid: Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._~+/=@:-]{1,200}", "give the key's identifier as it is"))] = (
+        Field(description="The identifier of the key.")
+    )
+    key: MacKey = Field(description="The HMAC key, a secret: from a file or the environment.")
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Both, for certbot on the host alone."""
+        return {"kid": self.kid, "key": self.key.get_secret_value()}
+
+
+class Dns(_Model):
+    """A proof by the DNS, for hosts that an ACME server doesn't reach: by a plugin of certbot's that Debian has."""
+
+    plugin: Literal[
+        "cloudflare",
+        "digitalocean",
+        "dnsimple",
+        "gandi",
+        "gehirn",
+        "google",
+        "linode",
+        "ovh",
+        "rfc2136",
+        "sakuracloud",
+    ] = Field(description="Whose DNS it is; `rfc2136` is any server that takes updates, such as BIND or Knot.")
+    credentials: AbsolutePath = Field(
+        description="The file on the host with what the plugin needs; root's own, which nobody else may read."
+    )
+    wait_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
+        60, description="How long certbot waits until all of the domain's servers have the proof."
+    )
+
+    @property
+    def authenticator(self) -> str:
+        return f"dns-{self.plugin}"
+
+    @property
+    def package(self) -> str:
+        return f"python3-certbot-{self.authenticator}"
+
+
 class Tls(_Model):
     """How a site is reached by HTTPS (row 19)."""
 
     certificate: Annotated[str, AfterValidator(_certificate)] = Field(
         "self-signed",
-        description="'self-signed' for trials, 'acme' for a public one by certbot, the path of one on the host, "
-        "or 'none' for HTTP alone.",
+        description="'self-signed' for trials, 'acme' for one by certbot, 'request' for one that an institute's "
+        "authority signs, the path of one on the host, or 'none' for HTTP alone.",
     )
     key: AbsolutePath | None = Field(None, description="The path of the certificate's key, where that is a path.")
     email: Annotated[str, AfterValidator(_text(_EMAIL, "give an e-mail address"))] | None = Field(
@@ -413,6 +531,11 @@ class Tls(_Model):
     acme_server: Annotated[str, AfterValidator(_directory)] = Field(
         LETS_ENCRYPT, description="The directory of the ACME server."
     )
+    subject: Annotated[dict[str, str], AfterValidator(_subject)] = Field(
+        {}, description="What an institute's authority wants in a request beside the names: C, ST, L, O and OU."
+    )
+    eab: Eab | None = Field(None, description="The account at an ACME server that wants to know its users beforehand.")
+    dns: Dns | None = Field(None, description="Given, the ACME server asks the DNS for the proof, and not this host.")
     port: Annotated[Count, Field(ge=1, le=65535)] = Field(
         443, description="The port in users' browsers, where something forwards another than 443."
     )
@@ -428,6 +551,13 @@ class Tls(_Model):
             raise ValueError("key: missing: give the path of the key of this certificate")
         if self.key and not path:
             raise ValueError(f"key: {self.certificate!r} brings its own key: remove this one")
+        if self.subject and self.certificate != "request":
+            raise ValueError("subject: it is for a request: remove it, or say 'request'")
+        for name in ("eab", "dns"):
+            if getattr(self, name) and self.certificate != "acme":
+                raise ValueError(f"{name}: it is for certificates from an ACME server: remove it, or say 'acme'")
+        if self.eab and self.acme_server == LETS_ENCRYPT:
+            raise ValueError("eab: Let's Encrypt has no such accounts: name the server that has it as acme_server")
         return self
 
 
@@ -888,10 +1018,16 @@ class Site(_Model):
         return f"/etc/catmaid/tls/self-signed/{self.server_name}"
 
     @property
+    def requested_dir(self) -> str:
+        """Where the key and the request lie that the host makes, and where the signed certificate is put."""
+        return f"/etc/catmaid/tls/requested/{self.server_name}"
+
+    @property
     def tls_dir(self) -> str | None:
-        """Where a certificate lies that the deploy gets; with ACME a link, first to the self-signed one."""
-        kinds = {"self-signed": self.self_signed_dir, "acme": f"/etc/catmaid/tls/{self.server_name}"}
-        return kinds.get(self.tls.certificate)
+        """Where a certificate lies that the deploy gets; a link, first to the self-signed one, if it comes later."""
+        if self.tls.certificate in ("acme", "request"):
+            return f"/etc/catmaid/tls/{self.server_name}"
+        return self.self_signed_dir if self.tls.certificate == "self-signed" else None
 
     @property
     def address(self) -> str:
@@ -928,11 +1064,19 @@ class Deployment(_Model):
     """All that one host serves."""
 
     sites: tuple[Site, ...] = Field(description="The sites, each with host names of its own.")
+    proxy: ProxyAddress | None = Field(
+        None, description="The HTTP proxy by which the deploy and certbot fetch; beside `site` or `sites`."
+    )
+    no_proxy: tuple[DirectName, ...] = Field(
+        (), description="Host names, or domains with a dot before them, that are reached without it."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Deployment:
         if not self.sites:
             raise ValueError("sites: the list is empty: describe at least one")
+        if self.no_proxy and not self.proxy:
+            raise ValueError("no_proxy: there is no proxy: name it as proxy, or remove this")
         for key, values in (
             ("server_name", [name for site in self.sites for name in site.names]),
             ("instances", [instance.name for instance in self.instances]),
@@ -943,6 +1087,15 @@ class Deployment(_Model):
                 if values.count(value) > 1:
                     raise ValueError(f"{key}: two have the name {value!r}: give each its own")
         return self
+
+    @property
+    def fetching(self) -> dict[str, str]:
+        """The environment of what fetches something: the proxy in it may have a password."""
+        if not self.proxy:
+            return {}
+        address = self.proxy.get_secret_value()
+        direct = ",".join(("localhost", "127.0.0.1", "::1", *self.no_proxy))
+        return {"http_proxy": address, "https_proxy": address, "no_proxy": direct}
 
     @property
     def instances(self) -> tuple[Instance, ...]:
@@ -964,6 +1117,10 @@ class Deployment(_Model):
     def ports(self) -> list[int]:
         """Where nginx listens for all of them."""
         return [80, *([443] if any(site.certificate for site in self.sites) else [])]
+
+    @property
+    def requested_sites(self) -> list[Site]:
+        return [site for site in self.sites if site.tls.certificate == "request"]
 
     @property
     def acme_sites(self) -> list[Site]:
@@ -988,6 +1145,8 @@ _MODELS: dict[str | int, type[BaseModel]] = {
     "database": Address,
     "broker": Address,
     "tls": Tls,
+    "eab": Eab,
+    "dns": Dns,
     "cors": Cors,
     "headers": Headers,
     "maintenance": Maintenance,
@@ -1000,6 +1159,8 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     return list(_MODELS[names[-1]].model_fields) if names else []
 
 
+# Keys of a host that stand beside its site.
+BESIDE = (("proxy",), ("no_proxy",))
 _PLAIN = {
     "string_type": "text is needed",
     "int_type": "a whole number is needed",
@@ -1011,7 +1172,7 @@ _PLAIN = {
 
 def _explain(error: ErrorDetails, single: bool) -> Finding:
     location, kind = error["loc"], error["type"]
-    if single:
+    if single and location[:1] not in BESIDE:
         location = ("site", *location[2:])
     location = location or ("sites",)
     if kind == "extra_forbidden":
@@ -1027,7 +1188,7 @@ def _explain(error: ErrorDetails, single: bool) -> Finding:
         if isinstance(value, dict | list | tuple):
             given = "a dictionary" if isinstance(value, dict) else "a list"
         else:
-            given = "what is there" if "environment" in location else repr(value)
+            given = "what is there" if {"environment", "proxy", "eab"} & set(location) else repr(value)
         return fault(_place(location), f"{_PLAIN[kind]}, not {given}")
     message = error["msg"].removeprefix("Value error, ")
     if kind.startswith(("greater_than", "less_than", "literal", "too_", "string_too")):
@@ -1036,13 +1197,14 @@ def _explain(error: ErrorDetails, single: bool) -> Finding:
     named = re.match(r"([a-z_]+): ", message) if kind == "value_error" else None
     if named:
         message = message.removeprefix(named.group())
-        if location[-1] != named.group(1):
+        location = () if (named.group(1),) in BESIDE else location
+        if location[-1:] != (named.group(1),):
             location = (*location, named.group(1))
     return fault(_place(location), message)
 
 
-def load(site: object = None, sites: object = None) -> Deployment:
-    """Validate what an inventory says under ``site``, or under ``sites`` for several.
+def load(site: object = None, sites: object = None, **more: object) -> Deployment:
+    """Validate what an inventory says under ``site``, or under ``sites`` for several; ``more`` are keys beside them.
 
     Raises InvalidSite with a finding for each fault.
     """
@@ -1051,6 +1213,6 @@ def load(site: object = None, sites: object = None) -> Deployment:
     if site is not None and sites is not None:
         raise InvalidSite(fault("sites", "stands beside 'site'", "keep one of them"))
     try:
-        return Deployment.model_validate({"sites": [site] if sites is None else sites})
+        return Deployment.model_validate({"sites": [site] if sites is None else sites} | more)
     except ValidationError as error:
         raise InvalidSite(*(_explain(e, sites is None) for e in error.errors())) from None

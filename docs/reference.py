@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typing_extensions import override
 
 import schema
+from catmaid_deploy.secret import Secret
 
 # Each model, as an inventory calls it, in the order of the page.
 MODELS: dict[type[BaseModel], str] = {
@@ -21,6 +23,8 @@ MODELS: dict[type[BaseModel], str] = {
     schema.Instance: "instances",
     schema.TileSet: "tiles",
     schema.Tls: "tls",
+    schema.Eab: "eab",
+    schema.Dns: "dns",
     schema.Headers: "headers",
     schema.Maintenance: "maintenance",
     schema.Cors: "cors",
@@ -28,10 +32,25 @@ MODELS: dict[type[BaseModel], str] = {
     schema.Celery: "celery",
     schema.Address: "database, broker",
 }
+
+
+class _Secret(Secret):
+    """One that stands on the page as an inventory reads it."""
+
+    @override
+    def __repr__(self) -> str:
+        return 'secret.from_environment("EAB_KEY")'
+
+
+_KEY = _Secret("x" * 43)
 _HASH = "$2y$05$" + "x" * 53
 # A value for each key, which a test validates.
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
-    schema.Deployment: {"sites": [{"server_name": "catmaid.example.org", "instances": [{}]}]},
+    schema.Deployment: {
+        "sites": [{"server_name": "catmaid.example.org", "instances": [{}]}],
+        "proxy": "http://proxy.example.org:3128",
+        "no_proxy": ["git.example.org", ".internal.example.org"],
+    },
     schema.Site: {
         "server_name": "catmaid.example.org",
         "aliases": ["www.catmaid.example.org"],
@@ -99,10 +118,15 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "key": "/etc/ssl/private/lab.key",
         "email": "admin@example.org",
         "acme_server": "https://acme.example.org/directory",
+        "subject": {"C": "DE", "O": "Example Institute"},
+        "eab": {"kid": "lab-42", "key": _KEY},
+        "dns": {"plugin": "rfc2136", "credentials": "/etc/letsencrypt/rfc2136.ini"},
         "port": 8443,
         "hsts_seconds": 3600,
         "hsts_subdomains": True,
     },
+    schema.Eab: {"kid": "lab-42", "key": _KEY},
+    schema.Dns: {"plugin": "rfc2136", "credentials": "/etc/letsencrypt/rfc2136.ini", "wait_seconds": 10},
     schema.Headers: {
         "content_security_policy": "frame-ancestors 'self' https://lab.example.org",
         "referrer_policy": "no-referrer",
@@ -159,6 +183,9 @@ _NAMED: list[tuple[Any, str]] = [
     (schema.Passwords, "dictionary of user names and hashes"),
     (schema.HeaderValue, "header's value"),
     (schema.Network, "address or network"),
+    (schema.ProxyAddress, "address, which is a secret if it has a password"),
+    (schema.DirectName, "host name or domain"),
+    (schema.MacKey, "secret"),
 ]
 _ROWS = re.compile(r",? ?\(rows? ([0-9, and]+)\)")
 

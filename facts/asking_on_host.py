@@ -15,6 +15,8 @@ import threading
 import time
 from fnmatch import fnmatchcase
 
+from facts.certbot_on_host import CERTBOTS_LOG, lineage_of_site, renewals_failed
+from facts.supervisor_on_host import ITS_PID, SUPERVISORD, parser_environment, supervisor_reads, supervisors_own
 from operations.trust_on_host import ROOT, As, Asked, Failed, changeable, plain, proc, processes, run
 
 # How long a page may take. Who asks is the host itself: no network is in between.
@@ -32,7 +34,6 @@ TRIES_SECONDS = 60
 # Requests at once to one program: with few threads it has users to serve meanwhile.
 AT_ONCE = 2
 MOST_BYTES = 1 << 20
-SUPERVISORD = "/etc/supervisor/supervisord.conf"
 # The state of Supervisor's files when its parser last took them: to ask it takes longer than all else.
 PARSED = "/var/lib/catmaid-deploy/parsed.json"
 # By Debian's package alone: nothing else that Python would look for is root's own for certain.
@@ -53,7 +54,7 @@ UNIT_PROPERTIES = "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,Fragm
 # What Debian's units start.
 COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
 CONFIGURATIONS = ("/etc/nginx/nginx.conf", SUPERVISORD)
-PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": "/run/supervisord.pid"}
+PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": ITS_PID}
 # An admin's own locations, in a folder for each site.
 LOCATIONS = "/etc/nginx/catmaid-locations"
 # nginx reads them in this order, and takes the first of several servers with one name.
@@ -202,7 +203,8 @@ def _since(ticks):
 
 def _main(table, unit):
     """The main process of a service by its own file, whoever has started it; None where it doesn't run."""
-    main = ROOT.read(PIDS[unit]).strip()
+    it = supervisors_own() if unit == "supervisor.service" else None
+    main = ROOT.read(it.pid_file if it else PIDS[unit]).strip()
     found = table.get(int(main)) if main.isdigit() else None
     return int(main) if found and found[0] == os.path.basename(COMMANDS[unit]) else None
 
@@ -285,21 +287,8 @@ def _nginx_refuses(since):
 
 def supervisor_files():
     """Supervisor's files as one recognizes them: path, change and size each."""
-    paths = {SUPERVISORD, *(path for path, _ in ROOT.tree("/etc/supervisor/conf.d"))}
-    paths.update(path for pattern in included() or () for path in _matching(pattern))
-    found = ((path, ROOT.status(path, follow=True)) for path in sorted(paths))
+    found = ((path, ROOT.status(path, follow=True)) for path in sorted(set(supervisor_reads())))
     return [[path, status.st_ctime_ns, status.st_size] for path, status in found if status]
-
-
-def included():
-    """The patterns of files that Supervisor reads beside its own; None where it isn't installed."""
-    text = ROOT.read(SUPERVISORD)
-    section = re.search(r"^\[include\][^\n]*\n(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
-    found = re.search(r"^files\s*[=:](.*(?:\n[ \t]+.*)*)", section.group(1), re.MULTILINE) if section else None
-    if not text:
-        return None
-    words = re.sub(r"[;#].*", "", found.group(1)).split() if found else []
-    return [os.path.join(os.path.dirname(SUPERVISORD), word) for word in words]
 
 
 def _supervisor_refuses(since):
@@ -308,9 +297,15 @@ def _supervisor_refuses(since):
     newest = max([changed for _, changed, _ in files] or [0]) / 1e9
     if not files or (since and newest < since - 1) or ROOT.json(PARSED).get("files") == files:
         return ""
-    code, output = run([*PARSER, SUPERVISORD], 30)
+    code, output = parsed(SUPERVISORD, 30)
     # Its last line says how to get help.
     return _one_line(output.partition("\nFor help, ")[0].splitlines()) if code else ""
+
+
+def parsed(path, seconds):
+    """What Supervisor's parser says of its file: exit code and output, without a line that may have a password."""
+    code, output = run([*PARSER, path], seconds, **parser_environment())
+    return code, re.sub(r"(?i)(\bpassword\s*[=:]).*", r"\1 ...", output)
 
 
 def _one_line(lines):
@@ -398,7 +393,7 @@ def _rivals(sites):
 
 def _not_renewed(names):
     """Certificates that certbot has and doesn't renew: name and why."""
-    for name in names:
+    for name in map(lineage_of_site, names):
         path = "/etc/letsencrypt/renewal/%s.conf" % name
         off = re.search(r"^\s*autorenew\s*=\s*false\s*$", ROOT.read(path), re.MULTILINE | re.IGNORECASE)
         if off:
@@ -441,6 +436,7 @@ def _look_around(question):
         "others": list(_in_the_place(table, question["ports"])),
         "rivals": _rivals(question["sites"]),
         "not_renewed": list(_not_renewed(question["renewal"])),
+        "renewals_failed": renewals_failed() if question["renewal"] else {},
     }
 
 
@@ -619,8 +615,9 @@ def _standing(question, seen, states):
         what = "nobody renews them: %s is masked" % RENEWED
         yield fault("certificates", what, _unmask(RENEWED, states))
     if question["renewal"] and states.get(RENEWED, {}).get("failed"):
-        todo = "correct what /var/log/letsencrypt/letsencrypt.log says, and start certbot.service"
-        yield fault("certificates", "their last renewal failed", todo=todo)
+        todo = "correct what %s says, and start certbot.service" % CERTBOTS_LOG
+        said = plain("; ".join("%s: %s" % pair for pair in sorted(seen["renewals_failed"].items())))[:300]
+        yield fault("certificates", "their last renewal failed%s" % (said and ": " + said), todo=todo)
 
 
 def _programs(question, seen, programs, signs, doing):

@@ -15,10 +15,10 @@ INDEX_SECONDS = 90
 NEWEST = 6
 
 
-def available(virtualenv, name, version):
+def available(virtualenv, name, version, fetching):
     """None where a version is there, or nobody can tell; else what is there in its place, or why there is no answer."""
     user = installer(virtualenv)
-    code, output = user.run([*pip_of(virtualenv, user), "index", "versions", name, *ASKING], INDEX_SECONDS)
+    code, output = user.run([*pip_of(virtualenv, user), "index", "versions", name, *ASKING], INDEX_SECONDS, **fetching)
     output = plain(output)
     listed = re.search(r"^Available versions: (.+)$", output, re.MULTILINE)
     if listed:
@@ -38,7 +38,7 @@ def look(question):
         found[virtualenv] = {}
         for name, version in packages.items():
             try:
-                found[virtualenv][name] = available(virtualenv, name, version)
+                found[virtualenv][name] = available(virtualenv, name, version, question["fetching"])
             except (Failed, OSError):
                 found[virtualenv][name] = None  # said when it is installed
     return {"available": found}

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from facts.clean_on_host import clean
 from facts.places_on_host import Places, mount_of, mounts, space, statistics
 from facts.probe_on_host import begin_probe, end_probe, environment
+from facts.supervisor_on_host import ITS_LOG, supervisors_own
 from facts.survey_on_host import STATE, answer, service_of, started, survey, to_this_host
 from facts.web_on_host import nginxs_user
 from operations.trust_on_host import ROOT, owner, plain, proc, proc_target, processes, start
@@ -49,7 +50,9 @@ def ends():
     Supervisor's log.
     """
     found = {}
-    for path in ("/var/log/supervisor/supervisord.log.1", "/var/log/supervisor/supervisord.log"):
+    own = supervisors_own()
+    log = own.log if own else ITS_LOG
+    for path in (log + ".1", log):
         for line in ROOT.read(path, most=1 << 20, end=True).splitlines():
             started_anew = re.search(r" (?:stopped|gave up): (\S+)", line)
             if started_anew:

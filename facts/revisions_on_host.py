@@ -18,12 +18,12 @@ def order(tag):
     return [int(part) for part in re.findall(r"\d+", tag)]
 
 
-def revision_of(release):
+def revision_of(release, fetching):
     """None where the revision is there, or where nobody can tell before it is fetched; else what there is."""
     if commit_of(release):
         return None
     words = ["git", "ls-remote", "--tags", "--heads", release["repository"]]
-    code, output = As(release["owner"]).run(words, ASKING_SECONDS, GIT_TERMINAL_PROMPT="0")
+    code, output = As(release["owner"]).run(words, ASKING_SECONDS, GIT_TERMINAL_PROMPT="0", **fetching)
     if code:
         said = plain(output).splitlines()
         lines = [line for line in said if line.startswith(("fatal: ", "error: "))]
@@ -43,7 +43,7 @@ def look(question):
     found = {}
     for name, release in question["releases"].items():
         try:
-            found[name] = revision_of(release)
+            found[name] = revision_of(release, question["fetching"])
         except (Failed, OSError):
             found[name] = None  # git comes with the deploy
     return {"revisions": found}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.hiddenvalue import HiddenValue
 from typing_extensions import override
 
 from catmaid_deploy import shell
@@ -19,6 +20,8 @@ _SURVEY = (
     "places_on_host.py",
     "probe_on_host.py",
     "web_on_host.py",
+    "certbot_on_host.py",
+    "supervisor_on_host.py",
     "asking_on_host.py",
     "survey_on_host.py",
 )
@@ -52,8 +55,9 @@ class Survey(FactBase[dict[str, Any]]):
     script = _joined()
 
     @override
-    def command(self, question: str) -> StringCommand:
-        asked = shell.python(self.script, question, after="2>&1 || true")
+    def command(self, question: str | HiddenValue) -> StringCommand:
+        text = question.unmask() if isinstance(question, HiddenValue) else question
+        asked = shell.python(self.script, text, after="2>&1 || true")
         return StringCommand("if [ -x /usr/bin/python3 ]; then", asked, "fi")
 
     @override
@@ -102,6 +106,18 @@ class Revisions(Survey):
     """Returns whether repositories have what is to be put in place: see ``revisions_on_host.py`` for the keys."""
 
     script = _joined("../operations/common_on_host.py", "../operations/release_on_host.py", "revisions_on_host.py")
+
+
+class Proxied(Survey):
+    """Returns whether a proxy takes the host to what is to be fetched: see ``proxy_on_host.py`` for the keys."""
+
+    script = _joined("proxy_on_host.py")
+
+
+class Acme(Survey):
+    """Returns which ACME servers don't know the host: see ``acme_on_host.py`` for the keys."""
+
+    script = _joined("acme_on_host.py")
 
 
 class Logs(Survey):

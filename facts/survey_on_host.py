@@ -20,7 +20,8 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from facts.asking_on_host import UNIT_PROPERTIES, begin_asking, end_asking, included, units
+from facts.asking_on_host import UNIT_PROPERTIES, begin_asking, end_asking, units
+from facts.certbot_on_host import lineages
 from facts.places_on_host import (
     Places,
     application,
@@ -46,6 +47,7 @@ from facts.probe_on_host import (
     last_object,
     last_said,
 )
+from facts.supervisor_on_host import supervisors_file, supervisors_own
 from facts.web_on_host import (
     accounts,
     ask_neighbours,
@@ -302,17 +304,6 @@ def key_of(at, path):
     return {"user": who[0], "group": who[1], "mode": "%o" % stat.S_IMODE(status.st_mode)}
 
 
-def acme_servers():
-    """Which server each of certbot's certificates is from."""
-    found = {}
-    folder = "/etc/letsencrypt/renewal"
-    for name in ROOT.names(folder):
-        server = re.search(r"^server\s*=\s*(\S+)", ROOT.read("%s/%s" % (folder, name)), re.MULTILINE)
-        if server and name.endswith(".conf"):
-            found[name[: -len(".conf")]] = server.group(1)
-    return found
-
-
 def default_servers(paths):
     """Files of others in which an nginx server answers host names that nobody has."""
     found = []
@@ -371,6 +362,13 @@ def started(stat_line):
     return time.time() - age
 
 
+def supervisor_began():
+    """Since when Supervisor runs; None where it doesn't."""
+    own = supervisors_own()
+    line = proc(ROOT.read(own.pid_file).strip(), "stat") if own else ""
+    return started(line) if "(supervisord)" in line else None
+
+
 def workers(master):
     """The processes that nginx's master has, each with since when it runs."""
     lines = {pid: proc(pid, "stat") for pid in processes()} if master.isdigit() else {}
@@ -407,18 +405,19 @@ def unescaped(value):
 
 
 class Locked(OSError):
-    """Supervisor asks for a password."""
+    """Supervisor asks for another password than its file has."""
 
 
-def ask_supervisor(method):
+def ask_supervisor(own, method):
     """The structs that a method of Supervisor's returns, with their values as text."""
     body = "<methodCall><methodName>supervisor.%s</methodName><params/></methodCall>" % method
-    request = "POST /RPC2 HTTP/1.0\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s"
-    with ROOT.connect("/run/supervisor.sock", 10) as connection:
-        connection.sendall((request % (len(body), body)).encode())
+    lines = ["POST /RPC2 HTTP/1.0", "Host: localhost", "Content-Type: text/xml", "Content-Length: %d" % len(body)]
+    lines += ["Authorization: " + own.authorization] if own.authorization else []
+    with ROOT.connect(own.socket, 10) as connection:
+        connection.sendall("\r\n".join([*lines, "", body]).encode())
         answer = whole(connection, 10).decode("utf-8", "replace")
     if " 200 " not in answer.partition("\r\n")[0]:
-        raise Locked("it asks for a password")
+        raise Locked("it asks for another password")
     member = r"<name>(\w+)</name>\s*<value>\s*<\w+>(.*?)</\w+>\s*</value>"
     for one in re.findall(r"<struct>(.*?)</struct>", answer, re.DOTALL):
         yield {name: unescaped(value) for name, value in re.findall(member, one, re.DOTALL)}
@@ -426,11 +425,14 @@ def ask_supervisor(method):
 
 def supervisor(records):
     """Supervisor's programs with their state and number, asked over its own socket; None where it doesn't run, and
-    whether it asks for a password. ``records`` has what they noted at their start, by group and slot.
+    whether it asks for another password than its file has. ``records`` has what they noted at their start, by group
+    and slot.
     """
-    found = {}
+    found, own = {}, supervisors_own()
+    if own is None or own.problem:
+        return None, False
     try:
-        for values in ask_supervisor("getAllProcessInfo"):
+        for values in ask_supervisor(own, "getAllProcessInfo"):
             pid = int(values.get("pid") or 0)
             found["%s:%s" % (values.get("group"), values.get("name"))] = {
                 "state": values.get("statename", "UNKNOWN"),
@@ -438,7 +440,7 @@ def supervisor(records):
                 "replaced": bool(pid) and executable_is_gone(pid),
                 "config": {},
             }
-        for values in ask_supervisor("getAllConfigInfo"):
+        for values in ask_supervisor(own, "getAllConfigInfo"):
             name = "%s:%s" % (values.get("group"), values.get("name"))
             if name in found:
                 found[name]["config"] = {key: values.get(key, "") for key in REMEMBERED}
@@ -776,7 +778,7 @@ def survey(question, places=None, answered=None):
         "ports": listeners(question["ports"]),
         "descriptors": most if (most := resource.getrlimit(resource.RLIMIT_NOFILE)[1]) > 0 else 1 << 20,
         "openssl": ssl.OPENSSL_VERSION_INFO[:2],
-        "acme_servers": acme_servers(),
+        "lineages": lineages() if question["certbot"] else {},
         "default_servers": default_servers(nginxs),
         "own_locations": own_locations(),
         # Read by nginx as root: whoever may write one of these has root's rights.
@@ -814,7 +816,7 @@ def survey(question, places=None, answered=None):
         found["instances"][name]["folders"] = folders
     found["packages"], found["as_it_came"] = packages(asked_packages.end()[1])
     found["units"] = units(asked_units.end()[1])
-    found["included"] = included()
+    found["supervisor_file"] = supervisors_file(supervisor_began())
     found["asked"] = end_asking(asking, found["supervisor"], found["units"])
     return found
 

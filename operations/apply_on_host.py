@@ -20,14 +20,15 @@ import time
 from facts.asking_on_host import (
     LOCATIONS,
     PARSED,
-    PARSER,
     RENEWED,
     UNIT_PROPERTIES,
     begin_asking,
     end_asking,
+    parsed,
     supervisor_files,
     units,
 )
+from operations.certbot_on_host import bring_certificate
 from operations.common_on_host import RUN, STATE, ending, is_active, lines_of, make_folders, say, tell
 from operations.files_on_host import Files, data
 from operations.packages_on_host import install
@@ -263,7 +264,7 @@ def refusal(words):
         code, output = As(words[1]).run(words[2:], CHECK_SECONDS)
         output = ending(output, 30)
     elif words[0] == "supervisor":
-        code, output = run([*PARSER, *words[1:]], CHECK_SECONDS)
+        code, output = parsed(words[1], CHECK_SECONDS)
     elif words[0] == "systemd-analyze":
         # It ends with 0 for a key that it doesn't know, and with 1 for what is wrong elsewhere.
         own = {"SYSTEMD_UNIT_PATH": STAGE + "/etc/systemd/system:"}
@@ -491,6 +492,12 @@ def release(job):
     did("the release %s" % job["release"]["revision"])
 
 
+def get_certificate(job):
+    check_lock(job)
+    bring_certificate(job["certificate"])
+    did("the certificate %s" % job["certificate"]["lineage"])
+
+
 def remove_releases(job):
     check_lock(job)
     remove_old(job["release"])
@@ -501,6 +508,7 @@ JOBS = {
     "flag": set_flag,
     "install": install_packages,
     "release": release,
+    "certificate": get_certificate,
     "apply": apply,
     "roll back": roll_back,
     "remove releases": remove_releases,

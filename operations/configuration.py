@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyinfra.api import Host, State, StringCommand, operation
+from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import CommandOutput
 
 from catmaid_deploy import shell
@@ -17,8 +18,8 @@ from configuration import Change, File, Folder, Item
 
 # In the order in which they need each other: the one by which root touches what others may write comes first.
 _PARTS = (
-    *("operations/trust", "facts/asking", "operations/common", "operations/files", "operations/packages"),
-    *("operations/programs", "operations/release", "operations/apply"),
+    *("operations/trust", "facts/supervisor", "facts/certbot", "facts/asking", "operations/common", "operations/files"),
+    *("operations/packages", "operations/certbot", "operations/programs", "operations/release", "operations/apply"),
 )
 
 
@@ -50,6 +51,17 @@ def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) ->
     return shell.python(_SCRIPT, json.dumps(described), "-W", "ignore::DeprecationWarning", kind=kind)
 
 
+def hidden(values: dict[str, Any]) -> HiddenValue:
+    """What may have a password in it, as an argument of an operation that pyinfra prints as masked."""
+    return HiddenValue(values)  # type: ignore[no-untyped-call]
+
+
+def shown(value: HiddenValue | None) -> dict[str, Any]:
+    """What `hidden` has, for the host."""
+    found: Any = value.unmask() if value else {}
+    return dict(found)
+
+
 def _plain(item: Item) -> dict[str, Any]:
     return asdict(item) | {"kind": _KINDS.get(type(item), "link")}
 
@@ -71,15 +83,19 @@ def locked(run: str, admin: str, revision: str, since: str, last_run: str | None
 
 
 @operation()
-def installed(virtualenv: str, packages: list[str], run: str) -> Generator[StringCommand]:
+def installed(
+    virtualenv: str, packages: list[str], run: str, fetching: HiddenValue | None = None
+) -> Generator[StringCommand]:
     """
     Install packages into a virtualenv, as the user who may change it; never as root (row 2).
 
     + virtualenv: its folder
     + packages: each with its version
     + run: the name of the run that holds the lock
+    + fetching: variables of pip's environment, from `hidden`
     """
-    yield job({"do": "install", "run": run, "install": {"virtualenv": virtualenv, "packages": packages}}, Told)
+    described = {"virtualenv": virtualenv, "packages": packages, "fetching": shown(fetching)}
+    yield job({"do": "install", "run": run, "install": described}, Told)
 
 
 @operation()

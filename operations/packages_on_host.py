@@ -35,7 +35,7 @@ def install(job):
     """Install packages into a virtualenv."""
     virtualenv, user = job["virtualenv"], installer(job["virtualenv"])
     pip = [*pip_of(virtualenv, user), "install", "--no-input", *job["packages"]]
-    code, output = user.run(pip, INSTALL_SECONDS)
+    code, output = user.run(pip, INSTALL_SECONDS, **job["fetching"])
     if code:
         names = ", ".join(job["packages"])
         raise Failed("%s can't be installed into %s:\n%s" % (names, virtualenv, ending(output, 12)))

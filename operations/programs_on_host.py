@@ -7,7 +7,6 @@ answered all that it was asked. Until the link is moved nobody notices; after it
 Joined with the others of its kind: see `operations.configuration`.
 """
 
-import fnmatch
 import http.client
 import json
 import os
@@ -19,7 +18,7 @@ import threading
 import time
 import xmlrpc.client
 
-from facts.asking_on_host import included
+from facts.supervisor_on_host import ORDERS, SUPERVISORD, fits, supervisors_own
 from operations.common_on_host import (
     RUN,
     STATE,
@@ -46,9 +45,7 @@ CHAINED = ("During handling of the above exception", "The above exception was th
 CODES = {
     64: "it ended with the code 64: it saw no deploy that wants it",
 }
-INCLUDE = (
-    "[include] in /etc/supervisor/supervisord.conf has to say files = /etc/supervisor/conf.d/*.conf; what ran goes on"
-)
+INCLUDE = "[include] in %s has to name /etc/supervisor/conf.d/*.conf; what ran goes on" % SUPERVISORD
 DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN")
 
 
@@ -69,12 +66,14 @@ class Local(xmlrpc.client.Transport):
     """
 
     def __init__(self, seconds=900):
-        super().__init__()
-        self.seconds = seconds
+        own = supervisors_own()
+        word = own and own.authorization
+        super().__init__(headers=[("Authorization", word)] if word else [])
+        self.socket, self.seconds = own.socket if own else ORDERS, seconds
 
     def make_connection(self, host):
         if self._connection[1] is None:
-            self._connection = host, LocalConnection(ROOT, "/run/supervisor.sock", self.seconds)
+            self._connection = host, LocalConnection(ROOT, self.socket, self.seconds)
         return self._connection[1]
 
 
@@ -551,6 +550,10 @@ class Supervisor:
                 if self.proxy is None:
                     self.proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local())
                 return getattr(self.proxy.supervisor, method)(*words)
+            except xmlrpc.client.ProtocolError as error:
+                raise Failed(
+                    "Supervisor refuses what %s says of its socket: %s" % (SUPERVISORD, error.errmsg)
+                ) from None
             except (OSError, http.client.HTTPException) as error:
                 self.proxy = None
                 if time.time() > end:
@@ -624,8 +627,8 @@ class Supervisor:
 
     def _check_include(self):
         """Supervisor reads the files that its own file names, and no others."""
-        patterns = None if self.removed else included()
-        if patterns is not None and not any(fnmatch.fnmatchcase(self._group_file(), one) for one in patterns):
+        own = None if self.removed else supervisors_own()
+        if own is not None and not any(fits(self._group_file(), one) for one in own.patterns):
             raise Failed("Supervisor won't read %s: %s" % (self._group_file(), INCLUDE))
 
     def bring(self):
@@ -919,7 +922,10 @@ class Supervisor:
         exits = {}
         expected = {self.named(self.in_use(short)): short for short in self.programs}
         while True:
-            late = [p for p in self._programs() if p["name"] in expected and not self._is_up(p, expected[p["name"]])]
+            there = {program["name"]: program for program in self._programs() if program["name"] in expected}
+            if set(there) != set(expected):
+                raise Failed("Supervisor doesn't have %s" % ", ".join(sorted(set(expected) - set(there))))
+            late = [program for name, program in there.items() if not self._is_up(program, expected[name])]
             if not late:
                 return
             for program in late:

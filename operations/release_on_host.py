@@ -22,9 +22,9 @@ def do(user, what, *words, seconds=LOCAL_SECONDS, **options):
     return output
 
 
-def git(job, what, *words, seconds=LOCAL_SECONDS):
+def git(job, what, *words, **options):
     mirror = job["folder"] + "/repository.git"
-    return do(job["owner"], what, "git", "--git-dir", mirror, *words, seconds=seconds, GIT_TERMINAL_PROMPT="0")
+    return do(job["owner"], what, "git", "--git-dir", mirror, *words, GIT_TERMINAL_PROMPT="0", **options)
 
 
 def make_for(path, user):
@@ -63,13 +63,14 @@ def fetch(job):
             *words,
             seconds=FETCH_SECONDS,
             GIT_TERMINAL_PROMPT="0",
+            **job["fetching"],
         )
         them.do(lambda at: at.rename(new, mirror))
     elif not commit_of(job):
         say("fetching %s" % job["repository"])
         git(job, "the repository can't be changed", "remote", "set-url", "origin", job["repository"])
         what = "%s can't be fetched" % job["repository"]
-        git(job, what, "fetch", "--quiet", "--prune", seconds=FETCH_SECONDS)
+        git(job, what, "fetch", "--quiet", "--prune", seconds=FETCH_SECONDS, **job["fetching"])
     commit = commit_of(job)
     if not commit:
         raise Failed("%s isn't in %s" % (revision, job["repository"]))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from pyinfra.api import StringCommand, operation
+from pyinfra.api.hiddenvalue import HiddenValue
 
-from operations.configuration import Told, job
+from operations.configuration import Told, job, shown
 from schema import Instance, Releases
 
 
-def _described(instance: Instance, releases: Releases) -> dict[str, object]:
+def _described(instance: Instance, releases: Releases, fetching: HiddenValue | None = None) -> dict[str, object]:
     return {
+        "fetching": shown(fetching),
         "repository": releases.repository,
         "revision": releases.revision,
         "folder": releases.folder,
@@ -26,17 +28,20 @@ def _described(instance: Instance, releases: Releases) -> dict[str, object]:
 
 
 @operation()
-def in_place(instance: Instance, releases: Releases, run: str) -> Generator[StringCommand]:
+def in_place(
+    instance: Instance, releases: Releases, run: str, fetching: HiddenValue | None = None
+) -> Generator[StringCommand]:
     """
     Put a release in place: its files, links to those that all releases share, its static files.
 
     + instance: whose release it is
     + releases: where it comes from
     + run: the name of the run that holds the lock
+    + fetching: variables of git's environment, from `hidden`
 
     Nothing runs with it yet.
     """
-    yield job({"do": "release", "run": run, "release": _described(instance, releases)}, Told)
+    yield job({"do": "release", "run": run, "release": _described(instance, releases, fetching)}, Told)
 
 
 @operation()

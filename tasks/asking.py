@@ -6,14 +6,13 @@ changed something.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from schema import Deployment, Instance, Site, is_address
-from tasks import causes, passwords, program, run, shown, system
+from tasks import causes, passwords, program, run, shown, supervisor_file, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -135,27 +134,10 @@ def meaning(kind: str, status: int) -> str:
     return of_application or STATUSES.get(status, "")
 
 
-# What has Supervisor read the file of each instance's group.
-PATTERN = "/etc/supervisor/conf.d/*.conf"
-GROUP_FILE = "/etc/supervisor/conf.d/catmaid.conf"
-
-
 def judge(survey: dict[str, Any]) -> Iterator[Finding]:
     """What keeps a service from taking orders, or Supervisor from ever reading what a deploy writes for it."""
     yield from (_finding(one, survey) for one in survey["asked"]["blocked"])
-    if survey["asks_password"]:
-        yield fault(
-            "supervisor",
-            "it runs, and doesn't answer root at /run/supervisor.sock",
-            "take username and password out of [unix_http_server] in /etc/supervisor/supervisord.conf",
-        )
-    patterns = survey["included"]
-    if patterns is not None and not any(fnmatch.fnmatchcase(GROUP_FILE, pattern) for pattern in patterns):
-        yield fault(
-            "supervisor",
-            f"it reads {' '.join(patterns) or 'no other files'}, and so no program of a deploy",
-            f"say files = {PATTERN} below [include] in /etc/supervisor/supervisord.conf",
-        )
+    yield from supervisor_file.judge(survey)
 
 
 def _whose(place: str, words: str, survey: dict[str, Any]) -> str:

@@ -27,7 +27,9 @@ def question(deployment: Deployment) -> list[dict[str, Any]]:
     asked = []
     for site in deployment.sites:
         places = {"served": (site.certificate, site.certificate_key)} if site.certificate else {}
-        if site.tls.certificate == "acme":
+        if site.tls.certificate == "request":
+            places["signed"] = (f"{site.requested_dir}/fullchain.pem", f"{site.requested_dir}/privkey.pem")
+        if site.tls.certificate in ("acme", "request"):
             places["placeholder"] = (f"{site.self_signed_dir}/fullchain.pem", f"{site.self_signed_dir}/privkey.pem")
         for kind, (certificate, key) in places.items():
             asked.append(
@@ -42,12 +44,28 @@ def question(deployment: Deployment) -> list[dict[str, Any]]:
     return asked
 
 
-def _found(survey: dict[str, Any], site: Site, kind: str = "served") -> dict[str, Any]:
+def served(survey: dict[str, Any], site: Site, kind: str = "served") -> dict[str, Any]:
     found: dict[str, Any] = survey["certificates"][f"{site.server_name} {kind}"]
     return found
 
 
-def _problem(kind: str, certificate: str) -> tuple[str, str]:
+def credentials(deployment: Deployment) -> list[str]:
+    """Files of an admin's by which certbot's plugins get at the DNS."""
+    return [site.tls.dns.credentials for site in deployment.acme_sites if site.tls.dns]
+
+
+def _judge_credentials(path: str, found: dict[str, Any] | None) -> Iterator[Finding]:
+    key = "tls.dns.credentials"
+    if found is None:
+        yield fault(key, f"{path} isn't there", "put it there, as the plugin's page says, for root alone")
+    elif found["kind"] != "file":
+        yield fault(key, f"{path} is no plain file", "put one there, as the plugin's page says, for root alone")
+    elif found["user"] != "root" or int(found["mode"], 8) & 0o077:
+        what = f"{path} can be read by others, who could then change the DNS"
+        yield fault(key, what, Command(f"chown root:root {path} && chmod 600 {path}"))
+
+
+def problem(kind: str, certificate: str) -> tuple[str, str]:
     """What the survey says of a pair of files, in words and with the fix."""
     return {
         "missing": ("isn't there", "put it there, or correct the path"),
@@ -66,13 +84,15 @@ def judge(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
     """What is wrong with a site's certificate: one that the admin brings, and any key that others can read."""
     if not site.certificate:
         return
-    found = _found(survey, site)
+    found = served(survey, site)
+    if site.tls.dns:
+        yield from _judge_credentials(site.tls.dns.credentials, survey["files"].get(site.tls.dns.credentials))
     yield from _judge_key(site.certificate_key or "", survey["keys"])
     if site.tls_dir:
         return
     if found["problem"]:
         key, path = ("key", site.certificate_key) if found["of_key"] else ("certificate", site.certificate)
-        what, fix = _problem(found["problem"], site.certificate)
+        what, fix = problem(found["problem"], site.certificate)
         yield fault(f"tls.{key}", f"{path} {what}", fix)
         return
     if found["missing_names"]:
@@ -97,9 +117,10 @@ def _judge_key(path: str, keys: dict[str, Any]) -> Iterator[Finding]:
         yield fault("tls.key", f"{path} can be read by {', '.join(readers)}", fix)
 
 
-def _late(site: Site, found: dict[str, Any]) -> float:
-    """With how many seconds left a certificate should have been renewed: some authorities' last only days."""
-    return min(FEW_DAYS * DAY, found["lifetime"] / 4) if site.tls.certificate == "acme" else FEW_DAYS * DAY
+def is_late(site: Site, found: dict[str, Any]) -> bool:
+    """Whether a certificate should have been renewed before: some authorities' last only days."""
+    few = min(FEW_DAYS * DAY, found["lifetime"] / 4) if site.tls.certificate == "acme" else FEW_DAYS * DAY
+    return bool(found["seconds_left"] < few)
 
 
 def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
@@ -112,14 +133,16 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
     if site.tls.certificate == "self-signed":
         yield warning(key, "'self-signed' is for trials, browsers warn of it", "use 'acme', or one of your own")
         return
-    found = _found(survey, site)
+    if site.tls.certificate == "request":
+        return  # `tasks.requested` knows more of it
+    found = served(survey, site)
     days = found["seconds_left"] // DAY
     # Of files that don't fit nothing is known.
-    if found["problem"] or found["seconds_left"] >= _late(site, found):
+    if found["problem"] or not is_late(site, found):
         return
     if site.tls.certificate != "acme":
         yield warning(key, f"{site.certificate} ends in {days:.0f} days", "renew it")
-    elif _from_acme(site, survey):
+    elif is_from_acme(site, survey):
         fix = "the reason is in /var/log/letsencrypt/letsencrypt.log"
         yield warning(key, f"ends in {days:.0f} days and wasn't renewed", fix)
 
@@ -129,7 +152,7 @@ def has_changed(deployment: Deployment, survey: dict[str, Any], since: float) ->
     for site in deployment.sites:
         if not site.certificate:
             continue
-        found = _found(survey, site)
+        found = served(survey, site)
         shown = survey["asked"]["certificates"].get(site.server_name)
         # One that was moved in place may have an older time, and of a chain nginx shows more than is compared.
         if found["time"] > since or (shown and found["digest"] and shown != found["digest"]):
@@ -141,35 +164,33 @@ def self_signed(deployment: Deployment, survey: dict[str, Any]) -> list[Site]:
     """The sites that need a self-signed certificate: their own, or one until ACME's is there."""
     found = []
     for site in deployment.sites:
-        kind = {"self-signed": "served", "acme": "placeholder"}.get(site.tls.certificate)
-        if kind is None or (kind == "placeholder" and _from_acme(site, survey)):
+        kinds = {"self-signed": "served", "acme": "placeholder", "request": "placeholder"}
+        kind = kinds.get(site.tls.certificate)
+        if kind is None or (kind == "placeholder" and (is_from_acme(site, survey) or is_signed(site, survey))):
             continue
-        one = _found(survey, site, kind)
+        one = served(survey, site, kind)
         # With ACME the link to it may be lost too.
-        lost = one["problem"] or _found(survey, site)["problem"]
+        lost = one["problem"] or served(survey, site)["problem"]
         if lost or one["missing_names"] or one["seconds_left"] < FEW_DAYS * DAY:
             found.append(site)
     return found
 
 
-def _from_acme(site: Site, survey: dict[str, Any]) -> bool:
+def lineage_in_use(site: Site, survey: dict[str, Any]) -> str | None:
+    """certbot's name of the certificate that a site's link leads to."""
+    target = (survey["files"].get(site.tls_dir) or {}).get("target") or ""
+    return target.removeprefix(f"{LIVE}/") if target.startswith(f"{LIVE}/") else None
+
+
+def is_signed(site: Site, survey: dict[str, Any]) -> bool:
+    """Whether a site serves the certificate that was signed for its request."""
+    target = (survey["files"].get(site.tls_dir) or {}).get("target")
+    return bool(target == site.requested_dir) and not served(survey, site)["problem"]
+
+
+def is_from_acme(site: Site, survey: dict[str, Any]) -> bool:
     """Whether a site serves a certificate that certbot got."""
-    found = survey["files"].get(site.tls_dir) or {}
-    return found.get("target") == f"{LIVE}/{site.server_name}" and not _found(survey, site)["problem"]
-
-
-def from_acme(deployment: Deployment, survey: dict[str, Any]) -> list[Site]:
-    """The sites that need a certificate from their ACME server: for the first time, for other names, from another."""
-    wanted = []
-    for site in deployment.acme_sites:
-        found = _found(survey, site)
-        other_server = survey["acme_servers"].get(site.server_name) != site.tls.acme_server
-        late = found["seconds_left"] < _late(site, found)
-        # A name too many matters as well: once it leads elsewhere, no renewal succeeds.
-        other_names = set(found["names"]) != set(site.names)
-        if not _from_acme(site, survey) or other_server or other_names or late:
-            wanted.append(site)
-    return wanted
+    return bool(lineage_in_use(site, survey)) and not served(survey, site)["problem"]
 
 
 def items(deployment: Deployment) -> Iterator[Item]:
@@ -193,22 +214,5 @@ def make(plan: Plan) -> None:
             names=site.names,
             folder=site.self_signed_dir,
             link=site.tls_dir if site.tls_dir != site.self_signed_dir else None,
-        )
-        plan.report.plan(title, [], operation, by_job=False)
-
-
-def get(plan: Plan) -> None:
-    """Get certificates from ACME servers, which ask nginx for a proof."""
-    for site in plan.from_acme:
-        title = f"Certificate of {site.server_name} from {site.tls.acme_server.split('/')[2]}"
-        known = plan.survey["acme_servers"].get(site.server_name)
-        operation = certificates.acme(
-            name=title,
-            names=site.names,
-            server=site.tls.acme_server,
-            email=site.tls.email,
-            webroot=WEBROOT,
-            hook=HOOK,
-            force=known not in (None, site.tls.acme_server),
         )
         plan.report.plan(title, [], operation, by_job=False)

@@ -35,7 +35,6 @@ SHOWN = 4
 WELL = tuple(range(200, 400))
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
 ROTATION, ROTATED = "logrotate.timer", "logrotate.service"
-SUPERVISORS_LOG = "/var/log/supervisor/supervisord.log"
 # The row and column of a tile that no set has.
 MISSING = "999999"
 
@@ -285,7 +284,8 @@ def _services(one: Health) -> None:
     blocked = {finding.place for finding in asking.judge(one.survey)}
     if one.survey["supervisor"] is None and "supervisor" not in blocked:
         if _is_active(one, "supervisor.service"):
-            one.fault("supervisor", "it runs, and gives no answer", f"correct what {SUPERVISORS_LOG} says")
+            log = one.survey["supervisor_file"]["log"]
+            one.fault("supervisor", "it runs, and gives no answer", f"correct what {log} says")
         else:
             one.fault("supervisor", "it doesn't run", Command("systemctl start supervisor"))
     if not _is_active(one, "nginx.service") and "nginx" not in blocked:

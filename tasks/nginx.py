@@ -23,7 +23,7 @@ from schema import (
     Site,
     TileSet,
 )
-from tasks import certificates, notices, packages, passwords
+from tasks import certificates, notices, packages, passwords, requested
 from tasks.system import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -331,6 +331,10 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         why = "it runs with another configuration"
     elif running["since"] + CLOCK_SECONDS < max(times):
         why = "its files are newer"
-    elif certificates.self_signed(deployment, survey) or certificates.has_changed(deployment, survey, running["since"]):
+    elif (
+        certificates.self_signed(deployment, survey)
+        or any(one.use for one in requested.wanted(deployment, survey))
+        or certificates.has_changed(deployment, survey, running["since"])
+    ):
         why = CHANGED_CERTIFICATE
     return Change(one, differences, (Reason(do, "nginx", why),) if why else ())

@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.operations import apt
 
 from catmaid_deploy.finding import Command
@@ -58,6 +59,7 @@ def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         *NEEDED,
         *(BROTLI if has_brotli(survey) else ()),
         *([CERTBOT] if deployment.acme_sites else []),
+        *sorted({site.tls.dns.package for site in deployment.acme_sites if site.tls.dns}),
         *([GIT] if any(i.releases for i in deployment.instances) else []),
         *([PIP] if wsgi.lack_pip(deployment, survey) else []),
     ]
@@ -78,5 +80,7 @@ def install(plan: Plan) -> None:
         no_recommends=True,
         # Another one may have begun since the host was looked at.
         extra_install_args="-o DPkg::Lock::Timeout=300",
+        # Root's alone, and masked where pyinfra shows it. What apt's own files say of a proxy counts more.
+        _env={name: HiddenValue(value) for name, value in plan.fetching.items()},  # type: ignore[no-untyped-call]
     )
     plan.report.plan("install packages", [", ".join(plan.packages)], operation, by_job=False)

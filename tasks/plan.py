@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from catmaid_deploy.finding import Finding, warning
 from configuration import Change, ConfigurationSet, foreign_links
 from schema import Deployment, Instance, Site
-from tasks import certificates, nginx, packages, passwords, releases, run, supervisor, system, wsgi
+from tasks import acme, certificates, nginx, packages, passwords, releases, requested, run, supervisor, system, wsgi
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,13 @@ class Plan:
     servers: dict[str, tuple[Instance, dict[str, str]]]
     releases: list[Instance]
     self_signed: list[Site]
+    requests: list[requested.Request]
     changes: list[Change]
-    from_acme: list[Site]
+    from_acme: list[acme.Wanted]
     old_releases: list[Instance]
     faults: list[Finding]
+    # The environment of what fetches something.
+    fetching: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(
@@ -37,6 +40,7 @@ class Plan:
             or self.releases
             or self.self_signed
             or self.changes
+            or self.requests
             or self.from_acme
         )
 
@@ -84,8 +88,10 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         outdated,
         releases.missing(deployment, survey),
         certificates.self_signed(deployment, survey),
+        requested.wanted(deployment, survey),
         [change for change in changes if change.differences or change.reasons],
-        certificates.from_acme(deployment, survey),
+        acme.wanted(deployment, survey),
         releases.too_many(deployment, survey),
         faults,
+        deployment.fetching,
     )

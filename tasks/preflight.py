@@ -14,6 +14,7 @@ import gevent
 from pyinfra import host, logger, state
 from pyinfra.api import Host
 from pyinfra.api.arguments import all_global_arguments
+from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.context import ctx_config, ctx_host
 
@@ -22,10 +23,11 @@ import schema
 from catmaid_deploy import shell
 from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
 from catmaid_deploy.visible import visible
-from facts.survey import Available, Migrations, Revisions, Survey, Unanswered
+from facts.survey import Acme, Available, Migrations, Proxied, Revisions, Survey, Unanswered
 from render import digest
 from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
 from tasks import (
+    acme,
     asking,
     causes,
     certificates,
@@ -36,8 +38,11 @@ from tasks import (
     passwords,
     plan,
     program,
+    proxy,
     releases,
+    requested,
     run,
+    supervisor_file,
     system,
     wsgi,
 )
@@ -79,7 +84,8 @@ LIKE_ROOT = ("root", "disk", "kmem", "shadow", "docker", "lxd", "incus-admin", "
 
 
 # What a host's description has, and what pyinfra takes beside that.
-KEYS = ["site", "sites", "sudo_password", "_sudo", *SSHConnector.data_cls.__annotations__]
+BESIDE = [key for (key,) in schema.BESIDE]
+KEYS = ["site", "sites", *BESIDE, "sudo_password", "_sudo", *SSHConnector.data_cls.__annotations__]
 PYINFRAS = {name for name, _ in all_global_arguments()}
 
 
@@ -98,7 +104,8 @@ def validate(one: Host) -> tuple[Deployment | None, list[Finding]]:
     """What an inventory describes for a host, or the faults of the description."""
     faults = misspelt(one.data.dict())  # type: ignore[no-untyped-call]
     try:
-        deployment = schema.load(one.data.get("site"), one.data.get("sites"))
+        more = {key: one.data.get(key) for key in BESIDE if one.data.get(key) is not None}
+        deployment = schema.load(one.data.get("site"), one.data.get("sites"), **more)
     except schema.InvalidSite as error:
         # A site that is there under another name isn't missing.
         faults += [found for found in error.findings if not (faults and found.what == "missing")]
@@ -185,6 +192,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             *packages.NEEDED,
             *packages.BROTLI,
             packages.CERTBOT,
+            *sorted({site.tls.dns.package for site in deployment.acme_sites if site.tls.dns}),
             packages.GIT,
             packages.CONFIGURATION,
             packages.ACL,
@@ -194,6 +202,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         "space": [*SPACE, RUN, *(i.virtualenv for i in deployment.instances)],
         "ports": deployment.ports,
         "certificates": certificates.question(deployment),
+        "certbot": bool(deployment.acme_sites),
         "tiles": [
             {
                 "name": tiles.name,
@@ -209,6 +218,8 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             *(item.path for item in items),
             *links,
             *(site.tls_dir for site in deployment.acme_sites),
+            *requested.paths(deployment),
+            *certificates.credentials(deployment),
             *(path for instance in deployment.instances for path in program.pointers(instance)),
             passwords.KEY,
         ],
@@ -216,6 +227,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         "secret": [
             *(item.path for item in items if isinstance(item, configuration.File) and item.secret),
             *(passwords.FOLDER, passwords.LIMITS, passwords.KEY),
+            *certificates.credentials(deployment),
         ],
         "access": [(user, path, want) for _, user, path, want in accesses(deployment)],
         "nginx": {"user": NGINX_USER, "like": SERVICE_USER, "groups": nginx.groups(deployment)},
@@ -501,7 +513,8 @@ def _let_in(key: str, user: str, part: str, want: str, whom: str, survey: dict[s
 def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
     """What is true of a host between runs as well, and doesn't stop one."""
     for site in deployment.sites:
-        yield from (found.below(f"site[{site.server_name}]") for found in certificates.warn(site, survey))
+        own = (*certificates.warn(site, survey), *requested.warn(site, survey))
+        yield from (found.below(f"site[{site.server_name}]") for found in own)
     for tiles in deployment.tiles:
         state = survey["tiles"][tiles.name]
         if tiles.mount and not state["mounted"]:
@@ -521,6 +534,8 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
     for path, user in survey["nginx_files_of_others"]:
         what = f"{path} can be changed by {user}, and nginx reads it as root"
         yield warning("nginx", what, "have root alone own it and the folders that lead to it")
+    yield from supervisor_file.warn(survey)
+    yield from acme.neighbours(deployment, survey)
     other = nginx.Server.of(survey).other_default
     if other:
         yield warning("nginx", f"{other} answers host names that no site has; without its default_server nobody would")
@@ -601,9 +616,11 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float, to_do: b
 def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], float]:
     """What one of our scripts answers as root on the current host, and how many seconds its clock is ahead."""
     connection.become_root()
-    before = time.time()
+    before, question = time.time(), json.dumps(asked)
+    # pyinfra shows what a fact is asked.
+    hidden = HiddenValue(question) if asked.get("fetching") else question  # type: ignore[no-untyped-call]
     try:
-        found: dict[str, Any] = host.get_fact(fact, json.dumps(asked))
+        found: dict[str, Any] = host.get_fact(fact, hidden)
     except shell.NotBegun as said:
         raise connection.no_commands(str(said)) from None
     except Unanswered as said:
@@ -672,7 +689,8 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
         return [fault("disk", f"{path} gives {user} no answer in time", fix) for user, path in survey["hanging"]]
     faults = list(judge_system(deployment, survey))
     for site in deployment.sites:
-        faults += [one.below(f"site[{site.server_name}]") for one in certificates.judge(site, survey)]
+        of_site = (*certificates.judge(site, survey), *requested.judge(site, survey))
+        faults += [one.below(f"site[{site.server_name}]") for one in of_site]
     faults += [found for found in passwords.costly(deployment, survey) if found.level == "fault"]
     for tiles in deployment.tiles:
         found = survey["tiles"][tiles.name]
@@ -700,16 +718,24 @@ def _foretell(deployment: Deployment, made: plan.Plan) -> None:
     made.report.notes += [note for instance in waiting for note in migrations.notes(instance, found[instance.name])]
 
 
-def _refuse_what_is_nowhere(made: plan.Plan) -> None:
+def _refuse_what_is_nowhere(deployment: Deployment, made: plan.Plan) -> None:
     """Ask repositories and the package index for what a run would fetch. It costs a command each, and only then."""
+    if (asked := proxy.question(made)) and (found := [*proxy.judge(deployment, ask(Proxied, asked)[0]["refused"])]):
+        # Of all else nothing would be known.
+        raise Refused(*found)
     faults: list[Finding] = []
+    fetching = {"fetching": made.fetching}
     if made.releases:
-        revisions = ask(Revisions, releases.question(made.releases))[0]["revisions"]
+        revisions = ask(Revisions, releases.question(made.releases) | fetching)[0]["revisions"]
         faults += [one for i in made.releases for one in releases.judge_revision(i, revisions[i.name])]
+    if servers := acme.strange(made.from_acme):
+        strangers = ask(Acme, {"servers": servers} | fetching)[0]["strangers"]
+        faults += acme.judge(made.from_acme, strangers)
     if made.servers:
-        faults += wsgi.judge_available(made.servers, ask(Available, wsgi.question(made.servers))[0]["available"])
+        versions = ask(Available, wsgi.question(made.servers) | fetching)[0]["available"]
+        faults += wsgi.judge_available(made.servers, versions)
     if faults:
-        raise Refused(*faults)
+        raise Refused(*dict.fromkeys(proxy.blamed(one, deployment) for one in faults))
 
 
 def _look(deployment: Deployment) -> plan.Plan:
@@ -729,7 +755,7 @@ def _look(deployment: Deployment) -> plan.Plan:
         logger.warning(f"{host.print_prefix}{found.line()}")
     if made.faults:
         raise Refused(*made.faults)
-    _refuse_what_is_nowhere(made)
+    _refuse_what_is_nowhere(deployment, made)
     if run.DRY:
         _foretell(deployment, made)
     # What a run changes is asked for at its end.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from operations import releases as operations
+from operations.configuration import hidden
 from schema import Deployment, Instance
 from tasks import run
 
@@ -73,9 +74,9 @@ def judge_revision(instance: Instance, found: dict[str, Any] | None) -> Iterator
         yield fault(f"{place}.revision", what, f"give a tag that it has{newest}; or a commit by its first letters")
 
 
-def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance) -> None:
+def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance, **more: Any) -> None:
     """Have an operation on an instance's releases done, and told of."""
-    operation = make(name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME)
+    operation = make(name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME, **more)
     plan.report.plan(title, [detail], operation)
 
 
@@ -84,7 +85,8 @@ def put_in_place(plan: Plan) -> None:
     for one in plan.releases:
         assert one.releases
         title = f"release {one.releases.revision} of {one.name}"
-        _planned(plan, title, f"in {one.checkout}", operations.in_place, one)
+        fetching = hidden(plan.fetching)
+        _planned(plan, title, f"in {one.checkout}", operations.in_place, one, fetching=fetching)
 
 
 def remove_old(plan: Plan) -> None:

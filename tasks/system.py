@@ -7,6 +7,7 @@ from typing import Any
 from configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from render import render
 from schema import Deployment
+from tasks import proxy
 
 # As many files and connections as one process may have open.
 DESCRIPTORS = 65536
@@ -38,6 +39,7 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
                 )
                 for folder in folders
             ),
+            *proxy.items(deployment),
         ),
         checks=(
             ("systemd-tmpfiles", "--create", "--prefix=/nowhere", "{stage}/etc/tmpfiles.d/catmaid.conf"),
@@ -53,9 +55,9 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     one = wanted(deployment)
     differences = compare(one, survey)
     units = survey["units"]
-    reload = any(d.path.startswith("/etc/systemd/") and d.item for d in differences)
+    reload = any(d.path.startswith("/etc/systemd/") for d in differences)
     reasons = []
-    if not reload and any(units.get(unit, {}).get("needs_daemon_reload") for unit in (*UNITS, RENEWAL)):
+    if not reload and any(units.get(unit, {}).get("needs_daemon_reload") for unit in (*UNITS, RENEWAL, RENEWED)):
         reload = True
         reasons.append(Reason("reload", "systemd", "its files are newer"))
     wanted_units = (*UNITS, *([RENEWAL] if deployment.acme_sites else []))

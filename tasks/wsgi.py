@@ -112,7 +112,13 @@ def install(plan: Plan) -> None:
         title = f"{', '.join(f'{name} {version}' for name, version in packages.items())} for {instance.name}"
         title = title.replace("uwsgi ", "uWSGI ").replace("gunicorn ", "Gunicorn ")
         wanted = [f"{name}=={version}" for name, version in packages.items()]
-        operation = configuration.installed(name=title, virtualenv=virtualenv, packages=wanted, run=run.NAME)
+        operation = configuration.installed(
+            name=title,
+            virtualenv=virtualenv,
+            packages=wanted,
+            run=run.NAME,
+            fetching=configuration.hidden(plan.fetching),
+        )
         plan.report.plan(title, [f"in {virtualenv}"], operation)
 
 

@@ -127,6 +127,7 @@ def test_the_reference_has_every_key_with_its_default(book: Path) -> None:
         schema.Cors: schema.Cors.model_validate({"origins": ["*"]}),
         schema.Releases: schema.Releases.model_validate({"repository": "https://a.test/a.git", "revision": "1"}),
         schema.Address: schema.Address.model_validate({"port": 1}),
+        schema.Dns: schema.Dns.model_validate({"plugin": "ovh", "credentials": "/etc/ovh.ini"}),
     }
     for model, key in KEYS:
         field, text = model.model_fields[key], section(page, f"{model.__name__.lower()}-{key}")
@@ -152,10 +153,19 @@ def test_examples_of_the_reference_are_valid(model: type[BaseModel], key: str) -
         schema.Cors: {"origins": ["https://a.test"]},
         schema.Releases: {"repository": "https://a.test/a.git", "revision": "1"},
         schema.Address: {"port": 1},
+        schema.Eab: reference.EXAMPLES[schema.Eab],
+        schema.Dns: {"plugin": "ovh", "credentials": "/etc/ovh.ini"},
+        schema.Deployment: {"sites": [{"server_name": "a.test", "instances": [{}]}]},
     }
     example = {key: reference.EXAMPLES[model][key]}
     if model is schema.Tls and key in ("certificate", "key"):
         example = {name: reference.EXAMPLES[model][name] for name in ("certificate", "key")}
+    if model is schema.Tls and key in ("eab", "dns"):
+        example |= {"certificate": "acme", "acme_server": reference.EXAMPLES[model]["acme_server"]}
+    if model is schema.Tls and key == "subject":
+        example["certificate"] = "request"
+    if key == "no_proxy":
+        example["proxy"] = reference.EXAMPLES[model]["proxy"]
     if model is schema.TileSet and key == "marker":
         example["mount"] = "/data/fafb"
     made = TypeAdapter(model).validate_python(smallest.get(model, {}) | example)

@@ -220,16 +220,38 @@ FAULTS = {
     ),
     # ---- Supervisor ----
     "supervisor is stopped": Fault("supervisor", "it doesn't run", "systemctl stop supervisor"),
-    "Supervisor asks for a password": Fault(
+    "Supervisor asks for another password": Fault(
         "supervisor",
-        "it runs, and doesn't answer root at /run/supervisor.sock",
-        rf"sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' {SUPERVISORD};"
-        "systemctl restart supervisor",
-        f"sed -i '/^username=a/d; /^password=b/d' {SUPERVISORD}; systemctl restart supervisor",
+        f"it runs with another username or password than {SUPERVISORD} has",
+        rf"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' "
+        f"{SUPERVISORD}; systemctl restart supervisor; sed -i 's/^password=b/password=c/' {SUPERVISORD}",
+        cleans=f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
+    ),
+    "Supervisor has another socket": Fault(
+        "supervisor",
+        f"it began before {SUPERVISORD} was changed, and has no socket at /run/other.sock",
+        f"cp -p {SUPERVISORD} /root/supervisord.conf; "
+        f"sed -i 's#^file=.*#file=/run/other.sock#; s#unix://.*#unix:///run/other.sock#' {SUPERVISORD}",
+        cleans=f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
+    ),
+    "Supervisor has no socket": Fault(
+        "supervisor",
+        f"by {SUPERVISORD} it takes orders by TCP alone, where any user may answer in its place",
+        f"cp -p {SUPERVISORD} /root/supervisord.conf; "
+        f"sed -i 's#^.unix_http.*#[inet_http_server]#; s#^file=.*#port=127.0.0.1:9001#; /^chmod/d' {SUPERVISORD}",
+        f"cp -p /root/supervisord.conf {SUPERVISORD}",
+    ),
+    "somebody else's file that Supervisor reads": Fault(
+        "supervisor",
+        "/etc/supervisor/conf.d/theirs.conf can be changed by catmaid, and Supervisor starts as root what it says",
+        "printf '[eventlistener-off]\n' > /etc/supervisor/conf.d/theirs.conf; "
+        "chown catmaid /etc/supervisor/conf.d/theirs.conf",
+        "rm /etc/supervisor/conf.d/theirs.conf",
+        level="warning",
     ),
     "Supervisor reads other files": Fault(
         "supervisor",
-        "it reads /etc/supervisor/conf.d/*.ini, and so no program of a deploy",
+        "it reads /etc/supervisor/conf.d/*.ini, and so no program of catmaid, catmaid-fafb, catmaid-root",
         f"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's#^files = .*#files = conf.d/*.ini#' {SUPERVISORD}",
         f"cp -p /root/supervisord.conf {SUPERVISORD}",
     ),

@@ -178,11 +178,11 @@ FAULTS = {
         "pkill -CONT -f 'celery -A mysite worker';"
         "while systemctl is-active supervisor | grep -q deact; do sleep 1; done; systemctl start supervisor",
     ),
-    "Supervisor asks for a password": Fault(
-        rf"sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' {SUPERVISORD};"
-        "systemctl restart supervisor; sleep 12",
-        "supervisor: it runs, and doesn't answer root at /run/supervisor.sock",
-        f"sed -i '/^username=a/d; /^password=b/d' {SUPERVISORD}; systemctl restart supervisor",
+    "Supervisor asks for another password": Fault(
+        rf"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' "
+        f"{SUPERVISORD}; systemctl restart supervisor; sed -i 's/^password=b/password=c/' {SUPERVISORD}; sleep 12",
+        f"supervisor: it runs with another username or password than {SUPERVISORD} has",
+        f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
     ),
     "a firewall between the host and itself": Fault(
         FIREWALL,
@@ -576,7 +576,7 @@ def test_a_supervisor_that_reads_other_files(host: BedHost) -> None:
     try:
         for options in (("-y",), ("--dry",)):
             run = deploy(host, 1, changed(celery={"concurrency": 1, "stop_seconds": 77}), *options)
-            assert "supervisor: it reads /etc/supervisor/conf.d/*.ini, and so no program of a deploy" in run.text
+            assert "supervisor: it reads /etc/supervisor/conf.d/*.ini, and so no program of catmaid" in run.text
             assert run.changed == []
     finally:
         host.run(f"cp -p /root/supervisord.conf {SUPERVISORD}")
@@ -590,7 +590,7 @@ def test_a_first_deploy_that_fails_says_that_nothing_serves(bed: Bed) -> None:
     fresh.run(f"cp -p {SUPERVISORD} /root/; sed -i 's#^files = .*#files = conf.d/*.ini#' {SUPERVISORD}")
     for options in (("--dry",), ("-y",)):
         run = deploy(fresh, 1, None, *options)
-        assert "supervisor: it reads /etc/supervisor/conf.d/*.ini, and so no program of a deploy" in run.text
+        assert "supervisor: it reads /etc/supervisor/conf.d/*.ini, and so no program of catmaid" in run.text
         assert "done" not in last_lines(run)
         assert "serves https" not in run.text
     fresh.run(f"cp -p /root/supervisord.conf {SUPERVISORD}")

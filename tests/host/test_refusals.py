@@ -223,7 +223,7 @@ CASES = {
     ),
     "a certificate's relative path": Case(
         "site.tls.certificate",
-        "give 'self-signed', 'acme', 'none', or the path",
+        "give 'self-signed', 'acme', 'request', 'none', or the path",
         site={"tls": {"certificate": "lab.pem"}},
     ),
     "an origin with a slash": Case(

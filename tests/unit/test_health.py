@@ -398,7 +398,9 @@ def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
 def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
     one = Health("host", schema.load(SITE))
     units = {name: {"active": True} for name in ("supervisor.service", "nginx.service", health.ROTATION)}
-    survey = {"supervisor": None, "asks_password": True, "units": units, "files": {}, "included": None}
+    file: dict[str, Any] = {"problem": None, "patterns": []}
+    survey: dict[str, Any] = {"supervisor": None, "asks_password": True, "units": units, "files": {}}
+    survey |= {"supervisor_file": file, "instances": {}}
     one.found = {"survey": survey | {"asked": {"blocked": []}}, "strangers": [], "old_logs": []}
     health._services(one)
     one.findings += asking.judge(one.survey)

@@ -110,7 +110,7 @@ def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pyt
 
     def foretell(migrate: str, *calls: tuple[str, str]) -> list[str]:
         report = run.Report("host")
-        made = plan.Plan(survey(), report, [], [], False, {}, [], [], changes(*calls), [], [], [])
+        made = plan.Plan(survey(), report, [], [], False, {}, [], [], [], changes(*calls), [], [], [])
         preflight._foretell(deployment(migrate=migrate), made)
         return report.notes
 

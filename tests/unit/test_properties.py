@@ -840,6 +840,10 @@ BREAKING += ["$(id)", "`id`", "${HOME}", "$uri", "%%", "%(x)s", "%(here)s", "%h"
 BREAKING += ["\r\n", "\\n", "../", "/../", "./", "//", "--", " #", " ;", "  "]
 
 
+# Words for certbot and openssl: `test_schema` has their rules.
+IN_NO_FILE = ("eab", "dns", "subject")
+
+
 def places(kind: Any = schema.Site, at: Place = ()) -> Iterator[Place]:
     """Where the schema takes text: the keys that lead there."""
     arguments = get_args(kind)
@@ -856,7 +860,8 @@ def places(kind: Any = schema.Site, at: Place = ()) -> Iterator[Place]:
             yield from places(one, at)
     elif isinstance(kind, type) and issubclass(kind, BaseModel):
         for name, field in kind.model_fields.items():
-            yield from places(field.annotation, (*at, name))
+            if name not in IN_NO_FILE:
+                yield from places(field.annotation, (*at, name))
     elif kind is datetime:
         yield at
     elif kind not in (int, bool, type(None)):

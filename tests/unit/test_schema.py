@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import schema
+from catmaid_deploy.secret import Secret
 
 
 def site(**instance: Any) -> dict[str, Any]:
@@ -28,6 +29,90 @@ def test_the_seed_pages_values_are_the_defaults() -> None:
     assert instance.post_buffering == 8192
     assert instance.uwsgi_socket == "/run/catmaid/uwsgi.socket"
     assert instance.daphne_socket == "/run/catmaid/daphne.sock"
+
+
+KEY = Secret("x" * 43)
+ACME = {"certificate": "acme", "acme_server": "https://acme.example.org/dir"}
+DNS = {"plugin": "rfc2136", "credentials": "/etc/lab.ini"}
+
+
+@pytest.mark.parametrize(
+    ("tls", "line"),
+    [
+        (
+            ACME | {"eab": {"kid": "lab", "key": "x" * 43}},
+            "site.tls.eab.key: it would be in the inventory's reposit",
+        ),
+        (ACME | {"eab": {"kid": "lab", "key": Secret("short")}}, "site.tls.eab.key: it is no such key: give what the"),
+        (ACME | {"eab": {"kid": "a b", "key": KEY}}, "site.tls.eab.kid: 'a b' is not allowed: give the key's identifi"),
+        (ACME | {"eab": {"kid": "lab"}}, "site.tls.eab.key: missing: add it"),
+        (
+            {"certificate": "acme", "eab": {"kid": "lab", "key": KEY}},
+            "site.tls.eab: Let's Encrypt has no such acc",
+        ),
+        ({"eab": {"kid": "lab", "key": KEY}}, "site.tls.eab: it is for certificates from an ACME server: remove it"),
+        (ACME | {"dns": DNS | {"plugin": "route53"}}, "site.tls.dns.plugin: 'route53' is not allowed: input should be"),
+        (ACME | {"dns": DNS | {"credentials": "lab.ini"}}, "site.tls.dns.credentials: 'lab.ini' is not allowed: give"),
+        (ACME | {"dns": DNS | {"credentials": "/etc/a b"}}, "site.tls.dns.credentials: '/etc/a b' is not allowed"),
+        ({"dns": DNS}, "site.tls.dns: it is for certificates from an ACME server: remove it, or say 'acme'"),
+        (
+            {"certificate": "request", "subject": {"CN": "x"}},
+            "site.tls.subject: 'CN' isn't a part of a subject: use",
+        ),
+        ({"certificate": "request", "subject": {"O": "a/b"}}, "site.tls.subject: 'a/b' can't stand in a subject: give"),
+        (
+            {"certificate": "request", "subject": {"C": "Germany"}},
+            "site.tls.subject: 'Germany' can't stand in a subject",
+        ),
+        ({"subject": {"O": "Lab"}}, "site.tls.subject: it is for a request: remove it, or say 'request'"),
+    ],
+)
+def test_certificates_where_lets_encrypt_does_not_reach(tls: dict[str, Any], line: str) -> None:
+    (found,) = lines(site() | {"tls": tls})
+    assert found.startswith(line)
+    assert "x" * 43 not in found
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"proxy": "proxy.example.org"}, "proxy: 'proxy.example.org' is not the address of an HTTP proxy: write it as"),
+        (
+            {"proxy": "https://proxy.example.org:3128"},
+            "proxy: 'https://proxy.example.org:3128' is not the addre",
+        ),
+        (
+            {"proxy": "socks5://proxy.example.org:1080"},
+            "proxy: 'socks5://proxy.example.org:1080' is not the addre",
+        ),
+        ({"proxy": "http://a:hunter2@proxy.example.org:3128"}, "proxy: it has a password in it, which would be in the"),
+        ({"proxy": Secret("http://a:hunter2@proxy")}, "proxy: it is not the address of an HTTP proxy: write it as"),
+        ({"proxy": Secret('http://a:hunter2"@p:1')}, "proxy: its user name or password has a character that an addre"),
+        (
+            {"proxy": 3128},
+            "proxy: 3128 is not the address of an HTTP proxy: write it as 'http://proxy.example.org:3128'",
+        ),
+        ({"no_proxy": ["git.example.org"]}, "no_proxy: there is no proxy: name it as proxy, or remove this"),
+        ({"proxy": "http://p:1", "no_proxy": ["*"]}, "no_proxy[0]: '*' is not a host name or a domain: write it as"),
+        ({"proxy": "http://p:1", "no_proxy": "p"}, "no_proxy: a list is needed, not 'p'"),
+    ],
+)
+def test_a_proxy_that_is_not_understood(given: dict[str, Any], line: str) -> None:
+    for data in ({"site": site()}, {"sites": [site()]}):
+        with pytest.raises(schema.InvalidSite) as caught:
+            schema.load(**data, **given)
+        (found,) = caught.value.lines
+        assert found.startswith(line)
+        assert "hunter2" not in found
+
+
+def test_a_proxy_is_for_what_fetches() -> None:
+    deployment = schema.load(site(), proxy=Secret("http://a:p%40ss@proxy.example.org:3128/"), no_proxy=[".example.org"])
+    address = "http://a:p%40ss@proxy.example.org:3128"
+    direct = "localhost,127.0.0.1,::1,.example.org"
+    assert deployment.fetching == {"http_proxy": address, "https_proxy": address, "no_proxy": direct}
+    assert "p%40ss" not in repr(deployment)
+    assert schema.load(site()).fetching == {}
 
 
 def test_paths_follow_from_the_checkout() -> None:

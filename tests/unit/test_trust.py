@@ -176,7 +176,7 @@ def test_what_not_even_a_kill_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         assert timeout is not None
         raise trust.subprocess.TimeoutExpired("x", timeout)
 
-    process = trust.start(["sleep", "1"])
+    process = trust.start(["sleep", "9"])
     monkeypatch.setattr(trust.subprocess.Popen, "poll", lambda _: None)
     monkeypatch.setattr(trust.subprocess.Popen, "wait", hangs)
     assert process.end(0.1)[:2] == (-9, "\nno end within 0 s")

@@ -12,7 +12,7 @@ import schema
 from catmaid_deploy.finding import Command
 from configuration import File
 from schema import Deployment
-from tasks import certificates, nginx, notices, packages, passwords, preflight
+from tasks import acme, certificates, nginx, notices, packages, passwords, preflight
 
 DAY = 24 * 3600
 HASH = "$6$abcdefgh$" + "a" * 86
@@ -28,6 +28,12 @@ def found(days: float = 80, **more: Any) -> dict[str, Any]:
     return one | {"seconds_left": days * DAY, "lifetime": 90 * DAY, "time": 1.0} | more
 
 
+def lineage(**more: Any) -> dict[str, Any]:
+    """A certificate of certbot's, as the deploy has them renewed."""
+    own = {"server": schema.LETS_ENCRYPT, "authenticator": "webroot", "webroots": [certificates.WEBROOT], "others": []}
+    return own | {"deploy_hook": "", "names": ["a.org"], "kept": [], "credentials": "", "wait": ""} | more
+
+
 def survey(
     served: dict[str, Any] | None, link: str = "", server: str = schema.LETS_ENCRYPT, **more: Any
 ) -> dict[str, Any]:
@@ -37,7 +43,7 @@ def survey(
     answer: dict[str, Any] = {
         "certificates": certificates_found | more.pop("others", {}),
         "files": {"/etc/catmaid/tls/a.org": {"target": link}} if link else {},
-        "acme_servers": {"a.org": server},
+        "lineages": {"a.org": lineage(server=server, names=(served or absent)["names"])},
         "keys": {},
     }
     return answer | more
@@ -65,7 +71,62 @@ LIVE = "/etc/letsencrypt/live/a.org"
 )
 def test_what_a_site_with_acme_needs(host: dict[str, Any], signed: bool, fetched: bool) -> None:
     assert bool(certificates.self_signed(ACME, host)) == signed
-    assert bool(certificates.from_acme(ACME, host)) == fetched
+    assert bool(acme.wanted(ACME, host)) == fetched
+
+
+OLD = "/etc/catmaid/tls/self-signed/a.org"
+STANDALONE: dict[str, Any] = {"authenticator": "standalone", "webroots": []}
+
+
+@pytest.mark.row_31
+@pytest.mark.parametrize(
+    ("lineages", "link", "wanted"),
+    [
+        ({"a.org": lineage(**STANDALONE)}, OLD, ("a.org", (), "standalone", True)),
+        ({"a.org": lineage(**STANDALONE)}, LIVE, ("a.org", (), "standalone", True)),
+        ({"a.org": lineage(**STANDALONE, names=["a.org", "b.org"])}, LIVE, ("a.org", (), "standalone", True)),
+        ({"a.org": lineage(webroots=["/var/www/html"])}, OLD, ("a.org", (), "webroot", True)),
+        ({"a.org": lineage(others=["pre_hook"])}, OLD, ("a.org", (), "webroot", True)),
+        ({"a.org-0001": lineage(authenticator="nginx")}, OLD, ("a.org-0001", (), "nginx", True)),
+        ({"b.org": lineage(names=["b.org"]), "lab": lineage(**STANDALONE)}, OLD, ("lab", (), "standalone", True)),
+        # Of several the one that is for these names, and no others.
+        (
+            {"a.org": lineage(**STANDALONE, names=["a.org", "b.org"]), "a.org-0002": lineage(**STANDALONE)},
+            OLD,
+            ("a.org-0002", (), "standalone", True),
+        ),
+        # Names of others stay, but for a star, which only the DNS proves.
+        (
+            {"all": lineage(**STANDALONE, names=["*.org", "a.org", "mail.org"])},
+            OLD,
+            ("all", ("mail.org",), "standalone", True),
+        ),
+        ({"a.org": lineage(names=["a.org", "mail.org"], kept=["mail.org"])}, LIVE, None),
+        ({"a.org": lineage(names=["a.org", "mail.org"], kept=[])}, LIVE, ("a.org", (), "", False)),
+        # By the DNS it is renewed without nginx.
+        ({"a.org": lineage(authenticator="dns-rfc2136")}, OLD, ("a.org", (), "dns-rfc2136", True)),
+        ({"a.org": lineage(authenticator="dns-rfc2136")}, LIVE, None),
+        ({"a.org": lineage()}, OLD, ("a.org", (), "", False)),
+        ({}, OLD, ("a.org", (), "", False)),
+        ({"b.org": lineage(**STANDALONE, names=["b.org"])}, OLD, ("a.org", (), "", False)),
+    ],
+)
+def test_what_certbot_has_already(
+    lineages: dict[str, Any], link: str, wanted: tuple[str, tuple[str, ...], str, bool] | None
+) -> None:
+    decided = acme.wanted(ACME, survey(found(), link) | {"lineages": lineages})
+    assert [(one.lineage, one.kept, one.by, one.force) for one in decided] == ([wanted] if wanted else [])
+
+
+@pytest.mark.row_31
+def test_a_certificate_of_others_that_wants_nginx_s_port() -> None:
+    others = {"mail.org": lineage(**STANDALONE, names=["mail.org", "imap.org"]), "a.org": lineage()}
+    (one,) = acme.neighbours(ACME, survey(found(), LIVE) | {"lineages": others})
+    assert (
+        "certbot renews mail.org by standalone, which wants port 80, and that is nginx's: certbot certonly"
+        in one.line()
+    )
+    assert one.line().endswith(" -d mail.org -d imap.org")
 
 
 @pytest.mark.row_19
@@ -81,7 +142,7 @@ def test_what_a_site_with_acme_needs(host: dict[str, Any], signed: bool, fetched
 )
 def test_what_a_site_that_signs_for_itself_needs(served: dict[str, Any] | None, signed: bool) -> None:
     assert bool(certificates.self_signed(load(), survey(served))) == signed
-    assert certificates.from_acme(load(), survey(served)) == []
+    assert acme.wanted(load(), survey(served)) == []
 
 
 @pytest.mark.row_19

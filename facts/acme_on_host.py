@@ -1,0 +1,43 @@
+"""Whether an ACME server takes this host for a user of its. Runs on the host; prints JSON."""
+
+import json
+import urllib.request
+from urllib.parse import urlsplit
+
+from facts.certbot_on_host import CERTBOTS
+from facts.survey_on_host import answer
+from operations.trust_on_host import ROOT
+
+ACME_SECONDS = 20
+
+
+def has_account(server):
+    """Whether certbot has an account there."""
+    words = urlsplit(server)
+    return bool(ROOT.names("%s/accounts/%s%s" % (CERTBOTS, words.netloc, words.path)))
+
+
+def knows_its_users(server, fetching):
+    """Whether a server wants to know beforehand who asks; None where it doesn't say. That it doesn't answer is said by
+    certbot, when all else is in place.
+    """
+    proxies = {name[: -len("_proxy")]: value for name, value in fetching.items() if name != "no_proxy"}
+    direct = [name.lstrip(".") for name in fetching.get("no_proxy", "").split(",") if name]
+    name = urlsplit(server).hostname or ""
+    if any(name == one or name.endswith("." + one) for one in direct):
+        proxies = {}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    try:
+        with opener.open(server, timeout=ACME_SECONDS) as page:
+            meta = json.loads(page.read(1 << 16)).get("meta", {})
+    except (OSError, ValueError, AttributeError):
+        return None
+    return bool(meta.get("externalAccountRequired"))
+
+
+def ask_acme(question):
+    wanted = [server for server in question["servers"] if not has_account(server)]
+    return {"strangers": [server for server in wanted if knows_its_users(server, question["fetching"])]}
+
+
+answer(ask_acme)

@@ -1,0 +1,71 @@
+"""Whether a proxy takes this host to what a run would fetch. Runs on the host; prints JSON."""
+
+import base64
+import re
+import socket
+from urllib.parse import unquote, urlsplit
+
+from facts.probe_on_host import short
+from facts.survey_on_host import answer
+from operations.trust_on_host import plain, run
+
+PROXY_SECONDS = 20
+
+
+def is_direct(name, direct):
+    """Whether a host is reached without the proxy, as curl and Python take a list of names."""
+    return any(name == one.lstrip(".") or name.endswith("." + one.lstrip(".")) for one in direct.split(",") if one)
+
+
+def package_sources(wanted):
+    """The address of one file from each package source, by apt's own account."""
+    words = ["apt-get", "--print-uris", "-o", "Debug::NoLocking=true", "update"]
+    found = {}
+    for line in run(words, 30)[1].splitlines() if wanted else ():
+        address = re.match(r"'(https?://[^']+)'", line)
+        if address:
+            found.setdefault(urlsplit(address.group(1)).netloc, address.group(1))
+    return list(found.values())
+
+
+def refusal_of(proxy, target):
+    """What keeps a proxy from taking this host to an address, and its status; None where nothing does."""
+    words, secure = urlsplit(target), target.startswith("https:")
+    there = "%s:%d" % (words.hostname, words.port or (443 if secure else 80))
+    lines = ["CONNECT %s HTTP/1.1" % there if secure else "HEAD %s HTTP/1.1" % target, "Host: " + there]
+    if proxy.username:
+        login = "%s:%s" % (unquote(proxy.username), unquote(proxy.password or ""))
+        lines.append("Proxy-Authorization: Basic " + base64.b64encode(login.encode()).decode())
+    request = "\r\n".join([*lines, "Connection: close", "", ""])
+    try:
+        with socket.create_connection((proxy.hostname, proxy.port), timeout=PROXY_SECONDS) as connection:
+            connection.sendall(request.encode())
+            line = connection.makefile("rb").readline(1 << 12).decode("ascii", "replace")
+    except socket.timeout:
+        return {"silent": "no answer within %d s" % PROXY_SECONDS}
+    except OSError as error:
+        return {"silent": error.strerror or str(error)}
+    status = re.match(r"HTTP/1\.\d (\d{3})\s*(.*)", line)
+    if not status:
+        return {"silent": "what answers there is no HTTP proxy"}
+    code = int(status.group(1))
+    # What a site itself answers is none of the proxy's.
+    if code in (401, 404, 405) and not secure:
+        return None
+    return {"there": there, "status": code, "words": short(plain(line.strip()))} if code >= 400 else None
+
+
+def ask_by_proxy(question):
+    fetching = question["fetching"]
+    proxy = urlsplit(fetching["http_proxy"])
+    for target in [*package_sources(question["packages"]), *question["targets"]]:
+        if not is_direct(urlsplit(target).hostname or "", fetching["no_proxy"]):
+            refused = refusal_of(proxy, target)
+            if refused:
+                return {"refused": refused}
+    # Of what pip fetches its own question tells; here only whether somebody is there.
+    refused = refusal_of(proxy, "https://pypi.org/")
+    return {"refused": refused if refused and ("silent" in refused or refused["status"] == 407) else None}
+
+
+answer(ask_by_proxy)

@@ -1,0 +1,70 @@
+"""The way out by a proxy: for what the deploy fetches, and for certbot's renewals; no other program knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from catmaid_deploy.finding import Finding, fault
+from configuration import File, Folder, Item
+from render import render
+from schema import Deployment
+
+if TYPE_CHECKING:
+    from tasks.plan import Plan
+
+# What certbot.service reads: root alone may.
+VARIABLES = "/etc/catmaid/proxy.env"
+UNIT = "/etc/systemd/system/certbot.service.d"
+# What pip and requests say of a proxy.
+OF_PROXY = ("ProxyError", "Cannot connect to proxy", "Tunnel connection failed", "response 407")
+
+
+def address(deployment: Deployment) -> str:
+    """The proxy's address without what is secret."""
+    words = urlsplit(deployment.fetching["http_proxy"])
+    return f"http://{words.hostname}:{words.port}"
+
+
+def items(deployment: Deployment) -> Iterator[Item]:
+    """What the timer of certbot needs between runs."""
+    if deployment.proxy and deployment.acme_sites:
+        lines = (f"{name}={value}\n" for name, value in deployment.fetching.items())
+        yield File(VARIABLES, "".join(lines), mode="600", secret=True)
+        yield Folder(UNIT)
+        yield File(f"{UNIT}/catmaid.conf", render(f"{UNIT[1:]}/catmaid.conf", variables=VARIABLES))
+
+
+def question(plan: Plan) -> dict[str, Any] | None:
+    """What `facts.proxy_on_host` is to ask; None where nothing has to be fetched."""
+    if not plan.fetching or not (plan.packages or plan.servers or plan.releases or plan.from_acme):
+        return None
+    repositories = [i.releases.repository for i in plan.releases if i.releases]
+    servers = [one.sites[0].tls.acme_server for one in plan.from_acme]
+    targets = [one for one in (*repositories, *servers) if one.startswith(("http://", "https://"))]
+    return {"fetching": plan.fetching, "packages": bool(plan.packages), "targets": targets}
+
+
+def judge(deployment: Deployment, refused: dict[str, Any] | None) -> Iterator[Finding]:
+    """Why a run can't fetch by the proxy."""
+    if not refused:
+        return
+    where = address(deployment)
+    if "silent" in refused:
+        what = f"{where} gives the host no answer ({refused['silent']})"
+        yield fault("proxy", what, "correct the address, or see what keeps the host from it")
+    elif refused["status"] == 407:
+        fix = 'give the address with both, read by secret.from_environment("PROXY")'
+        what = f"{where} wants a user name and a password, or others than it was given"
+        yield fault("proxy", what, fix)
+    else:
+        what = f"{where} doesn't take the host to {refused['there']} ({refused['words']})"
+        yield fault("proxy", what, "have it allow that, or name it in no_proxy")
+
+
+def blamed(found: Finding, deployment: Deployment) -> Finding:
+    """A finding about something that can't be fetched, with the proxy as its place where that is the reason."""
+    if deployment.proxy and any(words in found.what for words in OF_PROXY):
+        return fault("proxy", f"by {address(deployment)} {found.what}", "have it allow that, or name it in no_proxy")
+    return found

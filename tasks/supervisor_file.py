@@ -1,0 +1,56 @@
+"""Supervisor's own file, which is the admin's: what a deploy uses of it, and what it can't live with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from catmaid_deploy.finding import Command, Finding, fault, warning
+
+PATH = "/etc/supervisor/supervisord.conf"
+# What has Supervisor read the file of each instance's group.
+FOLDER = "/etc/supervisor/conf.d"
+PATTERN = f"{FOLDER}/*.conf"
+# Programs that run are ended and begun.
+RESTART = Command("systemctl restart supervisor")
+
+
+def _reads(pattern: str, path: str) -> bool:
+    """Whether Supervisor reads a path by a pattern, whose wildcards stand for no slash."""
+    parts, of_path = pattern.split("/"), path.split("/")
+    return len(parts) == len(of_path) and all(map(fnmatchcase, of_path, parts))
+
+
+def judge(survey: dict[str, Any]) -> Iterator[Finding]:
+    """Why Supervisor would never read what a deploy writes for it, or takes no orders."""
+    file = survey["supervisor_file"]
+    if file is None:
+        return
+    if file["problem"]:
+        what, fix = file["problem"]
+        yield fault("supervisor", f"by {PATH} {what}", fix)
+        return
+    if survey["asks_password"]:
+        yield fault("supervisor", f"it runs with another username or password than {PATH} has", RESTART)
+    elif survey["supervisor"] is None and file["is_newer"]:
+        yield fault("supervisor", f"it began before {PATH} was changed, and has no socket at {file['socket']}", RESTART)
+    unread = [name for name in survey["instances"] if not _is_read(f"{FOLDER}/{name}.conf", file["patterns"])]
+    if unread:
+        patterns = " ".join(file["patterns"])
+        yield fault(
+            "supervisor",
+            f"it reads {patterns or 'no other files'}, and so no program of {', '.join(unread)}",
+            f"say files = {f'{patterns} {PATTERN}'.strip()} below [include] in {PATH}",
+        )
+
+
+def _is_read(path: str, patterns: list[str]) -> bool:
+    return any(_reads(pattern, path) for pattern in patterns)
+
+
+def warn(survey: dict[str, Any]) -> Iterator[Finding]:
+    """Files that Supervisor reads as root and others may change."""
+    for path, user in (survey["supervisor_file"] or {"of_others": []})["of_others"]:
+        what = f"{path} can be changed by {user}, and Supervisor starts as root what it says"
+        yield warning("supervisor", what, "have root alone own it and the folders that lead to it")
