@@ -51,6 +51,7 @@ from facts.supervisor_on_host import supervisors_file, supervisors_own
 from facts.web_on_host import (
     accounts,
     ask_neighbours,
+    directory,
     group_name,
     nginx_files,
     nginxs_user,
@@ -788,6 +789,7 @@ def survey(question, places=None, answered=None):
         "manifest": manifest,
         "lock": lock(),
         "accounts": accounts(question["accounts"]),
+        "directory": directory(),
         "password_lines": password_lines(question["passwords"]),
         "last_run": ROOT.json(STATE + "/last-run.json"),
     }

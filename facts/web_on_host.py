@@ -41,6 +41,14 @@ def accounts(names):
     return found
 
 
+def directory():
+    """The groups that are in the host's own file, and whether users may come from elsewhere, as from LDAP."""
+    local = [line.partition(":")[0] for line in ROOT.read("/etc/group").splitlines()]
+    sources = re.search(r"^passwd:(.*)", ROOT.read("/etc/nsswitch.conf"), re.MULTILINE)
+    others = set(re.sub(r"\[.*?\]|#.*", "", sources.group(1)).split()) if sources else set()
+    return {"groups": local, "is_asked": bool(others - {"files", "compat", "systemd", "db"})}
+
+
 def password_lines(folder):
     """The digest of each line of the password files, which tells whether a line is new; the lines stay on the host."""
     texts = [ROOT.read("%s/%s" % (folder, name)) for name in ROOT.names(folder)]

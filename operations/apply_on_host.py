@@ -31,7 +31,7 @@ from facts.asking_on_host import (
 from operations.certbot_on_host import bring_certificate
 from operations.common_on_host import RUN, STATE, ending, is_active, lines_of, make_folders, say, tell
 from operations.files_on_host import Files, data
-from operations.packages_on_host import install
+from operations.packages_on_host import install, update_lists
 from operations.programs_on_host import Supervisor, supervisors
 from operations.release_on_host import put_in_place, remove_old
 from operations.trust_on_host import ROOT, As, Failed, NotRoots, proc, run
@@ -486,6 +486,11 @@ def install_packages(job):
     did("installed " + ", ".join(job["install"]["packages"]))
 
 
+def update_package_lists(job):
+    check_lock(job)
+    update_lists(job)
+
+
 def release(job):
     check_lock(job)
     put_in_place(job["release"])
@@ -507,6 +512,7 @@ JOBS = {
     "lock": take_lock,
     "flag": set_flag,
     "install": install_packages,
+    "update lists": update_package_lists,
     "release": release,
     "certificate": get_certificate,
     "apply": apply,

@@ -99,6 +99,17 @@ def installed(
 
 
 @operation()
+def updated(run: str, fetching: HiddenValue | None = None) -> Generator[StringCommand]:
+    """
+    Have apt read its sources, and go on where one of them is stale: a warning names it.
+
+    + run: the name of the run that holds the lock
+    + fetching: variables of apt's environment, from `hidden`
+    """
+    yield job({"do": "update lists", "run": run, "fetching": shown(fetching)}, Told)
+
+
+@operation()
 def flagged(path: str, text: str | None) -> Generator[StringCommand]:
     """
     Put a file of root's in its place that closes CATMAID for users while it is there, or take it away (row 18).

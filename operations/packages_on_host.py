@@ -1,12 +1,24 @@
-"""What pip installs into a virtualenv, by the user whose it is. Joined with the other files of a job."""
+"""What apt reads of its sources, and what pip installs into a virtualenv, as whoever owns that. Joined with the others
+of a job.
+"""
 
-from operations.common_on_host import ending, say
-from operations.trust_on_host import NOBODY, ROOT, As, Failed, owner
+import re
+import time
+
+from operations.common_on_host import ending, say, tell
+from operations.trust_on_host import NOBODY, ROOT, As, Failed, owner, plain, run
 
 # What has to be compiled takes minutes on a small host.
 INSTALL_SECONDS = 1200
 # Debian's pip for virtualenvs, as a wheel that Python runs as it is.
 WHEELS = "/usr/share/python-wheels"
+# What apt says of a source, its address and why; the first that fits.
+STALE = (
+    r"^E: Release file for (\S+) (is expired|is not valid yet)",
+    r"^Err:\d+ (\S+ \S+).*\n +(.*)",
+    r"^W: Failed to fetch (\S+) +(.*)",
+    r"^E: The repository '(\S+ \S+)[^']*' (.*)",
+)
 
 
 def installer(virtualenv):
@@ -29,6 +41,32 @@ def pip_of(virtualenv, user):
     if not found:
         raise Failed("%s has no pip, and %s has none for it" % (virtualenv, WHEELS))
     return [python, "%s/%s/pip" % (WHEELS, found[-1])]
+
+
+def stale(output):
+    """The sources that apt complains of, each with the first that it says."""
+    found = {}
+    for pattern in STALE:
+        for source, why in re.findall(pattern, output, re.MULTILINE):
+            found.setdefault(re.sub(r"/dists/(.+)/(?:In)?Release$", r" \1", source).rstrip("/"), why)
+    return found
+
+
+def update_lists(job):
+    """Have apt read its sources. One that can't be read is told of, and the others do."""
+    for _ in range(60):
+        code, output = run(["apt-get", "update"], INSTALL_SECONDS, **job["fetching"])
+        if "Could not get lock" not in output:
+            break
+        time.sleep(5)
+    found = stale(output)
+    for source, why in sorted(found.items()):
+        tell(
+            "WARNING packages: the package source %s is stale (%s), the others are used: correct or remove it in "
+            "/etc/apt" % (source, plain(why)[:200])
+        )
+    if code and not found:
+        raise Failed("apt can't read its sources:\n" + ending(output, 8))
 
 
 def install(job):

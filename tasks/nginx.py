@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import server
 
-from catmaid_deploy.finding import Finding, warning
+from catmaid_deploy.finding import Finding, fault, warning
 from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, Reason, compare, is_stock_link
 from render import digest, regex, render
 from schema import (
@@ -194,9 +194,19 @@ def missing_groups(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     account = survey["accounts"][NGINX_USER]
     if account:
         return [group for group in groups(deployment) if group not in account["groups"]]
-    # It goes on with all that its workers could read before by a group.
+    # It goes on with all that its workers could read before by a group; nobody is put into a directory's.
     before = survey["accounts"][SERVICE_USER]
-    return sorted({*groups(deployment), *(before["groups"] if before else ())})
+    local = [group for group in (before["groups"] if before else ()) if group in survey["directory"]["groups"]]
+    return sorted({*groups(deployment), *local})
+
+
+def judge_group(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
+    """Why nginx's user can't get the group by which it opens an instance's sockets."""
+    account, group = survey["accounts"][NGINX_USER], instance.runtime_group
+    is_there = survey["instances"][instance.name]["group"]
+    if is_there and group not in survey["directory"]["groups"] and group not in (account or {"groups": ()})["groups"]:
+        what = f"{group!r} is a directory service's group, and nginx's own user can only be put into one of this host"
+        yield fault("runtime_group", what, f"leave it out, which is {SOCKET_GROUP!r}, or name a group of /etc/group")
 
 
 def make_user(plan: Plan) -> None:

@@ -10,8 +10,10 @@ from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.operations import apt
 
 from catmaid_deploy.finding import Command
+from operations import configuration
+from operations.configuration import hidden
 from schema import Deployment
-from tasks import wsgi
+from tasks import run, wsgi
 
 if TYPE_CHECKING:
     from tasks.plan import Plan
@@ -70,13 +72,14 @@ def missing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
 
 
 def install(plan: Plan) -> None:
-    """Install what is missing. The package list is read anew only then, so a second run reports nothing."""
+    """Install what is missing. The package lists are read anew only then, so a second run reports nothing."""
     if not plan.packages:
         return
+    update = configuration.updated(name="Read the package sources", run=run.NAME, fetching=hidden(plan.fetching))
+    plan.report.plan("read the package sources", [], update, by_job=False)
     operation = apt.packages(
         name="Install nginx, Supervisor and what they need",
         packages=plan.packages,
-        update=True,
         no_recommends=True,
         # Another one may have begun since the host was looked at.
         extra_install_args="-o DPkg::Lock::Timeout=300",

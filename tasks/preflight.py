@@ -337,11 +337,13 @@ def judge_user(instance: Instance, account: dict[str, Any] | None) -> Iterator[F
         yield fault("user", what, "give another")
 
 
-def judge_instance(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+def judge_instance(instance: Instance, found: dict[str, Any], has_directory: bool = False) -> Iterator[Finding]:
     """What is wrong with an application that should be in place (row 31)."""
     if not found["user"]:
         add = Command(f"adduser --system --group {instance.user}")
-        yield fault("user", f"there is no user {instance.user!r}", add)
+        # One of this host would hide the directory's for good.
+        look = f"see whether the directory service answers (getent passwd {instance.user}), or name another"
+        yield fault("user", f"there is no user {instance.user!r}", look if has_directory else add)
         return
     if not found["group"]:
         add = Command(f"addgroup --system {instance.runtime_group}")
@@ -698,7 +700,11 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
     for instance in deployment.instances:
         found = survey["instances"][instance.name]
         roots = {one.place: one for one in _judge_roots(instance, survey)}
-        judged = (*judge_user(instance, survey["accounts"][instance.user]), *judge_instance(instance, found))
+        judged = (
+            *judge_user(instance, survey["accounts"][instance.user]),
+            *judge_instance(instance, found, survey["directory"]["is_asked"]),
+            *nginx.judge_group(instance, survey),
+        )
         # What is missing would be made in the other place.
         wrong = [one for one in judged if one.place not in roots]
         faults += [one.below(f"site.instances[{instance.name}]") for one in (*wrong, *roots.values())]

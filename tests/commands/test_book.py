@@ -16,8 +16,9 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 import schema
+from catmaid_deploy import secret
 from docs import messages, reference
-from tasks import health, plan, program
+from tasks import health, plan, program, proxy
 from tests.blocks import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -304,12 +305,15 @@ def test_inventories_load(page: str, title: str, text: str, monkeypatch: pytest.
     instance: dict[str, Any] = {}
     site: dict[str, Any] = {"server_name": "a.test", "instances": [instance]}
     tiles = {"name": "t", "url": "/t", "folder": "/t"}
-    into = {"a site": site, "an instance": instance, "a tile set": tiles}
+    beside: dict[str, Any] = {}
+    into = {"a site": site, "an instance": instance, "a tile set": tiles, "a host": beside}
+    for name, value in (("PROXY", "http://a:b@proxy.example.org:3128"), ("EAB_KEY", "x" * 43)):
+        monkeypatch.setenv(name, value)
     if title in into:
-        into[title].update(eval(f"{{{text}}}"))  # noqa: S307  # our own book
+        into[title].update(eval(f"{{{text}}}", {"secret": secret}))  # noqa: S307  # our own book
         if title == "a tile set":
             site["tiles"] = [tiles]
-        schema.load(site)
+        schema.load(site, **beside)
         return
     assert title == ""
     monkeypatch.setenv("ALICE_HASH", HASH)
@@ -385,6 +389,7 @@ def known_paths() -> set[str]:
                 found.add(f"{instance.config_dir}/{place}/environment.sh")
     trial = schema.load({"server_name": "hostname", "tls": {"certificate": "self-signed"}, "instances": [{}]}).sites[0]
     found.add(trial.certificate or "")
+    found |= {f"{trial.requested_dir}/{name}" for name in ("request.csr", "fullchain.pem")} | {proxy.VARIABLES}
     assert "/lock.json" in (ROOT / "operations/apply_on_host.py").read_text()
     found |= {one["notes"] for one in health.question(deployment, [], verify=False)["instances"]}
     found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json"}

@@ -211,6 +211,8 @@ NOT_INJECTED: dict[str, set[str]] = {
         "certificates: certbot renews <name> by <authenticator>, which wants port 80, and that is nginx's",
         "tls.dns.credentials: <path> can be read by others, who could then change the DNS",
         "tls.certificate: <path> doesn't belong to the key of the request",
+        "runtime_group: <group> is a directory service's group, and nginx's own user can only be put into one of this "
+        "host",
         "tls.dns.credentials: <path> is no plain file",
         "tls.dns.credentials: <path> isn't there",
         "tls.certificate: <path> ended <seconds_left> days ago",

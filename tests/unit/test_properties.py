@@ -106,9 +106,13 @@ SPELLED[schema._origin] = st.just("*") | st.builds(
 NETWORKS = st.ip_addresses().map(str).filter(lambda address: address != "255.255.255.255" and "%" not in address)
 SPELLED[schema._network] = NETWORKS | st.sampled_from(["0.0.0.0/0", "::/0", "10.0.0.0/8"])
 SPELLED[schema._fallback] = st.sampled_from(["black", "none"]) | SPELLED[schema._path]
-SPELLED[schema._certificate] = st.sampled_from(["self-signed", "acme", "none"]) | PATHS
+SPELLED[schema._certificate] = st.sampled_from(["self-signed", "acme", "request", "none"]) | PATHS
 # A rule over several keys: the folder's owner may use it, and it hands its group on.
 MODES = st.from_regex(r"[2367]7[0-7]{2}", fullmatch=True)
+
+
+# Words for certbot and openssl, and in no file of a template: `test_schema` has their rules.
+IN_NO_FILE = ("eab", "dns", "subject")
 
 
 def rules_in(metadata: Sequence[Any]) -> list[Any]:
@@ -152,6 +156,8 @@ def dictionaries_of(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]
     """What an inventory may say for a model; keys with a default are there or not."""
     keys: dict[bool, dict[str, st.SearchStrategy[Any]]] = {True: {}, False: {}}
     for name, field in model.model_fields.items():
+        if name in IN_NO_FILE:
+            continue
         if name in LISTS:
             kind, most, unique = LISTS[name]
             values: st.SearchStrategy[Any] = st.lists(dictionaries_of(kind), max_size=most, unique_by=unique)
@@ -838,10 +844,6 @@ FULL_WITH_RELEASES: dict[str, Any] = {
 BREAKING = [*"\n\r\0\t\x1b\x7f\x85\u2028\ud800", *"'\"`;{}$%\\# &|<>*?[]()!~^=:,+-@", *"üÁ²\u0435\u0663\U0001f600"]
 BREAKING += ["$(id)", "`id`", "${HOME}", "$uri", "%%", "%(x)s", "%(here)s", "%h", "%n", "@(/etc/hostname)"]
 BREAKING += ["\r\n", "\\n", "../", "/../", "./", "//", "--", " #", " ;", "  "]
-
-
-# Words for certbot and openssl: `test_schema` has their rules.
-IN_NO_FILE = ("eab", "dns", "subject")
 
 
 def places(kind: Any = schema.Site, at: Place = ()) -> Iterator[Place]:
