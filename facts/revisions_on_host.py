@@ -11,6 +11,8 @@ from operations.trust_on_host import As, Failed, plain
 
 ASKING_SECONDS = 60
 NEWEST = 6
+# What a shell ends with for a program that isn't installed.
+NOT_THERE = 127
 
 
 def order(tag):
@@ -24,6 +26,8 @@ def revision_of(release, fetching):
         return None
     words = ["git", "ls-remote", "--tags", "--heads", release["repository"]]
     code, output = As(release["owner"]).run(words, ASKING_SECONDS, GIT_TERMINAL_PROMPT="0", **fetching)
+    if code == NOT_THERE:
+        return None  # git comes with the deploy
     if code:
         said = plain(output).splitlines()
         lines = [line for line in said if line.startswith(("fatal: ", "error: "))]
@@ -45,7 +49,7 @@ def look(question):
         try:
             found[name] = revision_of(release, question["fetching"])
         except (Failed, OSError):
-            found[name] = None  # git comes with the deploy
+            found[name] = None  # said when it is fetched
     return {"revisions": found}
 
 
