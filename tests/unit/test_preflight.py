@@ -19,7 +19,8 @@ def survey(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
     found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
-    found |= {"own_locations": {}, "nginx_files_of_others": [], "supervisor_file": None, "somaxconn": 4096, "swap": 0, "processors": 2}
+    found |= {"own_locations": {}, "nginx_files_of_others": [], "supervisor_file": None}
+    found |= {"somaxconn": 4096, "swap": 0, "processors": 2}
     found["served_folders"] = {path: {"links": []} for _, path in preflight._served(SITE)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}} | more
