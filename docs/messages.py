@@ -21,7 +21,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "tasks/connection.py"),
     "Before anything changes": (
         *("tasks/preflight.py", "tasks/certificates.py", "tasks/releases.py", "configuration.py"),
-        "tasks/migrations.py",
+        *("tasks/migrations.py", "tasks/supervisor_file.py", "tasks/proxy.py", "tasks/acme.py", "tasks/requested.py"),
         *("facts/survey.py", "facts/survey_on_host.py", "facts/places_on_host.py", "facts/probe_on_host.py"),
     ),
     "What a run will do, and why": ("tasks/plan.py", "tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),

@@ -5,6 +5,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from facts.certbot_on_host import CERTBOTS
+from facts.proxy_on_host import is_direct
 from facts.survey_on_host import answer
 from operations.trust_on_host import ROOT
 
@@ -22,9 +23,7 @@ def knows_its_users(server, fetching):
     certbot, when all else is in place.
     """
     proxies = {name[: -len("_proxy")]: value for name, value in fetching.items() if name != "no_proxy"}
-    direct = [name.lstrip(".") for name in fetching.get("no_proxy", "").split(",") if name]
-    name = urlsplit(server).hostname or ""
-    if any(name == one or name.endswith("." + one) for one in direct):
+    if is_direct(urlsplit(server).hostname or "", fetching.get("no_proxy", "")):
         proxies = {}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
     try:

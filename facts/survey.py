@@ -117,7 +117,7 @@ class Proxied(Survey):
 class Acme(Survey):
     """Returns which ACME servers don't know the host: see ``acme_on_host.py`` for the keys."""
 
-    script = _joined("acme_on_host.py")
+    script = _joined("proxy_on_host.py", "acme_on_host.py")
 
 
 class Logs(Survey):

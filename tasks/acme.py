@@ -11,7 +11,7 @@ from operations import certificates as operations
 from operations.configuration import hidden
 from schema import Deployment, Site, Tls
 from tasks import certificates, run
-from tasks.certificates import HOOK, WEBROOT
+from tasks.certificates import HOOK, LIVE, WEBROOT
 
 if TYPE_CHECKING:
     from tasks.plan import Plan
@@ -55,7 +55,7 @@ def is_own(lineage: dict[str, Any], tls: Tls) -> bool:
 
 def lives(lineage: dict[str, Any]) -> bool:
     """Whether its renewal needs neither nginx nor one of its ports."""
-    return bool(lineage["authenticator"].startswith("dns-") and not lineage["others"])
+    return bool(lineage["authenticator"].startswith("dns-"))
 
 
 def lineage_of(site: Site, survey: dict[str, Any]) -> str:
@@ -119,8 +119,19 @@ def judge(made: list[Wanted], strangers: list[str]) -> Iterator[Finding]:
                 yield fault(f"site[{site.server_name}].tls.eab", what, fix)
 
 
+def brought(deployment: Deployment) -> dict[str, str]:
+    """certbot's names of the certificates that are given by their path, each with its site."""
+    found = {site.server_name: site.tls.certificate for site in deployment.sites}
+    return {path.split("/")[4]: name for name, path in found.items() if path.startswith(f"{LIVE}/")}
+
+
 def neighbours(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
-    """Certificates of others whose renewal wants the port that nginx has."""
+    """Certificates whose renewal wants the port that nginx has: of others, and of sites that name their path."""
+    for name, site in brought(deployment).items():
+        lineage = survey["lineages"].get(name)
+        if lineage and not lives(lineage):
+            what = f"certbot renews it by {lineage['authenticator']}, which doesn't work beside this nginx"
+            yield warning(f"site[{site}].tls.certificate", what, "say 'acme', which takes it over")
     if not deployment.acme_sites:
         return
     ours = {lineage_of(site, survey) for site in deployment.acme_sites}

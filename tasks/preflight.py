@@ -202,7 +202,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         "space": [*SPACE, RUN, *(i.virtualenv for i in deployment.instances)],
         "ports": deployment.ports,
         "certificates": certificates.question(deployment),
-        "certbot": bool(deployment.acme_sites),
+        "certbot": bool(deployment.acme_sites or acme.brought(deployment)),
         "tiles": [
             {
                 "name": tiles.name,

@@ -389,7 +389,8 @@ def known_paths() -> set[str]:
                 found.add(f"{instance.config_dir}/{place}/environment.sh")
     trial = schema.load({"server_name": "hostname", "tls": {"certificate": "self-signed"}, "instances": [{}]}).sites[0]
     found.add(trial.certificate or "")
-    found |= {f"{trial.requested_dir}/{name}" for name in ("request.csr", "fullchain.pem")} | {proxy.VARIABLES}
+    found |= {f"{trial.requested_dir}/{name}" for name in ("request.csr", "fullchain.pem")}
+    found |= {proxy.VARIABLES, f"{proxy.UNIT}/catmaid.conf"}
     assert "/lock.json" in (ROOT / "operations/apply_on_host.py").read_text()
     found |= {one["notes"] for one in health.question(deployment, [], verify=False)["instances"]}
     found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json"}

@@ -208,6 +208,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "certificates: nobody renews them: <RENEWAL> is off",
         "certificates: nobody renews them: <RENEWED> is masked",
         "certificates: their last renewal failed<said>",
+        "site[<site>].tls.certificate: certbot renews it by <authenticator>, which doesn't work beside this nginx",
         "certificates: certbot renews <name> by <authenticator>, which wants port 80, and that is nginx's",
         "tls.dns.credentials: <path> can be read by others, who could then change the DNS",
         "tls.certificate: <path> doesn't belong to the key of the request",

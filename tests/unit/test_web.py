@@ -106,6 +106,7 @@ STANDALONE: dict[str, Any] = {"authenticator": "standalone", "webroots": []}
         # By the DNS it is renewed without nginx.
         ({"a.org": lineage(authenticator="dns-rfc2136")}, OLD, ("a.org", (), "dns-rfc2136", True)),
         ({"a.org": lineage(authenticator="dns-rfc2136")}, LIVE, None),
+        ({"a.org": lineage(authenticator="dns-ovh", others=["post_hook"])}, LIVE, None),
         ({"a.org": lineage()}, OLD, ("a.org", (), "", False)),
         ({}, OLD, ("a.org", (), "", False)),
         ({"b.org": lineage(**STANDALONE, names=["b.org"])}, OLD, ("a.org", (), "", False)),
@@ -116,6 +117,18 @@ def test_what_certbot_has_already(
 ) -> None:
     decided = acme.wanted(ACME, survey(found(), link) | {"lineages": lineages})
     assert [(one.lineage, one.kept, one.by, one.force) for one in decided] == ([wanted] if wanted else [])
+
+
+@pytest.mark.row_31
+def test_a_path_that_is_certbot_s() -> None:
+    own = load(tls={"certificate": f"{certificates.LIVE}/lab-0001/fullchain.pem", "key": "/k"})
+    assert acme.brought(own) == {"lab-0001": "a.org"}
+    (one,) = acme.neighbours(own, {"lineages": {"lab-0001": lineage(**STANDALONE)}})
+    assert one.line() == (
+        "site[a.org].tls.certificate: certbot renews it by standalone, which doesn't work beside this nginx: "
+        "say 'acme', which takes it over"
+    )
+    assert list(acme.neighbours(own, {"lineages": {"lab-0001": lineage(authenticator="dns-ovh")}})) == []
 
 
 @pytest.mark.row_31
