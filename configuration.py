@@ -57,10 +57,18 @@ class Folder:
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link."""
+    """A symbolic link. ``meanwhile`` is a pattern of where else it may lead, until its program has loaded."""
 
     path: str
     target: str
+    meanwhile: str = ""
+
+    def is_as(self, found: dict[str, Any] | None) -> bool:
+        """Whether what was found is this link."""
+        if not found or found["kind"] != "link":
+            return False
+        target = found["target"]
+        return bool(target == self.target or (self.meanwhile and re.fullmatch(self.meanwhile, target)))
 
 
 Item = File | Folder | Link
@@ -192,7 +200,7 @@ def _file_difference(item: File, found: dict[str, Any] | None) -> Difference:
 def _difference(item: Item, found: dict[str, Any] | None) -> Difference | None:
     match item:
         case Link():
-            if found and found["kind"] == "link" and found["target"] == item.target:
+            if item.is_as(found):
                 return None
             old = f"{found['target']} " if found and found["kind"] == "link" else ""
             return Difference(
@@ -216,7 +224,7 @@ def _is_ours(item: Item, found: dict[str, Any], owned: set[str], survey: dict[st
     if item.path in owned or isinstance(item, Folder):
         return found["kind"] == "folder" or not isinstance(item, Folder)
     if isinstance(item, Link):
-        return bool(found["kind"] == "link" and found["target"] == item.target)
+        return item.is_as(found)
     if found["kind"] != "file":
         return False
     if found["sha256"] == item.sha256 or MARK in found.get("text", "")[:400]:

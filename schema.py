@@ -466,6 +466,11 @@ class Celery(_Model):
     stop_seconds: Annotated[Count, Field(ge=1, le=86400)] = Field(
         600, description="How long a task in hand may take to its end when its worker is replaced or stopped."
     )
+    shutdown_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
+        30,
+        description="How long a shutdown or reboot of the host waits for tasks in hand; the longest of its instances "
+        "counts.",
+    )
     max_tasks_per_child: Annotated[Count, Field(ge=1)] | None = Field(
         None, description="A worker process is replaced after so many tasks."
     )

@@ -151,6 +151,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "log_level": "warning",
         "queues": ["celery", "slow"],
         "stop_seconds": 3600,
+        "shutdown_seconds": 120,
         "max_tasks_per_child": 100,
     },
     schema.Address: {"host": "db.example.org", "port": 5432},

@@ -579,7 +579,9 @@ def _services(question, seen, programs, states):
         what = "it would not start with its files as they are: " + seen["nginx"]
         yield fault("nginx's files", what, todo=CORRECT)
     if programs is None and not seen["main"]["supervisor.service"]:
-        yield fault("supervisor", "it doesn't run, and so nothing of CATMAID does", "systemctl start supervisor")
+        yield fault(
+            "supervisor", "it doesn't run: what ends of CATMAID isn't started again", "systemctl start supervisor"
+        )
     if seen["supervisor"]:
         what = "it would not start with its files as they are: " + seen["supervisor"]
         yield fault("supervisor's files", what, todo=CORRECT)

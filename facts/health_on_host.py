@@ -26,6 +26,8 @@ HOUR = 3600
 
 # How long uWSGI's requests are counted, at least, to know how many there are in a second.
 COUNTED_SECONDS = 0.2
+# What a worker that ends itself may take longer than celery.stop_seconds.
+LATE_SECONDS = 60
 LONGEST_LINE = 300
 
 
@@ -203,8 +205,46 @@ def ask_pythons(places):
     return found
 
 
-def strangers(pythons, virtualenvs, own):
-    """Celery's workers and beats that run with a virtualenv's Python and are in none of the deploy's process groups."""
+def ask_ending(question, places):
+    """The process groups of each instance's Celery by what its start script has noted."""
+    return [
+        (one, places.ask(one["user"], one["runtime_dir"], lambda at, one=one: noted(at, one["runtime_dir"]), {}))
+        for one in question["instances"]
+    ]
+
+
+def noted(at, folder):
+    """For each process group of Celery since when it is to end; None for one that isn't."""
+    found = {}
+    for place in ("celery-a", "celery-b", "celery-beat-a", "celery-beat-b"):
+        pid = at.read("%s/%s/started" % (folder, place), most=500).partition(" ")[0]
+        if re.fullmatch("[0-9]{1,9}", pid):
+            found[int(pid)] = None
+        for name in at.names("%s/%s/ending" % (folder, place), 100):
+            status = at.status("%s/%s/ending/%s" % (folder, place, name))
+            if re.fullmatch("[0-9]{1,9}", name) and status:
+                found[int(name)] = status.st_mtime
+    return found
+
+
+def is_late(group, ending):
+    """Whose worker a process group is that was told to end and should have ended; empty for others that are known, and
+    None for those that aren't.
+    """
+    found = None
+    for one, asked in ending:
+        if group in asked.value:
+            found = found or ""
+            told = asked.value[group]
+            if told is not None and time.time() - told > one["stop_seconds"] + LATE_SECONDS:
+                found = one
+    return found
+
+
+def strangers(pythons, virtualenvs, own, ending=()):
+    """Celery's workers and beats that run with a virtualenv's Python and are in none of the deploy's process groups, or
+    were told to end long ago.
+    """
     found = {}
     for pid, asked in pythons.items():
         words = asked.value.split("\0")
@@ -213,9 +253,11 @@ def strangers(pythons, virtualenvs, own):
         line = proc(pid, "stat")
         if line and kinds and virtualenv and any("celery" in word for word in words[1:4]):
             group = int(line.rpartition(")")[2].split()[2])
-            if group not in own:
+            late = None if group in own else is_late(group, ending)
+            if group not in own and late != "":
                 one = {"process": group, "kind": kinds.pop(), "virtualenv": virtualenv}
-                found[group] = dict(one, unit=service_of(group))
+                whose = {"late": late["name"], "user": late["user"]} if late else {}
+                found[group] = dict(one, unit=service_of(group), **whose)
     return [found[group] for group in sorted(found)]
 
 
@@ -274,7 +316,7 @@ def health(question, how="status", places=None, meanwhile=None):
     asked = question["survey"]
     nginx = nginxs_user(asked["nginx"])
     filling, logs = spaces(question, places, nginx), ask_logs(question, places)
-    told, pythons = ask_instances(question, places), ask_pythons(places)
+    told, pythons, ending = ask_instances(question, places), ask_pythons(places), ask_ending(question, places)
     found = {"survey": survey(asked, places, answered_by(question, probes))}
     if meanwhile:
         found.update(meanwhile(question))
@@ -294,7 +336,7 @@ def health(question, how="status", places=None, meanwhile=None):
     deployed = (name.partition("programs of ")[2] for name in found["survey"]["manifest"])
     groups = {*(one["name"] for one in question["instances"]), *deployed}
     own = [program["pid"] for name, program in programs.items() if name.partition(":")[0] in groups]
-    found["strangers"] = strangers(pythons, {one["virtualenv"] for one in question["instances"]}, own)
+    found["strangers"] = strangers(pythons, {one["virtualenv"] for one in question["instances"]}, own, ending)
     found["instances"] = {}
     for one in question["instances"]:
         numbers, socket, gone_sockets = told[one["name"]]

@@ -438,7 +438,6 @@ def supervisor(records):
             found["%s:%s" % (values.get("group"), values.get("name"))] = {
                 "state": values.get("statename", "UNKNOWN"),
                 "pid": pid or None,
-                "replaced": bool(pid) and executable_is_gone(pid),
                 "config": {},
             }
         for values in ask_supervisor(own, "getAllConfigInfo"):
@@ -447,29 +446,32 @@ def supervisor(records):
                 found[name]["config"] = {key: values.get(key, "") for key in REMEMBERED}
     except OSError as error:
         return None, isinstance(error, Locked)
-    sizes = memory_of_groups()
+    sizes = groups()
     for name, program in found.items():
         group, _, process = name.partition(":")
         # An instance's user may note anything, but of its own programs alone.
         pid, *words = (records.get(group) or {}).get(process[len(group) + 1 :]) or (None,) * 4
         program["digest"], program["group_digest"], program["code"] = words if pid == program["pid"] else (None,) * 3
-        program["memory"], program["processes"] = sizes.get(program["pid"], (0, 0))
+        program["memory"], program["processes"], program["replaced"] = sizes.get(program["pid"], (0, 0, False))
     return found, False
 
 
-def memory_of_groups():
-    """For each process group its memory in bytes, and the number of its processes. What these share counts for each
-    of them: an estimate from above.
+def groups():
+    """For each process group its memory in bytes, the number of its processes, and whether the file was replaced that
+    its program runs. Memory that these share counts for each of them: an estimate from above.
     """
     found = {}
     page = os.sysconf("SC_PAGE_SIZE")
     for pid in processes():
         line, sizes = proc(pid, "stat"), proc(pid, "statm").split()
         if line and len(sizes) > 2:
-            group = int(line.rpartition(")")[2].split()[2])
+            parent, group = map(int, line.rpartition(")")[2].split()[1:3])
+            size, number, gone = found.get(group, (0, 0, False))
+            # Celery runs below its start script, which is none of its processes.
+            own = "(start.sh)" not in line
+            gone = gone or (own and group in (pid, parent) and executable_is_gone(pid))
             # Shared pages are the files' that all have open.
-            size, number = found.get(group, (0, 0))
-            found[group] = size + (int(sizes[1]) - int(sizes[2])) * page, number + 1
+            found[group] = size + (int(sizes[1]) - int(sizes[2])) * page, number + own, gone
     return found
 
 

@@ -430,18 +430,6 @@ class Slot:
             self.held = None
 
 
-class Worker(Slot):
-    """The old one ends its tasks first, for as long as the inventory says: Supervisor ends one that takes longer."""
-
-    def end_old(self):
-        name = self.owner.named(self.old)
-        child = self.owner.info(name)["pid"]
-        self.owner.stop(name, False)
-        # Of one that a killed Supervisor has left behind the next one knows nothing.
-        if self.owner.started(self.old)[:1] != [str(child)]:
-            self.owner.finish(self.old)
-
-
 class Beat(Slot):
     """There is never a second one: the new one has loaded, and begins when it is in use and the old one has ended."""
 
@@ -472,7 +460,7 @@ class Beat(Slot):
             self.owner.start(self.owner.named(self.old))
 
 
-SLOTS = {"celery": Worker, "celery-beat": Beat}
+SLOTS = {"celery-beat": Beat}
 
 
 class Supervisor:
@@ -539,6 +527,8 @@ class Supervisor:
         files.items.append({"kind": "link", "path": pointer, "target": place})
         self.written.append(files)
         files.swap()
+        # How often it has failed before: from now on each failure shows.
+        self.ask(lambda at: at.remove_tree("%s/%s/tries" % (self.runtime_dir, place)))
 
     # ---- Supervisor's own interface ----
 

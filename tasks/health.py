@@ -165,6 +165,8 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
                 "config_dir": i.config_dir,
                 "virtualenv": i.virtualenv,
                 "log_dir": i.log_dir,
+                "runtime_dir": i.runtime_dir,
+                "stop_seconds": i.celery.stop_seconds,
                 "notes": f"{i.runtime_dir}/addresses",
                 "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
                 "sockets": {"wsgi": i.uwsgi_socket, "daphne": i.daphne_socket},
@@ -231,6 +233,10 @@ def _strangers(one: Health) -> None:
     named = {program["pid"]: name for name, program in programs.items()}
     for stranger in one.found["strangers"]:
         kind, number, unit = stranger["kind"], stranger["process"], stranger["unit"]
+        if late := stranger.get("late"):
+            what = f"a {kind} of before, process {number}, was told to end and still runs after celery.stop_seconds"
+            one.fault(f"celery of {late}", what, Command(f"pkill -KILL -U {stranger['user']} -g {number}"))
+            continue
         harm = "what it sends is done twice" if kind == "beat" else "it takes tasks, with whatever code it has loaded"
         if unit:
             starter, fix = f"the service {unit}", f"systemctl disable --now {unit}"

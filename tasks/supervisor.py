@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import signal
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -75,6 +76,8 @@ def wanted(instance: Instance, members: list[Program], group_file: File) -> Conf
     The programs' files are at the paths by their links: they are written into the slots that aren't in use.
     """
     i = instance
+    # A program that a restart of Supervisor left serves until the next one has loaded.
+    meanwhile = rf"{re.escape(i.runtime_dir)}/(wsgi|daphne)-[ab]/ending/\w+\.socket"
     library = start_script(i)
     scripts = [library.path, *(file.path for program in members for file in program.files if file.path.endswith(".sh"))]
     return ConfigurationSet(
@@ -87,7 +90,7 @@ def wanted(instance: Instance, members: list[Program], group_file: File) -> Conf
             Link(i.release_link, i.checkout),
             group_file,
         ),
-        of_programs=tuple(Link(path, target) for path, target in i.links.items()),
+        of_programs=tuple(Link(path, target, meanwhile) for path, target in i.links.items()),
         trees=("/etc/supervisor",),
         checks=(
             *(("sh", "-n", f"{{stage}}{path}") for path in scripts),

@@ -13,13 +13,18 @@ from tasks import proxy
 DESCRIPTORS = 65536
 UNITS = ("nginx.service", "supervisor.service")
 LOGROTATE = "/etc/logrotate.d/catmaid"
+# Ends Supervisor, with its programs or without, and nginx.
+END = "/etc/catmaid/end.sh"
+# What others' programs may take to end with Supervisor, at most.
+OTHERS_SECONDS = 300
 # Renews what certbot got, twice a day.
 RENEWAL, RENEWED = "certbot.timer", "certbot.service"
 
 
 def wanted(deployment: Deployment) -> ConfigurationSet:
     """The files that systemd and logrotate read; their own parsers are the check."""
-    longest = max((i.celery.stop_seconds for i in deployment.instances), default=60)
+    shutdown_seconds = max((i.celery.shutdown_seconds for i in deployment.instances), default=0)
+    limits = {"shutdown_seconds": shutdown_seconds, "others_seconds": OTHERS_SECONDS}
     folders = [f"/etc/systemd/system/{unit}.d" for unit in UNITS]
     return ConfigurationSet(
         "system",
@@ -32,16 +37,18 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
             # systemd makes these folders at boot, before Supervisor starts (row 23).
             File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", deployment=deployment)),
             *([File(LOGROTATE, render(LOGROTATE[1:], deployment=deployment))] if deployment.instances else []),
+            File(END, render(END[1:], **limits), mode="755"),
             *(
                 File(
                     f"{folder}/catmaid.conf",
-                    render(f"{folder[1:]}/catmaid.conf", stop_seconds=longest + 30, descriptors=DESCRIPTORS),
+                    render(f"{folder[1:]}/catmaid.conf", **limits, descriptors=DESCRIPTORS),
                 )
                 for folder in folders
             ),
             *proxy.items(deployment),
         ),
         checks=(
+            ("sh", "-n", f"{{stage}}{END}"),
             ("systemd-tmpfiles", "--create", "--prefix=/nowhere", "{stage}/etc/tmpfiles.d/catmaid.conf"),
             *([("logrotate", "--debug", f"{{stage}}{LOGROTATE}")] if deployment.instances else []),
             ("systemd-analyze", *UNITS),

@@ -153,6 +153,9 @@ class BedHost:
     def reboot(self) -> None:
         """A real reboot by systemd: every process ends, /run is emptied, systemd starts anew."""
         self.shut_down()
+        self.start()
+
+    def start(self) -> None:
         podman("start", self.name)
         self.wait_until_up()
 

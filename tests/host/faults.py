@@ -218,6 +218,16 @@ FAULTS = {
         " that isn't the deploy's runs by ",
         ADD_STRANGER.replace("$WORDS", "worker --concurrency 1 -n more@%h"),
     ),
+    "a worker that doesn't end": Fault(
+        "celery of catmaid",
+        "was told to end and still runs after celery.stop_seconds",
+        ADD_STRANGER.replace("$WORDS", "worker --concurrency 1 -n more@%h")
+        + """
+    pid=$(pgrep -o -f 'worker --concurrency 1 -n more@')
+    cd /run/catmaid/celery-a; mkdir -p ending; echo $pid 1 > ending/$pid; touch -d '1 hour ago' ending/$pid
+    chown -R www-data: ending""",
+        cleans="rm -r /run/catmaid/celery-a/ending",
+    ),
     # ---- Supervisor ----
     "supervisor is stopped": Fault("supervisor", "it doesn't run", "systemctl stop supervisor"),
     "Supervisor asks for another password": Fault(

@@ -76,7 +76,7 @@ PREPARE: dict[str, tuple[Callable[[BedHost], None], Callable[[BedHost], None]]] 
     "howto/updates.md": (repository, updated),
 }
 # Their commands are typed by tests of their own.
-LONG = ("contributing.md", "howto/user.md")
+LONG = ("contributing.md", "howto/user.md", "howto/upgrades.md")
 ELSEWHERE = {"howto/adopt.md": "test_adoption.py", "lab.md": "test_lab.py", "ci.md": "below"}
 PAGES = [str(path.relative_to(ROOT / "docs")) for path in sorted((ROOT / "docs").rglob("*.md"))]
 

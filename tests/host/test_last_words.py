@@ -111,6 +111,7 @@ class Fault:
 
 RELOAD = "systemctl reload nginx; sleep 1"
 THEIRS = "/etc/nginx/conf.d/theirs.conf"
+LAB = "/etc/supervisor/conf.d/lab.conf"
 DROP_IN = "/etc/systemd/system/nginx.service.d/zz.conf"
 OTHER_COMMAND = "/usr/sbin/nginx -c /etc/nginx/lab.conf"
 FIREWALL = """
@@ -173,9 +174,10 @@ FAULTS = {
         "nginx -s stop; sleep 1; systemctl start nginx",
     ),
     "Supervisor is ending": Fault(
-        f"kill -STOP $(supervisorctl pid {place('celery')}); systemctl stop --no-block supervisor; sleep 3",
+        "printf '[program:lab]\\ncommand=sh -c \"trap : TERM; while :; do sleep 1; done\"\\nstopwaitsecs=600\\n'"
+        f" > {LAB}; supervisorctl update; sleep 2; systemctl stop --no-block supervisor; sleep 3",
         "supervisor: it is ending, and waits for what is still in hand",
-        "pkill -CONT -f 'celery -A mysite worker';"
+        f"rm {LAB}; pkill -KILL -f '^sh -c trap : TERM';"
         "while systemctl is-active supervisor | grep -q deact; do sleep 1; done; systemctl start supervisor",
     ),
     "Supervisor asks for another password": Fault(

@@ -5,7 +5,18 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from configuration import MARK, ConfigurationSet, Difference, File, Folder, Link, compare, foreign_links, in_the_way
+from configuration import (
+    MARK,
+    ConfigurationSet,
+    Difference,
+    File,
+    Folder,
+    Link,
+    compare,
+    foreign_links,
+    in_the_way,
+    lost,
+)
 
 
 def on_host(text: str, user: str = "root", mode: str = "644", secret: bool = False) -> dict[str, Any]:
@@ -43,6 +54,19 @@ def test_each_kind_of_difference() -> None:
     assert differences(a=on_host(FILE.text, user="catmaid")) == [("owner or mode of", "/etc/a")]
     assert differences(f=SAME["/etc/f"] | {"mode": "755"}) == [("owner or mode of", "/etc/f")]
     assert differences(l=SAME["/etc/l"] | {"target": "/etc/b"}) == [("correct the link", "/etc/l")]
+
+
+def test_a_link_that_leads_elsewhere_while_its_program_loads() -> None:
+    link = Link("/run/c/uwsgi.socket", "/etc/c/wsgi/run/socket", r"/run/c/wsgi-[ab]/ending/\w+\.socket")
+    one = ConfigurationSet("set", (), of_programs=(link,))
+    for target, is_lost in (
+        ("/etc/c/wsgi/run/socket", False),
+        ("/run/c/wsgi-a/ending/4711.socket", False),
+        ("/run/c/wsgi-a/other", True),
+    ):
+        found = survey({link.path: SAME["/etc/l"] | {"target": target}})
+        assert bool(lost(one, found)) == is_lost
+        assert bool(list(in_the_way([one], found))) == is_lost
 
 
 def test_the_diff_is_unified_and_has_new_files_too() -> None:

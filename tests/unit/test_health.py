@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -393,6 +394,24 @@ def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
         one.found = {"survey": {"supervisor": known}, "strangers": [stranger | {"unit": unit}]}
         health._strangers(one)
         assert [finding.fix for finding in one.findings] == [Command(command)]
+
+
+def test_a_worker_that_was_told_to_end_is_named_when_it_should_have() -> None:
+    found: dict[str, Any] = {}
+    exec(facts.Health.script.removesuffix("\nanswer(health)\n"), found)  # noqa: S102
+    instance = {"name": "catmaid", "user": "tracer", "stop_seconds": 600}
+
+    def late(group: int) -> Any:
+        told = SimpleNamespace(value={7: None, 8: time.time() - 30, 9: time.time() - 700})
+        return found["is_late"](group, [(instance, told)])
+
+    assert (late(6), late(7), late(8), late(9)) == (None, "", "", instance)
+    one = Health("host", schema.load(SITE))
+    stranger = {"process": 9, "kind": "worker", "virtualenv": "/env", "unit": None, "late": "catmaid", "user": "tracer"}
+    one.found = {"survey": {"supervisor": {}}, "strangers": [stranger]}
+    health._strangers(one)
+    (finding,) = one.findings
+    assert (finding.place, finding.fix) == ("celery of catmaid", Command("pkill -KILL -U tracer -g 9"))
 
 
 def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
