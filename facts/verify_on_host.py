@@ -61,15 +61,17 @@ def asked(one):
         connection.close()
 
 
-def first_file(at, folder, suffix):
-    """A file of a tile set or of static files; None where none is soon found, since tiles are many."""
+def first_file(at, folder, ends):
+    """A file of a tile set or of static files by what its path ends with; None where none is soon found, since tiles
+    are many.
+    """
     left, queue = MOST_FOLDERS, [folder]
     while queue and left:
         left -= 1
         place = queue.pop()
-        names = [name for name in at.names(place, MOST_NAMES_OF_ONE) if not name.startswith(".")]
-        paths = ["%s/%s" % (place, name) for name in names]
-        file = next((path for path in paths if path.endswith(suffix) and at.is_file(path)), None)
+        names = at.names(place, MOST_NAMES_OF_ONE)
+        paths = ["%s/%s" % (place, name) for name in names if name[0] != "." or "/" + name in ends]
+        file = next((path for path in paths if path.endswith(tuple(ends)) and at.is_file(path)), None)
         if file:
             return file[len(folder) + 1 :]
         statuses = [(path, at.status(path)) for path in paths]
@@ -81,7 +83,7 @@ def ask_examples(question, places):
     """Of each page that lies in a folder a file that is there, as nginx's workers find it."""
     nginx = nginxs_user(question["survey"]["nginx"])
     return [
-        places.ask(nginx, page["folder"], lambda at, page=page: first_file(at, page["folder"], page["suffix"]))
+        places.ask(nginx, page["folder"], lambda at, page=page: first_file(at, page["folder"], page["ends"]))
         if "folder" in page
         else None
         for page in question["pages"]

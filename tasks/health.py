@@ -114,7 +114,7 @@ def pages(deployment: Deployment) -> list[Page]:
                     ("*" if origin == "*" else allowed) if instance.cors else "",
                 )
             )
-            static = {"site": at, "path": f"{where}static/", "folder": instance.static_alias, "suffix": ".js"}
+            static = {"site": at, "path": f"{where}static/", "folder": instance.static_alias, "ends": [".js"]}
             found.append(Page("static file", instance.name, static, (401,) if guarded else (200,)))
             upgrade = {
                 "Upgrade": "websocket",
@@ -133,7 +133,9 @@ def pages(deployment: Deployment) -> list[Page]:
 
 def _tile_pages(site: Site, tiles: TileSet, at: dict[str, Any]) -> Iterator[Page]:
     guarded = bool(tiles.passwords or site.passwords)
-    question = {"site": at, "path": tiles.location, "folder": tiles.folder, "suffix": f".{tiles.suffix}"}
+    # A tile, or what describes a volume.
+    ends = [f".{tiles.suffix}", *(f"/{name}" for name in nginx.DESCRIPTIONS)]
+    question = {"site": at, "path": tiles.location, "folder": tiles.folder, "ends": ends}
     yield Page("tile", tiles.name, question, (401,) if guarded else (200,))
     missing = {"site": at, "path": f"{tiles.location}0/{MISSING}_{MISSING}_0.{tiles.suffix}"}
     status = 401 if guarded else 404 if tiles.fallback == "none" else 200
@@ -374,8 +376,9 @@ def _pages(one: Health) -> None:
             continue
         place = f"{page.kind} of {page.whose}"
         if "folder" in page.question and not answer.get("found"):
-            what = f"there is no .{page.question['suffix'][1:]} file below {page.question['folder']}"
+            what = f"there is no {page.question['ends'][0]} file below {page.question['folder']}"
             if page.kind == "tile":
+                what += ", and no volume"
                 one.fault(place, what, "have its disk mounted, or correct folder or suffix in the inventory")
             elif instance:
                 one.fault(place, what, preflight.collected(instance, one.survey["instances"][instance.name]["owner"]))

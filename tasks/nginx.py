@@ -47,7 +47,7 @@ OWN_HEADERS = (
 _RANGE = "-?[0-9]+--?[0-9]+"
 BLOCKS = (r"[0-9]+(?:\.[0-9]+)*", r"c(?:\.[0-9]+)*", rf"(?:{_RANGE}_){{2}}{_RANGE}", r"[0-9a-f]+\.shard")
 # And what describes them.
-DESCRIPTIONS = (r"attributes\.json", "info", r"zarr\.json", r"\.zarray", r"\.zattrs", r"\.zgroup", r"\.zmetadata")
+DESCRIPTIONS = ("attributes.json", "info", "zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 # What nginx refuses by itself: why, and what to do about it. It has 494 for 431, and 497 for HTTP on HTTPS's port.
 REFUSALS = {
     400: ("the request can't be understood", "its address or a header isn't as HTTP has it"),

@@ -545,7 +545,7 @@ FAULTS = {
     ),
     "no tile in it": Fault(
         "tile of fafb",
-        f"there is no .jpg file below {TILES}",
+        f"there is no .jpg file below {TILES}, and no volume",
         f"mv {TILES}/0/1_2_0.jpg {TILES}/0/1_2_0.png",
         f"mv {TILES}/0/1_2_0.png {TILES}/0/1_2_0.jpg",
         glance="",
