@@ -98,6 +98,18 @@ def test_what_lies_beside_a_volume_is_nobodys(web: Web) -> None:
         assert (status in (400, 404), b"root:" in body) == (True, False), dots
 
 
+@pytest.mark.long
+@pytest.mark.row_13
+def test_a_set_that_is_a_volume_alone_is_well(web: Web) -> None:
+    """Verify asks for what describes it, since there is no tile."""
+    volume = {"name": "volume", "url": "/volume", "folder": "/data/fafb/v.n5"}
+    with_volume = {"sites": [SITES[0] | {"tiles": [*SITES[0]["tiles"], volume]}, *SITES[1:]]}
+    assert pyinfra(web.host, with_volume, "-y").code == 0
+    (one,) = pyinfra(web.host, with_volume, deploy="runbooks/verify.py").report["hosts"]
+    assert one["checks"]["tile of volume"].startswith("/volume/attributes.json 200")
+    assert pyinfra(web.host, {"sites": SITES}, "-y").code == 0
+
+
 # ---- What nginx refuses ----
 
 
