@@ -33,6 +33,8 @@ SERVICE_USER = "www-data"
 SOCKET_GROUP = "www-data"
 # nginx's workers have a user of their own: whoever shares it reads the TLS keys in their memory.
 NGINX_USER = "catmaid-nginx"
+# The watcher of disks has its flags there: what has one is on a disk that gives no answer.
+DISKS = "/run/nginx-disks"
 # Who is one of these, or in a group of this name, may do or read what is root's alone.
 PRIVILEGED = (
     "root",
@@ -673,6 +675,17 @@ class TileSet(_Model):
         return self.marker or self.folder
 
     @property
+    def flag(self) -> str:
+        """What is there while the tiles' disk gives no answer."""
+        return f"{DISKS}/tiles-{self.name}"
+
+    @property
+    def paths(self) -> list[str]:
+        """Where its files lie, which may be on several disks."""
+        images = [self.fallback] if self.fallback.startswith("/") else []
+        return list(dict.fromkeys([self.folder, self.proof, *images]))
+
+    @property
     def fallback_file(self) -> str | None:
         """The image that a missing tile is answered with."""
         if self.fallback == "black":
@@ -923,6 +936,11 @@ class Instance(_Model):
     def release_link(self) -> str:
         """Leads, by the slot in use, to the code that serves: one step moves the programs and what belongs to them."""
         return f"{self.config_dir}/wsgi/release"
+
+    @property
+    def flag(self) -> str:
+        """What is there while the disk of its files gives no answer."""
+        return f"{DISKS}/files-{self.name}"
 
     @property
     def static_alias(self) -> str:

@@ -50,7 +50,9 @@ KEY, PASSWORDS = "/etc/nginx/conf.d/catmaid-key.conf", "/etc/nginx/conf.d/catmai
 WEB_SERVERS = ("apache2", "caddy", "haproxy", "lighttpd")
 WANTED = "/etc/systemd/system/multi-user.target.wants"
 RENEWAL, RENEWED = "certbot.timer", "certbot.service"
-UNIT_PROPERTIES = "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,FragmentPath,DropInPaths"
+UNIT_PROPERTIES = (
+    "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
+)
 # What Debian's units start.
 COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
 CONFIGURATIONS = ("/etc/nginx/nginx.conf", SUPERVISORD)
@@ -101,30 +103,57 @@ def _request(page, cookies):
         origin = "%s://%s" % ("https" if page["https"] else "http", page["host"])
         lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Origin: " + origin]
         lines += ["Sec-WebSocket-Key: Y2F0bWFpZC1kZXBsb3kgIQ=="]
-    else:
+    elif page["program"]:
         lines += ["Connection: close"]
     if page["guard"] in cookies:
         lines += ["Cookie: %s=%s" % (page["guard"], cookies[page["guard"]])]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _answer(page, context, cookies, shown):
-    """The status that a page answers with, or why there is none. The certificate goes into ``shown``, by the name."""
+def _answer(page, context, cookies, shown, kept):
+    """The status that a page answers with, or why there is none. The certificate goes into ``shown``, by the name.
+
+    What nginx answers by itself is asked over one connection, which ``kept`` has by the name: of hundreds of tile sets
+    the handshakes would take longer than all else.
+    """
+    connection = again = None if page["program"] else kept.pop(page["name"], None)
     try:
-        with _connect(page, context) as connection:
+        if connection is None:
+            connection = _connect(page, context)
             if page["https"]:
                 shown[page["name"]] = hashlib.sha256(connection.getpeercert(True)).hexdigest()
-            connection.sendall(_request(page, cookies))
-            answer = connection.makefile("rb")
+        connection.sendall(_request(page, cookies))
+        with connection.makefile("rb") as answer:
             status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(1 << 16))
             # What a handshake opens has no end. A page is read, so that its program isn't left with half of it.
-            if not page["websocket"]:
+            if page["program"] and not page["websocket"]:
                 answer.read(MOST_BYTES)
-            return int(status.group(1)) if status else "no answer"
+            elif status and not page["program"] and _read_to_its_end(answer):
+                kept[page["name"]] = connection
     except socket.timeout:
         return SILENT
     except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
+        status = None
+        if again is None:
+            return getattr(error, "strerror", None) or str(error)
+    finally:
+        if connection and kept.get(page["name"]) is not connection:
+            connection.close()
+    if status is None and again:
+        return _answer(page, context, cookies, shown, kept)  # nginx has closed it meanwhile
+    return int(status.group(1)) if status else "no answer"
+
+
+def _read_to_its_end(answer):
+    """Read the rest of an answer; whether another one may follow."""
+    length, closes = None, False
+    while True:
+        name, _, value = answer.readline(1 << 16).decode("latin-1").strip().lower().partition(":")
+        if not name:
+            break
+        length = int(value) if name == "content-length" else length
+        closes = closes or (name == "connection" and "close" in value)
+    return length is not None and length <= MOST_BYTES and len(answer.read(length)) == length and not closes
 
 
 def _is_reached(port):
@@ -149,15 +178,16 @@ def _answers(pages, cookies, shown):
     by_program = {}
     for number, page in enumerate(pages):
         if reached[page["port"]]:
-            by_program.setdefault(page["program"] or page["place"], []).append((number, page))
+            by_program.setdefault(page["program"] or page["name"], []).append((number, page))
 
     def work(left):
+        kept = {}
         while left:
             try:
                 number, page = left.pop(0)
             except IndexError:
                 return
-            found[number] = _answer(page, context, cookies, shown)
+            found[number] = _answer(page, context, cookies, shown, kept)
 
     threads = [
         threading.Thread(target=work, args=(left,), daemon=True)
@@ -232,6 +262,7 @@ def units(output):
             "active": state in ("active", "reloading"),
             "enabled": enabled == "enabled",
             "failed": state == "failed",
+            "since": time.time() - time.monotonic() + int(values.get("ActiveEnterTimestampMonotonic") or 0) / 1e6,
             "ending": state == "deactivating",
             # In which way: until the next boot alone, or for good.
             "masked": enabled if enabled.startswith("masked") else "",
@@ -474,6 +505,11 @@ def begin_asking(question):
         except Failed:
             # That a user isn't there has a line of its own, and nobody waits for his programs.
             known.update(dict.fromkeys(paths, 0))
+    flags = [page["flag"] for page in question["pages"] if page["flag"]]
+    try:
+        children += [As(question["nginx_user"]).begin(_signs(flags))] if flags else []
+    except Failed:
+        pass  # before the first deploy
     return question, Asked(lambda at: _look_around(question), PAGE_SECONDS + 30), children, known
 
 
@@ -499,7 +535,7 @@ def end_asking(begun, programs, states):
     wrong = [*_services(question, seen, programs, states), *_programs(question, seen, programs, signs, doing)]
     served = []
     for page, status in zip(question["pages"], seen["answers"]):
-        if set(page["closed"]) & set(seen["closed"]) or page["mount"] in seen["away"]:
+        if set(page["closed"]) & set(seen["closed"]) or page["mount"] in seen["away"] or page["flag"] in signs:
             continue
         if _is_well(page, status, seen["let_in"]):
             served += [page["url"]] if page["url"] else []

@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 
 from facts.clean_on_host import clean
 from facts.places_on_host import Places, mount_of, mounts, space, statistics
-from facts.probe_on_host import begin_probe, end_probe, environment
+from facts.probe_on_host import LOADING_SECONDS, begin_probe, end_probe, environment
 from facts.supervisor_on_host import ITS_LOG, supervisors_own
-from facts.survey_on_host import STATE, answer, service_of, started, survey, to_this_host
+from facts.survey_on_host import STATE, answer, is_hanging, service_of, started, survey, to_this_host
 from facts.web_on_host import nginxs_user
 from operations.trust_on_host import ROOT, owner, plain, proc, proc_target, processes, start
 
@@ -345,7 +345,9 @@ def health(question, how="status", places=None, meanwhile=None):
             "rate": numbers.value[1],
             "websockets": connections(socket.value),
             "gone": gone_sockets.value,
-            "probe": end_probe(probes[one["name"]]),
+            "probe": end_probe(
+                probes[one["name"]], 0 if is_hanging(found["survey"], one["virtualenv"]) else LOADING_SECONDS
+            ),
         }
     found["security_updates"] = updates.names()
     return found

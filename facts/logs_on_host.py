@@ -59,7 +59,7 @@ def logs_and_files(question):
         "logs": {path: lines for one in logs for path, lines in one.value.items()},
         "files": {path: "".join(text) for one in files for path, text in one.value.items()},
     }
-    for user, pattern in places.hanging:
+    for user, pattern, _ in places.hanging:
         found["logs"][pattern] = ["gave no answer to %s: see whether its disk is there" % user]
     return found
 

@@ -13,12 +13,13 @@ from fnmatch import fnmatch
 
 from operations.trust_on_host import ROOT, As, Asked, Failed, not_started, plain
 
-# For all questions about one user's places, and for each of them where that wasn't enough.
-TOGETHER, ALONE = 10, 5
+# For all questions about one user's places, and for those of one disk where that wasn't enough, or for each of them.
+TOGETHER, ALONE = 5, 2
 STATIC_AND_FILES = ("STATIC_ROOT", "MEDIA_ROOT")
-# How much of a folder is looked through for what nobody wants to be served.
-SERVED_NAMES, SERVED_DEPTH = 300, 2
+# How much of a folder is looked through for what nobody wants to be served, and of all of them together.
+SERVED_NAMES, SERVED_DEPTH, SERVED_TOGETHER = 300, 2, 20000
 MOST_WORKERS = 4096
+MOST_ALONE = 20
 
 
 def start_as(user, words, **options):
@@ -37,7 +38,9 @@ class Answer:
 
 
 class Places:
-    """Questions about places, each asked as its user; ``hanging`` are those that got no answer in time."""
+    """Questions about places, each asked as its user; ``hanging`` are those that got no answer in time: the user, the
+    path, and where its disk is mounted.
+    """
 
     def __init__(self):
         self._users, self._asked, self._begun = {}, {}, []
@@ -63,33 +66,53 @@ class Places:
             self._asked.setdefault(0 if user is ROOT else user.uid, (user, []))[1].append(answer)
         return answer
 
-    def begin(self):
+    def begin(self, hung=()):
+        """``hung`` are paths known to give no answer: what is there, or below, isn't asked."""
         for user, answers in self._asked.values():
-            self._begun.append((user, answers, child_of(user, answers, TOGETHER)))
+            late = [answer for answer in answers if any(is_below(answer.path, path) for path in hung)]
+            self._hang(user, late)
+            asked = [answer for answer in answers if answer not in late]
+            if asked:
+                self._begun.append((user, asked, child_of(user, asked, TOGETHER)))
 
     def end(self):
-        for user, answers, child in self._begun:
-            try:
-                take(answers, child.end())
-            except (Failed, OSError):
-                self._one_by_one(user, answers)
-
-    def _one_by_one(self, user, answers):
-        """A disk that doesn't answer, or a child that was killed, costs no more than the question about it."""
-        end = time.monotonic() + 3 * ALONE
-        for first in range(0, len(answers), 50):
-            some = answers[first : first + 50]
-            if time.monotonic() > end:
-                self._hang(user, some)
-                continue
-            for answer, child in [(answer, child_of(user, [answer], ALONE)) for answer in some]:
-                try:
-                    take([answer], child.end())
-                except (Failed, OSError):
-                    self._hang(user, [answer])
+        late = unanswered(self._begun)
+        # A disk that doesn't answer, or a child that was killed, costs no more than the questions about it. Each child
+        # that hangs stays until the disk is back: there are as few of them as can be.
+        mounted = mounts() if late else set()
+        by_disk = [
+            (user, [answer for answer in answers if mount_of(answer.path, mounted) == mount])
+            for user, answers in late
+            for mount in dict.fromkeys(mount_of(answer.path, mounted) for answer in answers)
+        ]
+        late = unanswered([(user, answers, child_of(user, answers, ALONE)) for user, answers in by_disk])
+        # Links may lead from there to another disk.
+        alone = [(user, [answer]) for user, answers in late for answer in answers[:MOST_ALONE] if len(answers) > 1]
+        left = [(user, answers[MOST_ALONE:] if len(answers) > 1 else answers) for user, answers in late]
+        late = unanswered([(user, answers, child_of(user, answers, ALONE)) for user, answers in alone])
+        for user, answers in (*late, *left):
+            self._hang(user, answers)
 
     def _hang(self, user, answers):
-        self.hanging += [["root" if user is ROOT else user.name, answer.path] for answer in answers]
+        mounted = mounts() if answers else set()
+        name = "root" if user is ROOT else user.name
+        self.hanging += [[name, answer.path, mount_of(answer.path, mounted)] for answer in answers]
+
+
+def unanswered(begun):
+    """Take what children answer; each user with those of his questions that got no answer."""
+    late = []
+    for user, answers, child in begun:
+        try:
+            take(answers, child.end())
+        except (Failed, OSError):
+            late.append((user, answers))
+    return late
+
+
+def is_below(path, folder):
+    """Whether a path is a folder, or lies in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def child_of(user, answers, seconds):
@@ -208,14 +231,14 @@ def release(at, asked):
     }
 
 
-def served(at, folder):
+def served(at, folder, most=SERVED_NAMES):
     """Where a folder that nginx serves leads to, what in its upper levels nobody wants to be served, and the names
     of links there that nginx doesn't follow.
     """
     found, links = [], []
     named = ["%s/%s" % (folder, name) for name in ("settings.py", "mysite/settings.py", ".git", "HEAD", "pyvenv.cfg")]
     below = []
-    for path, status in at.tree(folder, most=SERVED_NAMES, deepest=SERVED_DEPTH - 1):
+    for path, status in at.tree(folder, most=most, deepest=SERVED_DEPTH - 1):
         below.append(path)
         target = at.status(path, follow=True) if stat.S_ISLNK(status.st_mode) and len(links) < 5 else None
         if target and target.st_uid != status.st_uid:

@@ -271,11 +271,11 @@ def environment(one):
     return "%s/wsgi/environment.sh" % one["config_dir"]
 
 
-def end_probe(process):
+def end_probe(process, seconds=LOADING_SECONDS):
     """What a probe found, or why it found nothing: an application's word, of the types that are expected."""
-    found = last_object(process, LOADING_SECONDS)
+    found = last_object(process, seconds)
     if found is None:
-        return {"broken": last_said(process, LOADING_SECONDS)}
+        return {"broken": last_said(process, seconds)}
     queues = found.get("queues")
     lengths = queues.items() if isinstance(queues, dict) else ()
     task = found.get("task")

@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import resource
+import signal
 import socket
 import ssl
 import stat
@@ -23,9 +24,12 @@ from functools import lru_cache
 from facts.asking_on_host import UNIT_PROPERTIES, begin_asking, end_asking, units
 from facts.certbot_on_host import lineages
 from facts.places_on_host import (
+    SERVED_NAMES,
+    SERVED_TOGETHER,
     Places,
     application,
     first_blocked,
+    is_below,
     mount_of,
     mounts,
     records,
@@ -53,6 +57,7 @@ from facts.web_on_host import (
     ask_neighbours,
     directory,
     group_name,
+    hung,
     nginx_files,
     nginxs_user,
     own_locations,
@@ -376,6 +381,12 @@ def workers(master):
     return {pid: started(line) for pid, line in lines.items() if line and line.rpartition(")")[2].split()[1] == master}
 
 
+def is_killed(pid):
+    """Whether a process has been killed, and waits for a disk before it can end."""
+    pending = re.findall(r"^S(?:hd|ig)Pnd:\s*(\w+)$", proc(pid, "status"), re.MULTILINE)
+    return any(int(signals, 16) >> (signal.SIGKILL - 1) & 1 for signals in pending)
+
+
 def nginx(host, found):
     """The digest of the configuration in the running nginx's memory, and since when its workers run."""
     since = list(found.values())
@@ -539,8 +550,11 @@ def ask_folders(question, places, nginx):
         path: places.ask(nginx, path, lambda at, path=path: there(at, path, stat.S_ISDIR), False)
         for path in static_and_files
     }
+    most = min(SERVED_NAMES, SERVED_TOGETHER // max(1, len(question["served"])))
     holds = {
-        path: places.ask(nginx, path, lambda at, path=path: served(at, path), {"real": path, "holds": [], "links": []})
+        path: places.ask(
+            nginx, path, lambda at, path=path: served(at, path, most), {"real": path, "holds": [], "links": []}
+        )
         for path in question["served"]
     }
     return there_is, holds
@@ -666,7 +680,9 @@ def ask_workers(places):
         pid: (since, places.ask(ROOT, "/proc/%d/cmdline" % pid, lambda at, pid=pid: proc(pid, "cmdline"), ""))
         for pid, since in workers(ROOT.read("/run/nginx.pid").strip()).items()
     }
-    return lambda: {pid: since for pid, (since, words) in asked.items() if "shutting down" not in words.value}
+    return lambda: {
+        pid: since for pid, (since, words) in asked.items() if "shutting down" not in words.value and not is_killed(pid)
+    }
 
 
 def ask_work_mem(places):
@@ -732,6 +748,11 @@ def survey_instance(instance, told, python, code, settings):
     }
 
 
+def is_hanging(found, path):
+    """Whether a path, or what lies there, has given no answer: nothing there is waited for."""
+    return any(is_below(path, late) or is_below(late, path) for _, late, _ in found["hanging"])
+
+
 def survey(question, places=None, answered=None):
     """``places`` has further questions, and ``answered`` processes, by virtualenv, that tell of its Python as well."""
     places, answered = places or Places(), answered or {}
@@ -765,7 +786,7 @@ def survey(question, places=None, answered=None):
         "blocked": ask_access(question, places, nginx_user),
         "neighbours": ask_neighbours(question["nginx"], places, nginx_user),
     }
-    places.begin()
+    places.begin(hung(question))
     nginxs = nginx_files()
     found = {
         "os": os_release(),
@@ -807,7 +828,8 @@ def survey(question, places=None, answered=None):
     ended = {}
     for virtualenv, process in pythons.items():
         # One that loads the application as well may take as long as that.
-        ended[virtualenv] = end_python(process, LOADING_SECONDS if virtualenv in answered else SAYING_SECONDS)
+        seconds = LOADING_SECONDS if virtualenv in answered else SAYING_SECONDS
+        ended[virtualenv] = end_python(process, 0 if is_hanging(found, virtualenv) else seconds)
     found["instances"] = {}
     for one in question["instances"]:
         name, told_of = one["name"], told[one["name"]]
@@ -815,7 +837,8 @@ def survey(question, places=None, answered=None):
         python["owner"] = owner_name(told_of["application"].value["owner"])
         python["of_a_group"] = owner(one["virtualenv"]) == NOBODY
         settings = settings_of(one, told_of, loading.get(name))
-        found["instances"][name] = survey_instance(one, told_of, python, codes[name].end(SAYING_SECONDS)[1], settings)
+        code = codes[name].end(0 if is_hanging(found, one["checkout"]) else SAYING_SECONDS)[1]
+        found["instances"][name] = survey_instance(one, told_of, python, code, settings)
         folders = {key: there_is[one[key]].value for key in ("static_folder", "files_folder")}
         found["instances"][name]["folders"] = folders
     found["packages"], found["as_it_came"] = packages(asked_packages.end()[1])

@@ -11,6 +11,8 @@ from facts.asking_on_host import LOCATIONS
 from facts.places_on_host import first_blocked, matching
 from operations.trust_on_host import NOBODY, ROOT, As, Failed
 
+# What the watcher of disks has here is closed, since its disk gives no answer.
+DISKS = "/run/nginx-disks"
 NGINX_FILES = ("sites-enabled", "conf.d", "modules-enabled", "snippets")
 # What nginx's workers reach themselves: all else that its files name is opened by its master, as root.
 NEEDS = re.compile(
@@ -74,6 +76,17 @@ def nginxs_user(nginx):
     except Failed:
         pass
     return As(NOBODY, further)
+
+
+def hung(question):
+    """The paths on disks of which the watcher says that they give no answer."""
+    if not ROOT.is_folder(DISKS):
+        return []
+    try:
+        names = nginxs_user(question["nginx"]).do(lambda at: at.names(DISKS))
+    except (Failed, OSError):
+        return []
+    return [path for name in names for path in question["disks"].get("%s/%s" % (DISKS, name), ())]
 
 
 def nginx_files():

@@ -298,6 +298,7 @@ class Systemd:
 
     def __init__(self, job):
         self.enable, self.reload = job["service"]["enable"], job["service"]["reload"]
+        self.restart = job["service"].get("restart", ())
 
     def owns(self, path):
         return False
@@ -311,6 +312,11 @@ class Systemd:
             code, output = run(["systemctl", "enable", *now, unit])
             if code:
                 raise Failed("%s can't be enabled: %s" % (unit, output))
+        for unit in self.restart:
+            code, output = run(["systemctl", "restart", unit])
+            if code:
+                raise Failed("%s doesn't start: %s" % (unit, output))
+            say("started %s" % unit)
 
     def back(self):
         code, output = run(["systemctl", "daemon-reload"]) if self.reload else (0, "")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
-from schema import Deployment, Instance, Site, is_address
-from tasks import causes, passwords, program, run, shown, supervisor_file, system
+from schema import NGINX_USER, Deployment, Instance, Site, is_address
+from tasks import causes, disks, passwords, program, run, shown, supervisor_file, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -41,6 +41,7 @@ def _page(site: Site, name: str, path: str, place: str) -> dict[str, Any]:
         "guard": None,
         "closed": [],
         "mount": None,
+        "flag": None,
     }
 
 
@@ -69,7 +70,7 @@ def pages(deployment: Deployment) -> Iterator[dict[str, Any]]:
                 # nginx's own answer: a tile itself may be missing, or on a disk that is away.
                 page = _page(site, name, tiles.location, f"tile of {tiles.name}")
                 url = f"{site.address}{tiles.location}" if name == site.server_name else None
-                yield page | {"url": url, "good": [401, 404], "mount": tiles.mount}
+                yield page | {"url": url, "good": [401, 404], "mount": tiles.mount, "flag": tiles.flag}
 
 
 def question(deployment: Deployment) -> dict[str, Any]:
@@ -92,8 +93,9 @@ def question(deployment: Deployment) -> dict[str, Any]:
             for instance in deployment.instances
             for short in program.PROGRAMS
         ],
-        "units": [*system.UNITS, *([system.RENEWAL] if renewal else [])],
+        "units": [*system.UNITS, *disks.UNITS, *([system.RENEWAL] if renewal else [])],
         "renewal": renewal,
+        "nginx_user": NGINX_USER,
         "sites": [
             {
                 "names": site.names,
@@ -188,6 +190,10 @@ def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         for key in survey["instances"][instance.name]["silent"]
     ]
     found = found or shown.waiting([name for name, word in survey["asked"]["programs"].items() if word == "away"])
+    found += [
+        f"the tiles of {name} are away: {mount} gives no answer"
+        for name, mount in disks.hung_tiles(deployment, survey).items()
+    ]
     return found + [
         f"the tiles of {tiles.name} are away: {tiles.mount} isn't mounted"
         for tiles in deployment.tiles

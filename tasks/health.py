@@ -15,7 +15,7 @@ from catmaid_deploy.finding import Command, Finding
 from configuration import Change, ConfigurationSet, Reason, lost
 from facts import survey as facts
 from schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from tasks import asking, causes, certificates, connection, nginx, plan, preflight, run, supervisor, tell
+from tasks import asking, causes, certificates, connection, disks, nginx, plan, preflight, run, supervisor, tell
 
 GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
@@ -28,6 +28,7 @@ RESTARTS = 3
 SETTLED_SECONDS = 30
 QUEUE = 1000
 # What a program that has just begun doesn't answer yet.
+OF_TILES = ("tile", "missing tile")
 SERVES = {"wsgi": "page", "daphne": "WebSocket", "celery": "task"}
 # The differences of a service that are named.
 SHOWN = 4
@@ -298,6 +299,9 @@ def _services(one: Health) -> None:
             one.fault("supervisor", "it doesn't run", Command("systemctl start supervisor"))
     if not _is_active(one, "nginx.service") and "nginx" not in blocked:
         one.fault("nginx", "it doesn't run: users reach nothing", Command("systemctl start nginx"))
+    if not _is_active(one, disks.SERVICE) and disks.SERVICE in one.survey["units"]:
+        what = "nobody watches over them, and one that hangs would hold up all pages"
+        one.fault("disks", what, Command(f"systemctl restart {disks.SERVICE}"))
     if not _is_active(one, ROTATION):
         one.fault("logs", f"they aren't rotated: {ROTATION} is off", Command(f"systemctl enable --now {ROTATION}"))
     if one.survey["units"].get(ROTATED, {}).get("failed"):
@@ -370,9 +374,10 @@ def is_closed(one: Health, instance: Instance | None) -> bool:
 def _pages(one: Health) -> None:
     assert one.deployment
     instances = {instance.name: instance for instance in one.deployment.instances}
+    hung = disks.hung_tiles(one.deployment, one.survey)
     for page, answer in zip(pages(one.deployment), one.found["pages"], strict=True):
         instance = instances.get(page.whose)
-        if is_closed(one, instance):
+        if is_closed(one, instance) or (page.kind in OF_TILES and page.whose in hung):
             continue
         place = f"{page.kind} of {page.whose}"
         if "folder" in page.question and not answer.get("found"):

@@ -8,7 +8,7 @@ from typing import Any
 from catmaid_deploy.finding import Finding, warning
 from configuration import Change, ConfigurationSet, foreign_links
 from schema import Deployment, Instance, Site
-from tasks import acme, certificates, nginx, packages, passwords, releases, requested, run, supervisor, system, wsgi
+from tasks import acme, certificates, disks, nginx, packages, passwords, releases, requested, run, supervisor, system, wsgi
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def wanted_sets(deployment: Deployment) -> list[ConfigurationSet]:
         system.wanted(deployment),
         *(supervisor.files(instance) for instance in deployment.instances),
         nginx.wanted(deployment, nginx.Server())[0],
+        disks.wanted(deployment),
     ]
 
 
@@ -73,6 +74,7 @@ def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> 
         system.change(deployment, survey),
         *groups.values(),
         web,
+        disks.change(deployment, survey),
         *supervisor.removals(deployment.instances, survey),
     ]
     report.warnings += [

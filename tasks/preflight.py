@@ -32,6 +32,7 @@ from tasks import (
     causes,
     certificates,
     connection,
+    disks,
     migrations,
     nginx,
     packages,
@@ -198,7 +199,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             packages.ACL,
         ],
         "asking": asking.question(deployment),
-        "units": [*system.UNITS, system.RENEWAL, system.RENEWED, *PEERS["database"], *PEERS["broker"]],
+        "units": [*system.UNITS, *disks.UNITS, system.RENEWAL, system.RENEWED, *PEERS["database"], *PEERS["broker"]],
         "space": [*SPACE, RUN, *(i.virtualenv for i in deployment.instances)],
         "ports": deployment.ports,
         "certificates": certificates.question(deployment),
@@ -213,6 +214,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             }
             for tiles in deployment.tiles
         ],
+        "disks": disks.places(deployment),
         "flags": flags(deployment),
         "paths": [
             *(item.path for item in items),
@@ -517,6 +519,7 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
     for site in deployment.sites:
         own = (*certificates.warn(site, survey), *requested.warn(site, survey))
         yield from (found.below(f"site[{site.server_name}]") for found in own)
+    yield from disks.warn(deployment, survey)
     for tiles in deployment.tiles:
         state = survey["tiles"][tiles.name]
         if tiles.mount and not state["mounted"]:
@@ -685,16 +688,17 @@ def look(deployment: Deployment) -> dict[str, Any]:
 
 def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configuration.ConfigurationSet]) -> list[Finding]:
     """What keeps a host from serving what its inventory says."""
-    if survey["hanging"]:
-        # Of what lies there nothing is known: it would be called missing.
-        fix = "see whether its disk answers, and what is there"
-        return [fault("disk", f"{path} gives {user} no answer in time", fix) for user, path in survey["hanging"]]
+    if late := list(disks.judge(deployment, survey)):
+        return late
     faults = list(judge_system(deployment, survey))
     for site in deployment.sites:
         of_site = (*certificates.judge(site, survey), *requested.judge(site, survey))
         faults += [one.below(f"site[{site.server_name}]") for one in of_site]
     faults += [found for found in passwords.costly(deployment, survey) if found.level == "fault"]
+    hung = disks.hung_tiles(deployment, survey)
     for tiles in deployment.tiles:
+        if tiles.name in hung:
+            continue
         found = survey["tiles"][tiles.name]
         faults += [one.below(f"site.tiles[{tiles.name}]") for one in judge_tiles(tiles, found)]
     for instance in deployment.instances:

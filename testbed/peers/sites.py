@@ -9,8 +9,8 @@ from pydantic import BaseModel
 import schema
 from testbed.run import CHECKOUT, VIRTUALENV
 
-MANY_INSTANCES = 20
-TILES = "/srv/tiles/fafb"
+MANY_INSTANCES, MANY_SETS = 30, 500
+TILES, MANY_TILES = "/srv/tiles/fafb", "/srv/tiles/many"
 USER = ("bench", "bench")
 _PASSWORDS = {
     "bench": "$6$benchbench$L/SWrobNRkV.iUB93gv.PJywy/QX4wzN1m2YZYeF.uBbRUYLgodycFkml5WWSUxFf4eG/3lJwiGVvvDLD8/76."
@@ -127,8 +127,8 @@ def left_out() -> list[str]:
     ]
 
 
-def many() -> dict[str, Any]:
-    """Small instances, as many as one host may have."""
+def many(sets: int = 0) -> dict[str, Any]:
+    """Small instances, as many as one host may have, and so many tile sets."""
     instances = [
         {
             "name": f"catmaid-{number}",
@@ -141,12 +141,23 @@ def many() -> dict[str, Any]:
         }
         for number in range(1, MANY_INSTANCES + 1)
     ]
-    return SITE | {"instances": instances}
+    tiles = [
+        {"name": f"em-{number}", "url": f"/tiles/em-{number}", "folder": f"{MANY_TILES}/{number}"}
+        for number in range(1, sets + 1)
+    ]
+    return OPEN_SITE | {"instances": instances, "tiles": tiles}
 
 
 # The tile set's folder, as far as a deploy looks at it.
 DATA = f"mkdir -p {TILES} && touch {TILES}/here"
 
+# A set of each has a few files, as a folder of sections has in its upper levels.
+PLACE_SETS = f"""
+for number in $(seq {MANY_SETS}); do
+    mkdir -p {MANY_TILES}/$number/0/0
+    touch {MANY_TILES}/$number/0/0/0.jpg
+done
+"""
 # Without a virtual host each at the broker: no task is sent here.
 PLACE = f"""
 for number in $(seq {MANY_INSTANCES}); do

@@ -393,7 +393,7 @@ def known_paths() -> set[str]:
     found |= {proxy.VARIABLES, f"{proxy.UNIT}/catmaid.conf"}
     assert "/lock.json" in (ROOT / "operations/apply_on_host.py").read_text()
     found |= {one["notes"] for one in health.question(deployment, [], verify=False)["instances"]}
-    found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json"}
+    found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json", schema.DISKS}
     return found | {str(parent) for path in found for parent in Path(path).parents}
 
 

@@ -512,6 +512,7 @@ FAULTS = {
         f"{MOUNT}; {PUT_TILES}",
         privileged=True,
     ),
+    "nobody watches over the disks": Fault("disks", "nobody watches over them", "systemctl stop catmaid-disks.service"),
     "tiles that the application may change": Fault(
         "site.tiles[fafb].folder",
         f"{TILES} can be changed by www-data, and nginx follows a link there to whatever nginx may read",

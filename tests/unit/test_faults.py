@@ -36,6 +36,7 @@ SOURCES = {
     "tasks/passwords.py": set(),
     "tasks/nginx.py": set(),
     "tasks/supervisor_file.py": set(),
+    "tasks/disks.py": set(),
     "tasks/releases.py": {"judge_revision"},
     "configuration.py": set(),
     "facts/asking_on_host.py": {"_request", "_answers"},
@@ -223,7 +224,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "releases: STATIC_ROOT = <static_root> in <path> is one folder for all releases, which have different files",
     },
     "It takes a disk that hangs, or a folder that an attacker made": {
-        "disk: <path> gives <user> no answer in time",
+        "disk: <path> gives <user> no answer in time<more>",
         "tls.<key>: <path> gives no answer",
         "tls.<key>: <path> can't be read by whoever may change its folder",
     },

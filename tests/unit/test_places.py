@@ -268,7 +268,7 @@ def test_one_that_hangs_costs_no_more_than_its_own_answer(monkeypatch: pytest.Mo
     places.begin()
     places.end()
     assert [one.value for one in (first, hangs, fails, last)] == [1, "unknown", "none", 2]
-    assert places.hanging == [["root", "/hangs"]]
+    assert places.hanging == [["root", "/hangs", "/"]]
 
 
 def test_of_a_user_who_isn_t_there_nothing_is_known() -> None:

@@ -21,6 +21,7 @@ def survey(**more: Any) -> dict[str, Any]:
     found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
     found |= {"own_locations": {}, "nginx_files_of_others": [], "supervisor_file": None}
     found |= {"somaxconn": 4096, "swap": 0, "processors": 2}
+    found["hanging"] = []
     found["served_folders"] = {path: {"links": []} for _, path in preflight._served(SITE)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}} | more
@@ -219,8 +220,10 @@ def test_folders_are_those_of_django(root: str | None, real: str | None, said: b
 
 
 def test_a_disk_that_does_not_answer_is_all_that_is_said() -> None:
-    (finding,) = preflight.judge(SITE, {"hanging": [["www-data", "/data/fafb"]]}, [])
-    assert finding.what == "/data/fafb gives www-data no answer in time"
+    hanging = [["www-data", "/home/lab", "/home"], ["www-data", "/home/more", "/home"], ["root", "/x", "/"]]
+    home, other = preflight.judge(SITE, {"hanging": hanging}, [])
+    assert home.what == "/home/lab gives www-data no answer in time, and 1 more about /home"
+    assert other.what == "/x gives root no answer in time"
 
 
 def test_settings_that_can_t_be_loaded_and_files_that_root_reads_are_named() -> None:

@@ -388,7 +388,10 @@ def check_nginx(deployment: schema.Deployment) -> None:
             assert arguments(outer, "root") == [[tiles.folder]]
             for inner in (o for o in outer if o["directive"] == "location"):
                 assert inner["args"][1].startswith(f"^{regex(tiles.url)}/(?<catmaid_tile>")
-                assert [o["args"] for o in inner["block"] if o["directive"] == "if"] == [["!-e", tiles.proof]]
+                assert [o["args"] for o in inner["block"] if o["directive"] == "if"] == [
+                    ["-e", tiles.flag],
+                    ["!-e", tiles.proof],
+                ]
             if tiles.fallback_file:
                 missing = locations.pop((f"@{tiles.name}-missing",))
                 (folder,), (image, _) = arguments(missing, "root")[0], arguments(missing, "try_files")[0]

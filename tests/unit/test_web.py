@@ -12,7 +12,7 @@ import schema
 from catmaid_deploy.finding import Command
 from configuration import File
 from schema import Deployment
-from tasks import acme, certificates, nginx, notices, packages, passwords, preflight
+from tasks import acme, certificates, nginx, notices, packages, passwords, preflight, system
 
 DAY = 24 * 3600
 HASH = "$6$abcdefgh$" + "a" * 86
@@ -385,3 +385,16 @@ def test_an_address_of_ipv6_is_its_network() -> None:
     assert found
     assert found["catmaid_network"] == long[:8]
     assert not expression.search(short)
+
+
+def test_ten_thousand_websockets_fit_by_the_processes_limits() -> None:
+    """All of them by one worker of nginx, beside as many other connections as before; Daphne has one file for each."""
+    sockets = 10_000
+    server = nginx.Server()
+    # To the browser and to Daphne.
+    assert server.connections >= 2 * sockets + 4096
+    assert server.descriptors >= 2 * server.connections + server.open_tiles
+    assert sockets + 4096 <= system.DESCRIPTORS
+    # A container of ours allows less, and keeps room all the same.
+    small = nginx.Server(descriptors=20_000, connections=20_000 * 3 // 8)
+    assert small.connections >= 4000 + 2048

@@ -1,0 +1,112 @@
+"""Disks that nginx serves from and that may hang: a watcher, whose flags close what lies on one that does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from catmaid_deploy.finding import Finding, fault, warning
+from configuration import Change, ConfigurationSet, File, Folder, Reason, compare
+from render import render
+from schema import DISKS, NGINX_USER, Deployment
+from tasks import nginx
+
+SERVICE, PATH, RELOAD = "catmaid-disks.service", "catmaid-disks.path", "catmaid-disks-reload.service"
+UNITS = (SERVICE, PATH)
+# Of several tile sets on one disk so many are named beside the first.
+NAMED = 3
+WATCH = "/etc/catmaid/disks/watch.py"
+PLACES = "/etc/catmaid/disks/places.json"
+# A watcher that started within so many seconds of its files' time may be as new as they are.
+CLOCK_SECONDS = 2
+
+
+def places(deployment: Deployment) -> dict[str, list[str]]:
+    """By its flag, where the files of each part lie that nginx serves itself."""
+    return {i.flag: [i.static_alias, i.extensions_folder, i.files_folder] for i in deployment.instances} | {
+        tiles.flag: tiles.paths for tiles in deployment.tiles
+    }
+
+
+def _by_disk(survey: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """What gave no answer, by where its disk is mounted: who asked, and for which path."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for user, path, mount in survey["hanging"]:
+        found.setdefault(mount, []).append((user, path))
+    return found
+
+
+def hung_tiles(deployment: Deployment, survey: dict[str, Any]) -> dict[str, str]:
+    """The tile sets whose disk gives no answer, with where that is mounted."""
+    return {
+        tiles.name: mount
+        for mount, asked in _by_disk(survey).items()
+        for tiles in deployment.tiles
+        if any(path in tiles.paths for _, path in asked)
+    }
+
+
+def warn(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """A line for each disk of tiles that hangs: no run needs it, and nginx doesn't touch it."""
+    by_disk: dict[str, list[str]] = {}
+    for name, mount in hung_tiles(deployment, survey).items():
+        by_disk.setdefault(mount, []).append(name)
+    folders = {tiles.name: tiles.folder for tiles in deployment.tiles}
+    for mount, (name, *others) in by_disk.items():
+        what = f"{mount if mount != '/' else folders[name]} gives no answer, its tiles answer 503"
+        if others:
+            more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+            what += f", as those of {', '.join(others[:NAMED])}{more} there do"
+        yield warning(
+            f"site.tiles[{name}].mount", what, "have its server or network answer; tiles come back by themselves"
+        )
+
+
+def judge(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """A line for each other disk that hangs: of what lies there nothing is known, and it would be called missing."""
+    of_tiles = {path for tiles in deployment.tiles for path in tiles.paths}
+    for mount, asked in _by_disk(survey).items():
+        others = [(user, path) for user, path in asked if path not in of_tiles]
+        if others:
+            user, path = others[0]
+            more = f", and {len(others) - 1} more about {mount}" if len(others) > 1 else ""
+            fix = "see whether its disk answers, and what is there"
+            yield fault("disk", f"{path} gives {user} no answer in time{more}", fix)
+
+
+def wanted(deployment: Deployment) -> ConfigurationSet:
+    units = [f"/etc/systemd/system/{unit}" for unit in (SERVICE, PATH, RELOAD)]
+    items = [File(path, render(path[1:], nginx_user=NGINX_USER, flags=DISKS)) for path in (WATCH, *units)]
+    items.append(File(PLACES, json.dumps(places(deployment), indent=1) + "\n"))
+    return ConfigurationSet(
+        "disks",
+        (Folder(WATCH.rpartition("/")[0]), *items),
+        checks=(("systemd-analyze", SERVICE, PATH, RELOAD),),
+        service={"kind": "systemd"},
+    )
+
+
+def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
+    """What differs, and whether the watcher runs with what is on disk."""
+    one = wanted(deployment)
+    differences = compare(one, survey)
+    units = {unit: survey["units"].get(unit, {}) for unit in UNITS}
+    times = [found["time"] for item in one.items if (found := survey["files"].get(item.path))]
+    enable = [unit for unit, state in units.items() if not state.get("enabled")]
+    off = [unit for unit, state in units.items() if not state.get("active")]
+    old = SERVICE not in off and units[SERVICE]["since"] + CLOCK_SECONDS < max(times, default=0)
+    regrouped = bool(nginx.missing_groups(deployment, survey))
+    reasons = []
+    if not differences:
+        reasons += [Reason("enable", unit, "it doesn't start at boot") for unit in enable]
+        reasons += [Reason("start", unit, "it doesn't run") for unit in off]
+        if old or regrouped:
+            why = "its files are newer" if old else f"{NGINX_USER} gets other groups"
+            reasons.append(Reason("restart", SERVICE, why))
+    one.service.update(
+        enable=enable,
+        reload=bool(differences) or any(state.get("needs_daemon_reload") for state in units.values()),
+        restart=list(UNITS) if differences else [*off, *([SERVICE] if old or regrouped else [])],
+    )
+    return Change(one, differences, tuple(reasons))
