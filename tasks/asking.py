@@ -190,10 +190,7 @@ def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         for key in survey["instances"][instance.name]["silent"]
     ]
     found = found or shown.waiting([name for name, word in survey["asked"]["programs"].items() if word == "away"])
-    found += [
-        f"the tiles of {name} are away: {mount} gives no answer"
-        for name, mount in disks.hung_tiles(deployment, survey).items()
-    ]
+    found += disks.away(deployment, survey)
     return found + [
         f"the tiles of {tiles.name} are away: {tiles.mount} isn't mounted"
         for tiles in deployment.tiles

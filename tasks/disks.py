@@ -14,7 +14,7 @@ from tasks import nginx
 
 SERVICE, PATH, RELOAD = "catmaid-disks.service", "catmaid-disks.path", "catmaid-disks-reload.service"
 UNITS = (SERVICE, PATH)
-# Of several tile sets on one disk so many are named beside the first.
+# Of several tile sets on one disk so many are named.
 NAMED = 3
 WATCH = "/etc/catmaid/disks/watch.py"
 PLACES = "/etc/catmaid/disks/places.json"
@@ -47,17 +47,30 @@ def hung_tiles(deployment: Deployment, survey: dict[str, Any]) -> dict[str, str]
     }
 
 
-def warn(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
-    """A line for each disk of tiles that hangs: no run needs it, and nginx doesn't touch it."""
+def _hung_disks(deployment: Deployment, survey: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Each disk of tiles that gives no answer, with the sets on it, of many the first."""
+    folders = {tiles.name: tiles.folder for tiles in deployment.tiles}
     by_disk: dict[str, list[str]] = {}
     for name, mount in hung_tiles(deployment, survey).items():
-        by_disk.setdefault(mount, []).append(name)
-    folders = {tiles.name: tiles.folder for tiles in deployment.tiles}
-    for mount, (name, *others) in by_disk.items():
-        what = f"{mount if mount != '/' else folders[name]} gives no answer, its tiles answer 503"
-        if others:
-            more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-            what += f", as those of {', '.join(others[:NAMED])}{more} there do"
+        by_disk.setdefault(folders[name] if mount == "/" else mount, []).append(name)
+    for disk, names in by_disk.items():
+        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+        yield disk, [*names[:NAMED], *more]
+
+
+def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+    """The tiles that a run does without."""
+    return [
+        f"the tiles of {', '.join(names)} are away: {disk} gives no answer"
+        for disk, names in _hung_disks(deployment, survey)
+    ]
+
+
+def warn(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """A line for each disk of tiles that hangs: no run needs it, and nginx doesn't touch it."""
+    for disk, (name, *others) in _hung_disks(deployment, survey):
+        what = f"{disk} gives no answer, its tiles answer 503"
+        what += f", as those of {', '.join(others)} there do" if others else ""
         yield warning(
             f"site.tiles[{name}].mount", what, "have its server or network answer; tiles come back by themselves"
         )

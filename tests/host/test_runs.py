@@ -166,5 +166,6 @@ def test_the_report_is_json(deployed: Deployed) -> None:
         "Configuration: system",
         *(f"Configuration: programs of {instance.name}" for instance in deployed.site.instances),
         "Configuration: nginx",
+        "Configuration: disks",
         "Record what changed",
     ]

@@ -120,6 +120,11 @@ STATES = {
         ["system"],
         "reload systemd: its files are newer",
     ),
+    "nobody watches over the disks": State(
+        "systemctl disable --now catmaid-disks.service 2>/dev/null",
+        ["disks"],
+        "start catmaid-disks.service: it doesn't run",
+    ),
     "an instance is half there": State(
         "rm -r /etc/catmaid/catmaid-root /etc/supervisor/conf.d/catmaid-root.conf; supervisorctl update catmaid-root",
         ["programs of catmaid-root"],
@@ -133,7 +138,7 @@ STATES = {
     ),
     "everything at once": State(
         f"rm -r /etc/catmaid /etc/supervisor/conf.d/* {SITE_FILE} /etc/tmpfiles.d/catmaid.conf; supervisorctl update",
-        ["Self-signed certificate of localhost", "system", *EVERY, "nginx"],
+        ["Self-signed certificate of localhost", "system", *EVERY, "nginx", "disks"],
         "create /etc/catmaid/catmaid/wsgi/uwsgi.ini",
         ALL,
     ),
