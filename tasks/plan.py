@@ -8,7 +8,20 @@ from typing import Any
 from catmaid_deploy.finding import Finding, warning
 from configuration import Change, ConfigurationSet, foreign_links
 from schema import Deployment, Instance, Site
-from tasks import acme, certificates, disks, nginx, packages, passwords, releases, requested, run, supervisor, system, wsgi
+from tasks import (
+    acme,
+    certificates,
+    disks,
+    nginx,
+    packages,
+    passwords,
+    releases,
+    requested,
+    run,
+    supervisor,
+    system,
+    wsgi,
+)
 
 
 @dataclass(frozen=True)

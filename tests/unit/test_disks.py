@@ -43,7 +43,11 @@ def test_what_is_no_tile_s_keeps_a_run_from_deciding() -> None:
 def test_all_that_nginx_serves_by_itself_is_watched_over() -> None:
     files = {item.path: item.text for item in disks.wanted(SITE).items if isinstance(item, File)}
     instance, found = SITE.instances[0], json.loads(files[disks.PLACES])
-    assert found["/run/nginx-disks/files-catmaid"] == [instance.static_alias, instance.files_folder]
+    assert found["/run/nginx-disks/files-catmaid"] == [
+        instance.static_alias,
+        instance.extensions_folder,
+        instance.files_folder,
+    ]
     assert found["/run/nginx-disks/tiles-t-1"] == ["/data/1"]
     assert len(found) == 8
 
