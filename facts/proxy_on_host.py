@@ -49,6 +49,8 @@ def refusal_of(proxy, target):
     if not status:
         return {"silent": "what answers there is no HTTP proxy"}
     code = int(status.group(1))
+    if secure and code in (400, 405, 501):
+        return {"silent": "what answers there is no proxy: it doesn't know CONNECT"}
     # What a site itself answers is none of the proxy's.
     if code in (401, 404, 405) and not secure:
         return None
