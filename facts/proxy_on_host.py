@@ -38,13 +38,17 @@ def refusal_of(proxy, target):
         lines.append("Proxy-Authorization: Basic " + base64.b64encode(login.encode()).decode())
     request = "\r\n".join([*lines, "Connection: close", "", ""])
     try:
-        with socket.create_connection((proxy.hostname, proxy.port), timeout=PROXY_SECONDS) as connection:
-            connection.sendall(request.encode())
-            line = connection.makefile("rb").readline(1 << 12).decode("ascii", "replace")
+        connection = socket.create_connection((proxy.hostname, proxy.port), timeout=PROXY_SECONDS)
     except socket.timeout:
-        return {"silent": "no answer within %d s" % PROXY_SECONDS}
+        return {"silent": "no connection within %d s" % PROXY_SECONDS}
     except OSError as error:
         return {"silent": error.strerror or str(error)}
+    try:
+        with connection:
+            connection.sendall(request.encode())
+            line = connection.makefile("rb").readline(1 << 12).decode("ascii", "replace")
+    except OSError:
+        return {"there": there, "status": 504, "words": "no answer within %d s" % PROXY_SECONDS}
     status = re.match(r"HTTP/1\.\d (\d{3})\s*(.*)", line)
     if not status:
         return {"silent": "what answers there is no HTTP proxy"}
@@ -57,17 +61,29 @@ def refusal_of(proxy, target):
     return {"there": there, "status": code, "words": short(plain(line.strip()))} if code >= 400 else None
 
 
+def is_its_own(refused):
+    """Whether a proxy refuses the host, and not one address alone."""
+    return bool(refused) and ("silent" in refused or refused["status"] == 407)
+
+
 def ask_by_proxy(question):
     fetching = question["fetching"]
     proxy = urlsplit(fetching["http_proxy"])
-    for target in [*package_sources(question["packages"]), *question["targets"]]:
-        if not is_direct(urlsplit(target).hostname or "", fetching["no_proxy"]):
-            refused = refusal_of(proxy, target)
-            if refused:
-                return {"refused": refused}
-    # Of what pip fetches its own question tells; here only whether somebody is there.
-    refused = refusal_of(proxy, "https://pypi.org/")
-    return {"refused": refused if refused and ("silent" in refused or refused["status"] == 407) else None}
+
+    def refusals(targets):
+        for target in targets:
+            if not is_direct(urlsplit(target).hostname or "", fetching["no_proxy"]):
+                yield refusal_of(proxy, target)
+
+    # Of what pip fetches its own question tells; here whether somebody is there, and takes this host.
+    first = refusal_of(proxy, "https://pypi.org/")
+    if is_its_own(first):
+        return {"refused": first}
+    # Of several package sources one may be out of reach.
+    found = list(refusals(package_sources(question["packages"])))
+    wrong = [one for one in found if is_its_own(one)] or (found if found and all(found) else [])
+    wrong = wrong or [one for one in refusals(question["targets"]) if one]
+    return {"refused": wrong[0] if wrong else None}
 
 
 answer(ask_by_proxy)
