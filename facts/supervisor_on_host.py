@@ -32,6 +32,8 @@ class SupervisorsOwn:
         self.socket, self.pid_file, self.log, self.authorization = ORDERS, ITS_PID, ITS_LOG, None
         self.patterns = []
         self.problem = None
+        # Whether supervisorctl finds it by the same file.
+        self.is_controlled = True
         self.parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
         try:
             self.parser.read_string(text)
@@ -78,6 +80,9 @@ class SupervisorsOwn:
                 self.problem = what, fix
                 return
             password = known
+        control = [self._get("supervisorctl", key) for key in ("serverurl", "username", "password")]
+        same_socket = at_run(control[0].partition("unix://")[2].strip()) == at_run(self.socket)
+        self.is_controlled = same_socket and control[1:] == [user, password]
         if user or password:
             self.authorization = "Basic " + base64.b64encode(("%s:%s" % (user, password)).encode()).decode()
 
@@ -91,6 +96,11 @@ class SupervisorsOwn:
     def _path(self, section, key, otherwise):
         value = self._get(section, key, otherwise).strip()
         return straight(value)
+
+
+def at_run(path):
+    """A path by the one of two names that /run has."""
+    return straight(path[len("/var") :] if path.startswith("/var/run/") else path)
 
 
 def straight(path):
@@ -189,6 +199,7 @@ def supervisors_file(began):
         "log": it.log,
         "patterns": it.patterns,
         "problem": problem and list(problem),
+        "is_controlled": it.is_controlled,
         # What runs has read another one.
         "is_newer": bool(began and status and status.st_ctime > began),
         "of_others": [[path, whose_name(who)] for path in files if (who := changeable(path))],

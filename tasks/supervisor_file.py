@@ -50,7 +50,13 @@ def _is_read(path: str, patterns: list[str]) -> bool:
 
 
 def warn(survey: dict[str, Any]) -> Iterator[Finding]:
-    """Files that Supervisor reads as root and others may change."""
-    for path, user in (survey["supervisor_file"] or {"of_others": []})["of_others"]:
+    """What doesn't stop a run: an admin's tool that finds nothing, and files that others may change."""
+    file = survey["supervisor_file"]
+    if file is None:
+        return
+    if not file["is_controlled"]:
+        what = f"by {PATH} supervisorctl can't ask it, and so programs of others don't end when Supervisor restarts"
+        yield warning("supervisor", what, "give [supervisorctl] there the socket as serverurl, username and password")
+    for path, user in file["of_others"]:
         what = f"{path} can be changed by {user}, and Supervisor starts as root what it says"
         yield warning("supervisor", what, "have root alone own it and the folders that lead to it")

@@ -244,6 +244,14 @@ FAULTS = {
         f"sed -i 's#^file=.*#file=/run/other.sock#; s#unix://.*#unix:///run/other.sock#' {SUPERVISORD}",
         cleans=f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
     ),
+    "a supervisorctl without the password": Fault(
+        "supervisor",
+        f"by {SUPERVISORD} supervisorctl can't ask it, and so programs of others don't end when Supervisor restarts",
+        rf"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' "
+        f"{SUPERVISORD}; systemctl restart supervisor",
+        f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
+        level="warning",
+    ),
     "Supervisor has no socket": Fault(
         "supervisor",
         f"by {SUPERVISORD} it takes orders by TCP alone, where any user may answer in its place",

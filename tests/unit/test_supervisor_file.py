@@ -101,6 +101,21 @@ def test_what_a_deploy_cannot_live_with(change: tuple[str, str], problem: str) -
     assert own.problem[1]
 
 
+@pytest.mark.parametrize(
+    ("change", "is_controlled"),
+    [
+        (("", ""), True),
+        (("unix:///var/run/supervisor.sock", "unix:///run/supervisor.sock"), True),
+        (("unix:///var/run/supervisor.sock", "unix:///run/other.sock"), False),
+        ((SERVER, f"{SERVER}username=a\npassword=b\n"), False),
+        (("[supervisorctl]", "[other]"), False),
+    ],
+)
+def test_whether_supervisorctl_finds_it(change: tuple[str, str], is_controlled: bool) -> None:
+    own = read(DEBIAN.replace(*change) if change[0] else DEBIAN)
+    assert (own.is_controlled, own.problem) == (is_controlled, None)
+
+
 def test_a_line_that_is_broken_is_not_shown() -> None:
     own = read(DEBIAN.replace(SERVER, f"{SERVER}password hunter2\n"))
     assert own.problem
