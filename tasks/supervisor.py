@@ -77,7 +77,7 @@ def wanted(instance: Instance, members: list[Program], group_file: File) -> Conf
     """
     i = instance
     # A program that a restart of Supervisor left serves until the next one has loaded.
-    meanwhile = rf"{re.escape(i.runtime_dir)}/(wsgi|daphne)-[ab]/ending/\w+\.socket"
+    meanwhile = rf"{re.escape(i.runtime_dir)}/(wsgi|daphne)-[ab]/ending/[\w-]+\.socket"
     library = start_script(i)
     scripts = [library.path, *(file.path for program in members for file in program.files if file.path.endswith(".sh"))]
     return ConfigurationSet(
