@@ -19,7 +19,7 @@ import pytest
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers.sockets import SocketFigures, Sockets
-from testbed.peers.steady import SLOW, Figures, Steady
+from testbed.peers.steady import SLOW, SLOW_SECONDS, Figures, Steady
 from testbed.run import CHECKOUT, Run, pyinfra
 from testbed.updates import SITE, changed, imported, release
 from tests.blocks import blocks
@@ -145,8 +145,10 @@ def is_nothing(host: BedHost, what: str, act: Callable[[], object], seconds: flo
     with watched(host, what) as watches:
         act()
     (watch,) = watches
-    assert watch.without_pages <= alone + SECONDS, (watch.pages.table(), alone)
-    assert watch.without_sockets <= alone + SECONDS
+    # A machine that is busy with other work answers each request later.
+    late = watch.pages.longest("slow") - SLOW_SECONDS
+    assert watch.without_pages <= alone + late + SECONDS, (watch.pages.table(), alone)
+    assert watch.without_sockets <= alone + late + SECONDS, (watch.pages.table(), alone)
     assert watch.sockets.open_at_end + len(watch.sockets.errors) == PAGES
     task.ends_well()
     wait_for("all programs", lambda: running(host) == 4, 30)
@@ -199,7 +201,8 @@ def test_where_there_is_no_room_for_two(host: BedHost) -> None:
         alone, task = imported(host), begin(host, 45)
         with watched(host, "a restart, without room for two") as watches:
             restart(host)
-        assert watches[0].without_pages <= alone + SECONDS
+        late = watches[0].pages.longest("slow") - SLOW_SECONDS
+        assert watches[0].without_pages <= alone + late + SECONDS, (watches[0].pages.table(), alone)
         task.ends_well()
     finally:
         deploy(host)
