@@ -16,8 +16,9 @@ import time
 from fnmatch import fnmatchcase
 
 from facts.certbot_on_host import CERTBOTS_LOG, lineage_of_site, renewals_failed
+from facts.nginx_on_host import HERE, ask_nginx, rivals
 from facts.supervisor_on_host import ITS_PID, SUPERVISORD, parser_environment, supervisor_reads, supervisors_own
-from operations.trust_on_host import ROOT, As, Asked, Failed, changeable, plain, proc, processes, run
+from operations.trust_on_host import ROOT, As, Asked, Failed, plain, proc, processes, run
 
 # How long a page may take. Who asks is the host itself: no network is in between.
 PAGE_SECONDS = 10
@@ -57,19 +58,6 @@ UNIT_PROPERTIES = (
 COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
 CONFIGURATIONS = ("/etc/nginx/nginx.conf", SUPERVISORD)
 PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": ITS_PID}
-# An admin's own locations, in a folder for each site.
-LOCATIONS = "/etc/nginx/catmaid-locations"
-# nginx reads them in this order, and takes the first of several servers with one name.
-ENABLED = "/etc/nginx/sites-enabled"
-SITES = (("/etc/nginx/conf.d", ".conf"), (ENABLED, ""))
-EVERYWHERE = ("*", "0.0.0.0", "[::]")
-NGINX_WORDS = re.compile(r"""[{};]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{};"']+""")
-NAMED_FILES = re.compile(r'(?:^|[;{])\s*(?:ssl_\w+|include)\s+"?(/[^\s;"]+)', re.MULTILINE)
-# Where files of nginx's lie that may name others.
-NAMING = ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/", "/etc/nginx/sites-enabled/", "/etc/nginx/snippets/")
-NAMING += (LOCATIONS + "/",)
-
-
 CORRECT = "correct what these words name"
 
 
@@ -91,7 +79,7 @@ def _cookies():
 
 
 def _connect(page, context):
-    connection = socket.create_connection((b"127.0.0.1", page["port"]), timeout=PAGE_SECONDS)
+    connection = socket.create_connection((HERE.encode(), page["port"]), timeout=PAGE_SECONDS)
     if not page["https"]:
         return connection
     return context.wrap_socket(connection, server_hostname=page["sni"])
@@ -159,7 +147,7 @@ def _read_to_its_end(answer):
 def _is_reached(port):
     """Whether something is there that takes a connection or refuses it."""
     try:
-        socket.create_connection((b"127.0.0.1", port), timeout=CONNECTION_SECONDS).close()
+        socket.create_connection((HERE.encode(), port), timeout=CONNECTION_SECONDS).close()
     except socket.timeout:
         return False
     except OSError:
@@ -239,14 +227,10 @@ def _main(table, unit):
     return int(main) if found and found[0] == os.path.basename(COMMANDS[unit]) else None
 
 
-def _begun(table, unit, children):
-    """Since when all workers of a service run, or itself: what it has read of its files is no older."""
+def _begun(table, unit):
+    """Since when a service runs: what it has read of its files is no older."""
     main = _main(table, unit)
-    if main is None:
-        return None
-    starts = [one[4] for one in table.values() if one[2] == main] if children else [table[main][4]]
-    # A worker that ended is followed by one that has read nothing: of a single one the age doesn't tell.
-    return _since(min(starts)) if len(starts) > children else None
+    return _since(table[main][4]) if main else None
 
 
 # ---- units ----
@@ -286,13 +270,7 @@ def _other_command(unit, state):
 # ---- the services' own tests of what is on disk ----
 
 
-def _changed(paths):
-    """When what is at these paths last changed; now, where one is missing."""
-    found = [ROOT.status(path, follow=True) for path in paths]
-    return max([time.time() if one is None else one.st_ctime for one in found] or [0])
-
-
-def _matching(path):
+def _in_its_folder(path):
     """What a path with a pattern in its last part stands for, with its folder: there one may come or go."""
     folder, name = os.path.split(path)
     if not set("*?[") & set(name):
@@ -300,20 +278,9 @@ def _matching(path):
     return [folder, *("%s/%s" % (folder, one) for one in ROOT.names(folder) if fnmatchcase(one, name))]
 
 
-def _nginx_refuses(since):
-    """What nginx says of its files; it isn't asked about those that its workers have all read."""
-    paths = {"/etc/nginx"}
-    for path, _ in ROOT.tree("/etc/nginx"):
-        paths.add(path)
-        if path.startswith(NAMING):
-            for named in NAMED_FILES.findall(ROOT.read(path)):
-                paths.update(_matching(named))
-    if since and _changed(paths) < since - 1:
-        return ""
-    if any(map(changeable, paths)):
-        return ""  # as root it would do what somebody else says; such a file has a line of its own
-    code, output = run(["nginx", "-t", "-q"], 30)
-    return _one_line(output.strip().splitlines()[:1]) if code else ""
+def _nginx_refuses():
+    """What nginx says of its files."""
+    return _one_line(ask_nginx()["refuses"].strip().splitlines()[:1]) if ask_nginx()["refuses"] else ""
 
 
 def supervisor_files():
@@ -343,83 +310,6 @@ def _one_line(lines):
     text = " ".join(line.strip() for line in lines if line.strip()) or "it doesn't say why"
     # nginx has the time and the number of a process before that.
     return plain(re.sub(r"^[\d/]+ [\d:]+ (\[\w+\]) \d+#\d+: ", r"\1 ", text))[:300]
-
-
-def _servers(text):
-    """The addresses, ports and names of each server in a file of nginx's."""
-    depth, line, server = 0, [], None
-    for word in NGINX_WORDS.findall(re.sub(r"(?m)(?:^|\s)#.*", "", text)):
-        if word not in ("{", "}", ";"):
-            line.append(word.strip("\"'"))
-            continue
-        if word == "{" and line == ["server"]:
-            server = {"depth": depth + 1, "listen": [], "names": []}
-        elif word == ";" and server and depth == server["depth"] and len(line) > 1:
-            server["listen"] += [line[1]] if line[0] == "listen" else []
-            server["names"] += line[1:] if line[0] == "server_name" else []
-        elif word == "}" and server and depth == server["depth"]:
-            yield [_address(one) for one in server["listen"] or ["80"]], server["names"]
-            server = None
-        depth += {"{": 1, "}": -1, ";": 0}[word]
-        line = []
-
-
-def _address(word):
-    """Where a server listens: an address, or nothing for all of them, and a port."""
-    found = re.match(r"(?:(\[.*\]|[^:]*):)?(\d+)$", word)
-    address, port = found.groups() if found else (word, 80)
-    return "" if address in (None, *EVERYWHERE) else address, int(port)
-
-
-def _others_servers():
-    """The servers in files that aren't the deploy's, in the order in which nginx reads them."""
-    for folder, end in SITES:
-        for name in sorted(ROOT.names(folder)):
-            path = "%s/%s" % (folder, name)
-            text = ROOT.read(path) if name.endswith(end) and not name.startswith(".") else ""
-            if "Made by catmaid-deploy" not in text[:400]:
-                for listens, names in _servers(text):
-                    yield path, listens, names
-
-
-def _own_addresses():
-    """The addresses of this host by which others reach it."""
-    found = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", ROOT.read("/proc/net/fib_trie"))
-    return {address for address in found if not address.startswith("127.")}
-
-
-def _is_here(address):
-    return address.startswith(("127.", "localhost"))
-
-
-def _rivals(sites):
-    """Servers of others that nginx takes where a site should answer: a file, what is wrong, what to do, and whether
-    this host itself then asks them as well.
-    """
-    found, taken = [], {}
-    for path, listens, names in _others_servers():
-        for address, port in listens:
-            # By port 80 the host asks which configuration nginx has.
-            if address and port in {
-                80 if _is_here(address) else None,
-                *(one for site in sites for one in site["ports"]),
-            }:
-                taken.setdefault((path, port), set()).add(address)
-            for site in sites if not address else ():
-                if port in site["ports"] and path < "%s/%s" % (ENABLED, site["file"]):
-                    for name in sorted({name.lstrip(".") for name in names} & set(site["names"])):
-                        what = "answers for %s in the place of its site" % name
-                        todo = "remove the name from it, and have nginx read it: systemctl reload nginx"
-                        found.append({"file": path, "what": what, "todo": todo, "here": False})
-    own = _own_addresses()
-    for (path, port), addresses in sorted(taken.items()):
-        here = any(map(_is_here, addresses))
-        if here or (own and own <= set().union(*(some for (_, one), some in taken.items() if one == port))):
-            where = ", ".join("%s:%d" % (address, port) for address in sorted(addresses))
-            what = "listens on %s, where nginx then asks no other site" % where
-            todo = "have it listen on another port, or without an address, and reload nginx"
-            found.append({"file": path, "what": what, "todo": todo, "here": here})
-    return [one for number, one in enumerate(found) if one not in found[:number]]
 
 
 def _not_renewed(names):
@@ -462,10 +352,10 @@ def _look_around(question):
         "stopped": sorted({one[3] for one in table.values() if one[1] == "T"}),
         "ages": {pid: time.time() - _since(one[4]) for pid, one in table.items() if one[0] != "nginx"},
         "main": {unit: _main(table, unit) for unit in PIDS},
-        "nginx": _nginx_refuses(_begun(table, "nginx.service", True)),
-        "supervisor": _supervisor_refuses(_begun(table, "supervisor.service", False)),
+        "nginx": _nginx_refuses(),
+        "supervisor": _supervisor_refuses(_begun(table, "supervisor.service")),
         "others": list(_in_the_place(table, question["ports"])),
-        "rivals": _rivals(question["sites"]),
+        "rivals": rivals(question["sites"]),
         "not_renewed": list(_not_renewed(question["renewal"])),
         "renewals_failed": renewals_failed() if question["renewal"] else {},
     }
@@ -583,7 +473,7 @@ def _blocked(question, seen, states):
     for unit in question["units"]:
         if states.get(unit, {}).get("masked"):
             yield fault("boot", "%s is masked: nothing starts it" % unit, _unmask(unit, states))
-    yield from (_of_rival(one) for one in seen["rivals"] if one["here"])
+    yield from (_of_rival(one) for one in seen["rivals"] if one["blocks"])
 
 
 def _unmask(unit, states):
@@ -632,7 +522,7 @@ def _services(question, seen, programs, states):
 
 def _standing(question, seen, states):
     """What is wrong and no deploy changes: others' files, and what certbot does."""
-    yield from (_of_rival(one) for one in seen["rivals"] if not one["here"])
+    yield from (_of_rival(one) for one in seen["rivals"] if not one["blocks"])
     for port in sorted(
         {page["port"] for page, status in zip(question["pages"], seen["answers"]) if status == UNREACHED}
     ):

@@ -12,10 +12,12 @@ from pyinfra.api.hiddenvalue import HiddenValue
 from typing_extensions import override
 
 from catmaid_deploy import shell
+from facts.library import with_lexer
 
 _FOLDER = Path(__file__).parent
 _LINES = re.DOTALL | re.MULTILINE
 _SURVEY = (
+    "nginx_on_host.py",
     "clean_on_host.py",
     "places_on_host.py",
     "probe_on_host.py",
@@ -36,7 +38,7 @@ def _joined(*further: str) -> str:
         text = re.sub(
             r"^from (?:facts|operations)\.\w+ import (\(.*?^\)|.*?)$", "", (_FOLDER / name).read_text(), flags=_LINES
         )
-        script = re.sub(r"\nanswer\(\w+\)\n\Z", "", script) + "\n" + text
+        script = re.sub(r"\nanswer\(\w+\)\n\Z", "", script) + "\n" + with_lexer(text)
     return script
 
 

@@ -23,6 +23,7 @@ from functools import lru_cache
 
 from facts.asking_on_host import UNIT_PROPERTIES, begin_asking, end_asking, units
 from facts.certbot_on_host import lineages
+from facts.nginx_on_host import HERE, ask_nginx, default_servers
 from facts.places_on_host import (
     SERVED_NAMES,
     SERVED_TOGETHER,
@@ -58,7 +59,6 @@ from facts.web_on_host import (
     directory,
     group_name,
     hung,
-    nginx_files,
     nginxs_user,
     own_locations,
     password_lines,
@@ -310,22 +310,6 @@ def key_of(at, path):
     return {"user": who[0], "group": who[1], "mode": "%o" % stat.S_IMODE(status.st_mode)}
 
 
-def default_servers(paths):
-    """Files of others in which an nginx server answers host names that nobody has."""
-    found = []
-    for path in paths:
-        if not path.startswith(("/etc/nginx/sites-enabled/", "/etc/nginx/conf.d/")):
-            continue
-        text = ROOT.read(path)
-        ours = "Made by catmaid-deploy" in text[:400]
-        said = re.search(
-            r"(?:^|[;{])\s*listen\s[^;]*\bdefault_server\b", re.sub(r"(?m)(?:^|\s)#.*", "", text), re.MULTILINE
-        )
-        if not ours and said:
-            found.append(path)
-    return found
-
-
 def work_mem(at):
     """PostgreSQL's work_mem on this host in kB, from its files; None where it has none."""
     found = None
@@ -341,7 +325,7 @@ def work_mem(at):
 
 def to_this_host(port, seconds):
     """A connection by TCP. A host as text, not bytes, would load the tables of international names (IDNA) first."""
-    return socket.create_connection((b"127.0.0.1", port), timeout=seconds)
+    return socket.create_connection((HERE.encode(), port), timeout=seconds)
 
 
 def answers(address):
@@ -756,6 +740,8 @@ def is_hanging(found, path):
 def survey(question, places=None, answered=None):
     """``places`` has further questions, and ``answered`` processes, by virtualenv, that tell of its Python as well."""
     places, answered = places or Places(), answered or {}
+    # Once for all that works beside this.
+    ask_nginx()
     asking = begin_asking(question["asking"])
     first = Places()
     owners, its_workers = ask_owners(question, first), ask_workers(first)
@@ -787,7 +773,6 @@ def survey(question, places=None, answered=None):
         "neighbours": ask_neighbours(question["nginx"], places, nginx_user),
     }
     places.begin(hung(question))
-    nginxs = nginx_files()
     found = {
         "os": os_release(),
         "systemd": ROOT.is_folder("/run/systemd/system"),
@@ -803,10 +788,12 @@ def survey(question, places=None, answered=None):
         "descriptors": most if (most := resource.getrlimit(resource.RLIMIT_NOFILE)[1]) > 0 else 1 << 20,
         "openssl": ssl.OPENSSL_VERSION_INFO[:2],
         "lineages": lineages() if question["certbot"] else {},
-        "default_servers": default_servers(nginxs),
+        "default_servers": default_servers(),
         "own_locations": own_locations(),
         # Read by nginx as root: whoever may write one of these has root's rights.
-        "nginx_files_of_others": [[path, owner_name(who)] for path in nginxs if (who := changeable(path))],
+        "nginx_files_of_others": [
+            [path, owner_name(who)] for path in ask_nginx()["paths"] if (who := changeable(path))
+        ],
         "closed": {path: ROOT.read(path) for path in question["flags"] if ROOT.exists(path)},
         "package_manager": package_manager(),
         "manifest": manifest,

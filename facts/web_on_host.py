@@ -7,18 +7,16 @@ import pwd
 import re
 from functools import lru_cache
 
-from facts.asking_on_host import LOCATIONS
-from facts.places_on_host import first_blocked, matching
+from facts.nginx_on_host import LOCATIONS, OURS, ask_nginx
+from facts.places_on_host import first_blocked
 from operations.trust_on_host import NOBODY, ROOT, As, Failed
 
 # What the watcher of disks has here is closed, since its disk gives no answer.
 DISKS = "/run/nginx-disks"
-NGINX_FILES = ("sites-enabled", "conf.d", "modules-enabled", "snippets")
 # What nginx's workers reach themselves: all else that its files name is opened by its master, as root.
 NEEDS = re.compile(
     r"(?:^|[;{}\s])(?:root|alias|auth_basic_user_file|(?:uwsgi|proxy|fastcgi|scgi|grpc)_pass|server)\s+([^\s;]+)"
 )
-INCLUDES = re.compile(r"(?:^|[;{}\s])include\s+([^\s;]+)")
 
 
 @lru_cache(None)
@@ -89,13 +87,6 @@ def hung(question):
     return [path for name in names for path in question["disks"].get("%s/%s" % (DISKS, name), ())]
 
 
-def nginx_files():
-    """The files that nginx may read when it starts."""
-    folders = ["/etc/nginx/" + name for name in NGINX_FILES]
-    folders += ["%s/%s" % (LOCATIONS, name) for name in ROOT.names(LOCATIONS)]
-    return ["/etc/nginx/nginx.conf", *("%s/%s" % (folder, name) for folder in folders for name in ROOT.names(folder))]
-
-
 def own_locations():
     """The digest of what an admin has put into each site's folder, by the site; what it says stays on the host."""
     found = {}
@@ -108,17 +99,12 @@ def own_locations():
     return found
 
 
-def texts_of_others(paths, seen):
-    """nginx's files that aren't ours, with those that they include."""
-    for path in paths:
+def texts_of_others():
+    """nginx's files that aren't the deploy's, without their comments."""
+    for path in ask_nginx()["paths"]:
         text = ROOT.read(path)
-        if path in seen or "Made by catmaid-deploy" in text[:400]:
-            continue
-        seen.add(path)
-        text = re.sub(r"(?m)(?:^|\s)#.*", "", text)
-        yield path, text
-        for pattern in INCLUDES.findall(text):
-            yield from texts_of_others(matching(ROOT, os.path.join("/etc/nginx", pattern.strip("\"'"))), seen)
+        if OURS not in text[:400]:
+            yield path, re.sub(r"(?m)(?:^|\s)#.*", "", text)
 
 
 def needs(text):
@@ -135,13 +121,11 @@ def needs(text):
 
 def ask_neighbours(nginx, places, its_user):
     """What others' sites reach as the user that nginx's own follows, and not as that: file, path and missing right."""
-    folders = ("/etc/nginx/sites-enabled", "/etc/nginx/conf.d")
-    files = ["%s/%s" % (folder, name) for folder in folders for name in ROOT.names(folder)]
     like = places.user(nginx["like"])
     asked = [
         (file, *(places.ask(user, path, lambda at, path=path, user=user: first_blocked(at, path, user))
                  for user in (like, its_user)))
-        for file, text in texts_of_others(files, set())
+        for file, text in texts_of_others()
         for path in needs(text)
     ]  # fmt: skip
 

@@ -18,7 +18,6 @@ import sys
 import time
 
 from facts.asking_on_host import (
-    LOCATIONS,
     PARSED,
     RENEWED,
     UNIT_PROPERTIES,
@@ -28,19 +27,21 @@ from facts.asking_on_host import (
     supervisor_files,
     units,
 )
+from facts.nginx_on_host import HERE, LOCATIONS, NGINX_READ, ask_nginx, read_by_nginx
 from operations.certbot_on_host import bring_certificate
 from operations.common_on_host import RUN, STATE, ending, is_active, lines_of, make_folders, say, tell
 from operations.files_on_host import Files, data
 from operations.packages_on_host import install, update_lists
 from operations.programs_on_host import Supervisor, supervisors
 from operations.release_on_host import put_in_place, remove_old
-from operations.trust_on_host import ROOT, As, Failed, NotRoots, proc, run
+from operations.trust_on_host import ROOT, As, Failed, NotRoots, changeable, proc, run
 
 LOG = "/var/log/catmaid-deploy.log"
 STAGE = STATE + "/stage"
 LOCK_SECONDS = 2 * 3600
 ERROR_LOG = "/var/log/nginx/error.log"
 LARGEST_COPY = 1 << 20
+LEFT_OUT = "the test leaves out %s, which root reads and others may change"
 # A parser that takes longer hangs.
 CHECK_SECONDS = 60
 
@@ -182,8 +183,10 @@ def units_of(asking):
 
 
 def remember_parsed():
-    """Supervisor's parser has taken its files as they are: the next look need not ask it."""
+    """Supervisor's parser and nginx have taken their files as they are: the next look need not ask them."""
     ROOT.write(PARSED, json.dumps({"files": supervisor_files()}).encode())
+    if not ask_nginx()["refuses"]:
+        ROOT.write(NGINX_READ, json.dumps(ask_nginx()).encode())
 
 
 def record(job):
@@ -215,7 +218,7 @@ def stage(job):
         make_folders(STAGE, 0o711)
         for tree in job["trees"]:
             for path, status in ROOT.tree(tree):
-                copy(path, status, job["trees"])
+                copy(path, status, job)
         for path in job["gone"]:
             if not ROOT.is_folder(STAGE + path):
                 ROOT.remove(STAGE + path)
@@ -230,23 +233,48 @@ def stage(job):
         raise Failed("can't stage the files: %s: nothing was changed" % error) from None
 
 
-def copy(path, status, trees):
-    """What is at a path goes into the stage, as far as it is root's own and no large file."""
-    others = "the test leaves out %s, which root reads and others may change" % path
+def copy(path, status, job, deepest=2):
+    """What is at a path goes into the stage, as far as it is root's own. What needn't be another there is a link."""
+    if stat.S_ISLNK(status.st_mode):
+        status = ROOT.status(path, follow=True)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            copy_linked(path, status, job, deepest)
+            return
+    if status is None:
+        return  # a link that leads nowhere
     if stat.S_ISDIR(status.st_mode):
         make_folders(STAGE + path, 0o711)
         if not ROOT.owns(status):
-            tell(others)
+            tell(LEFT_OUT % path)
         return
-    if stat.S_ISLNK(status.st_mode):
-        status = ROOT.status(path, follow=True)
     try:
-        if status is None or (stat.S_ISREG(status.st_mode) and status.st_size < LARGEST_COPY):
-            staged(path, {"text": ROOT.bytes(path).decode("latin-1"), "encoding": "latin-1"}, trees)
+        if stat.S_ISREG(status.st_mode) and status.st_size >= LARGEST_COPY:
+            link_to(path)
+        elif stat.S_ISREG(status.st_mode):
+            staged(path, {"text": ROOT.bytes(path).decode("latin-1"), "encoding": "latin-1"}, job["trees"])
     except NotRoots:
-        tell(others)
-    except OSError:
-        pass  # a link that leads nowhere
+        tell(LEFT_OUT % path)
+
+
+def copy_linked(path, status, job, deepest):
+    """A link to a folder: what the job has below it is staged there, and so all that is in it."""
+    if not ROOT.owns(status) or not deepest:
+        tell(LEFT_OUT % path)
+    elif not any(item["path"].startswith(path + "/") for item in job["all"]):
+        link_to(path)
+    else:
+        make_folders(STAGE + path, 0o711)
+        for below, found in ROOT.tree(path):
+            copy(below, found, job, deepest - 1)
+
+
+def link_to(path):
+    """What the test may read where it is."""
+    if changeable(path):
+        tell(LEFT_OUT % path)
+        return
+    make_folders(os.path.dirname(STAGE + path), 0o711)
+    ROOT.link(STAGE + path, ROOT.real(path))
 
 
 def staged(path, item, trees):
@@ -258,7 +286,7 @@ def staged(path, item, trees):
     ROOT.prepare(STAGE + path, content, 0o644 if open_to_all else 0o600)
 
 
-def refusal(words):
+def refusal(words, gone=()):
     """What a service's parser says against the staged files; None when it takes them."""
     if words[0] == "as user":
         code, output = As(words[1]).run(words[2:], CHECK_SECONDS)
@@ -271,6 +299,13 @@ def refusal(words):
         _, output = run(["systemd-analyze", "verify", "--man=no", *words[1:]], CHECK_SECONDS, **own)
         output = "\n".join(line for line in output.splitlines() if STAGE in line)
         code = bool(output)
+    elif words[0] == "nginx":
+        output, files = read_by_nginx(words[1])
+        code = bool(output)
+        leaves_out = [path for path in ask_nginx()["paths"] if files and STAGE + path not in files and path not in gone]
+        for path in leaves_out:
+            if path.startswith("/etc/nginx/"):
+                tell("nginx reads %s, and with the new files it doesn't" % path)
     else:
         code, output = run(words, CHECK_SECONDS)
     return output.replace(STAGE, "") or "exit code %s" % code if code else None
@@ -278,7 +313,7 @@ def refusal(words):
 
 def check(job):
     for words in job["checks"]:
-        output = refusal([word.replace("{stage}", STAGE) for word in words])
+        output = refusal([word.replace("{stage}", STAGE) for word in words], job["gone"])
         if output is not None:
             # Of a virtualenv's, which one.
             own = re.search(r"\[emerg\] (.+) in (%s/[^\s:]+):(\d+)" % LOCATIONS, output)
@@ -386,7 +421,7 @@ class Nginx:
 
     def _asked(self):
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=5)
+            connection = http.client.HTTPConnection(HERE, 80, timeout=5)
             connection.request("GET", "/", headers={"Host": self.host})
             answer = connection.getresponse()
             return answer.read(100).decode("ascii", "replace").strip() if answer.status == 200 else None

@@ -15,19 +15,21 @@ from pyinfra.connectors.util import CommandOutput
 
 from catmaid_deploy import shell
 from configuration import Change, File, Folder, Item
+from facts.library import with_lexer
 
 # In the order in which they need each other: the one by which root touches what others may write comes first.
 _PARTS = (
-    *("operations/trust", "facts/supervisor", "facts/certbot", "facts/asking", "operations/common", "operations/files"),
-    *("operations/packages", "operations/certbot", "operations/programs", "operations/release", "operations/apply"),
+    *("operations/trust", "facts/nginx", "facts/supervisor", "facts/certbot", "facts/asking", "operations/common"),
+    *("operations/files", "operations/packages", "operations/certbot", "operations/programs", "operations/release"),
+    "operations/apply",
 )
 
 
 def _joined() -> str:
     """The script for the host: its parts in a row, without their imports from each other."""
-    texts = [(Path(__file__).parent.parent / f"{part}_on_host.py").read_text() for part in _PARTS]
+    files = [Path(__file__).parent.parent / f"{part}_on_host.py" for part in _PARTS]
     imports = r"^from (?:facts|operations)\.\w+ import (\([^)]*\)|.*)$"
-    return "\n\n".join(re.sub(imports, "", text, flags=re.MULTILINE) for text in texts)
+    return "\n\n".join(with_lexer(re.sub(imports, "", file.read_text(), flags=re.MULTILINE)) for file in files)
 
 
 _SCRIPT = _joined()

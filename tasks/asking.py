@@ -12,7 +12,7 @@ from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from schema import NGINX_USER, Deployment, Instance, Site, is_address
-from tasks import causes, disks, passwords, program, run, shown, supervisor_file, system
+from tasks import causes, disks, nginx, passwords, program, run, shown, supervisor_file, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -99,7 +99,7 @@ def question(deployment: Deployment) -> dict[str, Any]:
         "sites": [
             {
                 "names": site.names,
-                "file": f"catmaid-{site.server_name}.conf",
+                "path": nginx.enabled_path(site),
                 "ports": [443, *([80] if site.tls.certificate == "acme" else [])] if site.certificate else [80],
             }
             for site in deployment.sites
@@ -149,7 +149,10 @@ def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
     service, files, _ = place.partition(causes.FILES)
     named = re.search(r" in (/\S+):\d+$|\bfile: '(/[^']+)'", words)
     path = named and (named[1] or named[2])
-    known = {*survey["default_servers"], *(path for paths in survey["manifest"].values() for path in paths)}
+    known = {
+        *(path for path, _ in survey["default_servers"]),
+        *(path for paths in survey["manifest"].values() for path in paths),
+    }
     return f"{service}{causes.FILE}{path}" if files and path and path not in known else place
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schema import Instance
+from tasks import sizes
 from tasks.program import Program, program
 
 # WebSockets of a Daphne that was replaced are closed within so many seconds: CATMAID's page opens new ones 3 s later.
@@ -10,4 +11,6 @@ DRAIN_SECONDS = 5
 
 
 def programs(instance: Instance) -> list[Program]:
-    return [program(instance, "daphne", "TERM", DRAIN_SECONDS + 20, "serve.py", drain_seconds=DRAIN_SECONDS)]
+    return [
+        program(instance, "daphne", "TERM", DRAIN_SECONDS + 20, "serve.py", drain_seconds=DRAIN_SECONDS, sizes=sizes)
+    ]

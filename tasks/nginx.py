@@ -10,6 +10,7 @@ from pyinfra.operations import server
 
 from catmaid_deploy.finding import Finding, fault, warning
 from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, Reason, compare, is_stock_link
+from facts.nginx_on_host import HERE, LOCATIONS
 from render import digest, regex, render
 from schema import (
     NGINX_USER,
@@ -23,7 +24,7 @@ from schema import (
     Site,
     TileSet,
 )
-from tasks import certificates, notices, packages, passwords, requested
+from tasks import certificates, notices, packages, passwords, requested, sizes
 from tasks.system import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -82,17 +83,33 @@ CONNECTIONS = 24576
 
 @dataclass(frozen=True)
 class Server:
-    """What the host's nginx can do. ``other_default`` names a file of somebody's whose site answers unknown names."""
+    """What the host's nginx can do. ``taken``: what others' servers for unknown names listen on, with their files."""
 
     ipv6: bool = True
     http2_directive: bool = True
     brotli: bool = True
     kem: bool = True
-    other_default: str = ""
+    taken: tuple[tuple[str, str], ...] = ()
     # The digest of the admin's own locations, by the site: another one is another configuration.
     own_locations: Mapping[str, str] = field(default_factory=dict)
     descriptors: int = DESCRIPTORS
     connections: int = CONNECTIONS
+
+    def unknown(self, tls: bool) -> list[str]:
+        """What the deploy's own server for unknown names listens on: what nobody else's does."""
+        ports = ("80", "443") if tls else ("80",)
+        sockets = [f"{family}{port}" for port in ports for family in ("", "[::]:")[: 1 + self.ipv6]]
+        return [socket for socket in sockets if socket not in dict(self.taken)]
+
+    @property
+    def answer_unknown_names(self) -> dict[str, list[str]]:
+        """The files of others whose servers do that in the place of the deploy's, and what they listen on."""
+        ours = Server(ipv6=self.ipv6).unknown(tls=True)
+        found: dict[str, list[str]] = {}
+        for socket, path in self.taken:
+            if socket in ours:
+                found.setdefault(path, []).append(socket)
+        return found
 
     @property
     def open_tiles(self) -> int:
@@ -109,13 +126,10 @@ class Server:
             # X25519MLKEM768 came with OpenSSL 3.5.
             kem=tuple(survey["openssl"]) >= (3, 5),
             # Debian's own site goes, unless somebody has changed it.
-            other_default=next(
-                (
-                    path
-                    for path in survey["default_servers"]
-                    if path not in DEFAULT_SITE or not is_stock_link(path, DEFAULT_SITE[path], survey)
-                ),
-                "",
+            taken=tuple(
+                (socket, path)
+                for path, socket in survey["default_servers"]
+                if path not in DEFAULT_SITE or not is_stock_link(path, DEFAULT_SITE[path], survey)
             ),
             own_locations=survey["own_locations"],
             # A container may allow less.
@@ -176,7 +190,9 @@ def site_path(site: Site) -> str:
     return f"/etc/nginx/sites-available/catmaid-{site.server_name}.conf"
 
 
-LOCATIONS = "/etc/nginx/catmaid-locations"
+def enabled_path(site: Site) -> str:
+    """By which nginx reads it."""
+    return site_path(site).replace("available", "enabled")
 
 
 def own_locations(site: Site) -> str:
@@ -255,6 +271,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "password_host": PASSWORD_HOST,
         "compressed": COMPRESSED,
         "own_headers": OWN_HEADERS,
+        "here": HERE,
         "sandbox": SANDBOX,
         "refusals": REFUSALS,
         "blocks": BLOCKS,
@@ -266,6 +283,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "nameless": next((site for site in https if site.has_address), None),
         "guards": passwords.guards(deployment),
         "web": notices.WEB,
+        "sizes": sizes,
         "webroot": certificates.WEBROOT,
     }
     snippets = ["cors", "catmaid-uwsgi", "catmaid-proxy"] + ["catmaid-tls"] * bool(https)
@@ -289,7 +307,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         others.append(File(path, render("etc/nginx/sites-available/site.conf", **values)))
         snippet = "etc/nginx/snippets/catmaid-headers"
         others.append(File(f"/{snippet}-{site.server_name}.conf", render(f"{snippet}.conf", **values)))
-        others.append(Link(path.replace("available", "enabled"), path))
+        others.append(Link(enabled_path(site), path))
     others += passwords.files(deployment)
     name = digest(*(item.text for item in (shared(""), *others) if isinstance(item, File)))
     return [shared(name), *others], name
@@ -310,7 +328,7 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
             *items,
         ),
         trees=("/etc/nginx",),
-        checks=(("nginx", "-t", "-q", "-c", "{stage}/etc/nginx/nginx.conf"),),
+        checks=(("nginx", "{stage}/etc/nginx/nginx.conf"),),
         service={"kind": "nginx", "digest": name, "state_host": STATE_HOST},
         stock_links=DEFAULT_SITE,
     ), name

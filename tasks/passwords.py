@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from catmaid_deploy.finding import Finding
 from configuration import File, Folder
+from facts.nginx_on_host import HERE
 from operations import nginx
 from operations.nginx import PLACEHOLDER
 from render import render
@@ -89,7 +90,7 @@ def files(deployment: Deployment) -> Iterator[File | Folder]:
     for one in found.values():
         text = render("etc/nginx/catmaid-passwords/place", guard=one)
         yield File(one.file, text, mode="640", group=NGINX_USER, secret=True)
-    limits = render(LIMITS[1:], guards=found.values(), password_host=PASSWORD_HOST, tries=TRIES, cache=CACHE)
+    limits = render(LIMITS[1:], guards=found.values(), password_host=PASSWORD_HOST, tries=TRIES, cache=CACHE, here=HERE)
     yield File(LIMITS, limits, mode="600", secret=True)
 
 

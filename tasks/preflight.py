@@ -541,9 +541,9 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
         yield warning("nginx", what, "have root alone own it and the folders that lead to it")
     yield from supervisor_file.warn(survey)
     yield from acme.neighbours(deployment, survey)
-    other = nginx.Server.of(survey).other_default
-    if other:
-        yield warning("nginx", f"{other} answers host names that no site has; without its default_server nobody would")
+    for path, sockets in nginx.Server.of(survey).answer_unknown_names.items():
+        what = f"{path} answers host names that no site has, on {', '.join(sockets)}"
+        yield warning("nginx", f"{what}; without its default_server nobody would")
     if not packages.has_brotli(survey):
         yield warning("nginx", "this host's has no brotli module, answers are compressed by gzip alone")
     if survey["somaxconn"] < wsgi.BACKLOG and any(i.wsgi_server == "uwsgi" for i in deployment.instances):

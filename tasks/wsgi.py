@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catmaid_deploy.finding import Command, Finding, fault
 from operations import configuration
 from schema import SOCKET_GROUP, Deployment, Instance
-from tasks import run
+from tasks import run, sizes
 from tasks.program import Program, program
 
 if TYPE_CHECKING:
@@ -125,4 +125,6 @@ def install(plan: Plan) -> None:
 def programs(instance: Instance) -> list[Program]:
     """INT stops all of them at once; TERM would reload uWSGI (row 16)."""
     files = FILES[instance.wsgi_server]
-    return [program(instance, "wsgi", "INT", STOP_SECONDS, *files, socket_group=SOCKET_GROUP, backlog=BACKLOG)]
+    return [
+        program(instance, "wsgi", "INT", STOP_SECONDS, *files, socket_group=SOCKET_GROUP, backlog=BACKLOG, sizes=sizes)
+    ]

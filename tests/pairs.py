@@ -79,7 +79,11 @@ OPTIONS: dict[str, list[Any]] = {
     "ipv6": [True, False],
     "brotli": [True, False],
     "kem": [True, False],
-    "other_default": ["", "/etc/nginx/sites-enabled/other"],
+    "taken": [
+        (),
+        (("80", "/etc/nginx/sites-enabled/other"),),
+        (("443", "/etc/nginx/other"), ("[::]:443", "/etc/nginx/other")),
+    ],
 }
 
 
@@ -160,7 +164,7 @@ def combinations() -> list[Combination]:
     found = []
     for values in AllPairs([*OPTIONS.values()], filter_func=can_be):
         options = dict(zip(OPTIONS, values, strict=True))
-        can = ("http2_directive", "ipv6", "brotli", "kem", "other_default")
+        can = ("http2_directive", "ipv6", "brotli", "kem", "taken")
         server = nginx.Server(**{name: options[name] for name in can})
         found.append(Combination(options, schema.load(sites=sites(options)), server))
     return found

@@ -380,7 +380,7 @@ def _plain_http(tree: Block, deployment: Deployment) -> Iterator[str]:
             yield f"{site.server_name}: has {len(found)} servers without TLS"
             continue
         (server,) = found
-        known = {"listen", "server_name", "add_header", "if", "location"}
+        known = {"listen", "server_name", "add_header", "if", "location", "error_page"}
         others = {one["directive"] for one in server["block"]} - known
         if others or len(arguments(server["block"], "if")) > 1:
             yield f"{site.server_name}: {sorted(others)} without TLS"
@@ -389,9 +389,12 @@ def _plain_http(tree: Block, deployment: Deployment) -> Iterator[str]:
                 expected = [["301", f"https://$host{site.port_suffix}$request_uri"]]
                 if arguments(location["block"], "return") != expected or len(location["block"]) != 1:
                     yield f"{site.server_name}: not only the redirect without TLS"
+            elif location["args"] == ["@long"]:
+                if arguments(location["block"], "return") != [["431"]]:
+                    yield f"{site.server_name}: what is too long gets something else without TLS"
             elif location["args"] != ["^~", "/.well-known/acme-challenge/"] or site.tls.certificate != "acme":
                 yield f"{site.server_name}: {location['args']} without TLS"
-        if len(_locations(server["block"])) != 1 + (site.tls.certificate == "acme"):
+        if len(_locations(server["block"])) != 2 + (site.tls.certificate == "acme"):
             yield f"{site.server_name}: the redirect or the challenge is missing"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,87 +13,6 @@ from tasks import asking, plan, preflight
 
 ON_HOST: dict[str, Any] = {}
 exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102
-
-
-@pytest.mark.parametrize(
-    ("word", "where"),
-    [
-        ("443", ("", 443)),
-        ("*:8080", ("", 8080)),
-        ("0.0.0.0:80", ("", 80)),
-        ("[::]:443", ("", 443)),
-        ("127.0.0.1", ("127.0.0.1", 80)),
-        ("192.0.2.7:443", ("192.0.2.7", 443)),
-        ("[2001:db8::7]:443", ("[2001:db8::7]", 443)),
-        ("localhost:8000", ("localhost", 8000)),
-    ],
-)
-def test_where_a_server_listens(word: str, where: tuple[str, int]) -> None:
-    assert ON_HOST["_address"](word) == where
-
-
-def test_the_servers_of_a_file() -> None:
-    text = """
-        # server { listen 1; server_name comment; }
-        upstream a { server 127.0.0.1:9; }
-        server { server_name "quoted.test" .dot.test
-            more.test; location ~ "^/\\d{3}/(a|b);" { return 200 "server { listen 2; }"; listen 3; } }
-        http { server { listen 443 ssl; listen [::]:443; if ($host = "x") { return 301 https://$host; } } }
-        server{listen 8080;server_name _;}
-    """
-    assert list(ON_HOST["_servers"](text)) == [
-        ([("", 80)], ["quoted.test", ".dot.test", "more.test"]),
-        ([("", 443), ("", 443)], []),
-        ([("", 8080)], ["_"]),
-    ]
-
-
-SITES = [{"names": ["a.test", "b.test"], "file": "catmaid-a.test.conf", "ports": [443]}]
-
-
-@pytest.mark.parametrize(
-    ("path", "text", "words"),
-    [
-        ("conf.d/x.conf", "listen 443; server_name b.test;", ["answers for b.test in the place of its site"]),
-        ("conf.d/x.conf", "listen 443; server_name .b.test;", ["answers for b.test in the place of its site"]),
-        ("conf.d/x.conf", "listen 443; server_name *.b.test c.test;", []),
-        # What sends to HTTPS is welcome.
-        ("conf.d/x.conf", "listen 80; server_name b.test;", []),
-        ("conf.d/x.off", "listen 443; server_name b.test;", []),
-        ("sites-enabled/.x", "listen 443; server_name b.test;", []),
-        ("sites-enabled/a", "listen 443; server_name b.test;", ["answers for b.test in the place of its site"]),
-        # nginx has the site by then.
-        ("sites-enabled/old", "listen 443; server_name b.test;", []),
-        ("conf.d/x.conf", "listen 127.0.0.1:443;", ["listens on 127.0.0.1:443, where nginx then asks no other site"]),
-        ("conf.d/x.conf", "listen 127.0.0.1:8080; server_name b.test;", []),
-        ("conf.d/x.conf", "listen 192.0.2.7:443;", ["listens on 192.0.2.7:443, where nginx then asks no other site"]),
-        # Others reach the host by its other address.
-        ("conf.d/x.conf", "listen 192.0.2.8:443;", []),
-    ],
-)
-def test_a_server_that_takes_a_sites_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, text: str, words: list[str]
-) -> None:
-    for folder in ("conf.d", "sites-enabled"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / path).write_text(f"server {{ {text} }}")
-    (tmp_path / "conf.d/catmaid.conf").write_text(
-        "# Made by catmaid-deploy\nserver { listen 443; server_name a.test; }"
-    )
-    folders = [(str(tmp_path / folder.rpartition("/")[2]), end) for folder, end in ON_HOST["SITES"]]
-    own = {"192.0.2.7"} if "192.0.2.7" in text else {"192.0.2.7", "192.0.2.8"}
-    monkeypatch.setitem(ON_HOST, "SITES", folders)
-    monkeypatch.setitem(ON_HOST, "_own_addresses", lambda: own)
-    monkeypatch.setattr(ON_HOST["ROOT"], "names", lambda path: [one.name for one in Path(path).iterdir()])
-    monkeypatch.setattr(ON_HOST["ROOT"], "read", lambda path: Path(path).read_text())
-    monkeypatch.setitem(ON_HOST, "ENABLED", f"{tmp_path}/sites-enabled")
-    assert [one["what"] for one in ON_HOST["_rivals"](SITES)] == words
-
-
-def test_this_hosts_own_addresses_are_none_of_the_loopbacks() -> None:
-    found = ON_HOST["_own_addresses"]()
-    assert found
-    assert not any(address.startswith("127.") for address in found)
 
 
 SUPERVISORD = "/usr/bin/supervisord"
@@ -122,33 +40,9 @@ def test_a_unit_that_starts_something_else(unit: str, path: str, words: str, wel
     assert (ON_HOST["_other_command"](unit, state) is None) == well
 
 
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("server { ssl_certificate /x/a.pem; ssl_certificate_key /x/a.key; }", ["/x/a.pem", "/x/a.key"]),
-        ("  include /srv/lab/*.conf;\n  # ssl_certificate /no;\n include relative;", ["/srv/lab/*.conf"]),
-        ('ssl_trusted_certificate "/x/chain.pem";', ["/x/chain.pem"]),
-        ("ssl_session_timeout 1d; set $a /x;", []),
-    ],
-)
-def test_files_that_nginx_s_files_name(text: str, named: list[str]) -> None:
-    assert ON_HOST["NAMED_FILES"].findall(text) == named
-
-
 def test_a_pattern_stands_for_what_is_there_and_may_come() -> None:
-    assert ON_HOST["_matching"]("/x/a.conf") == ["/x/a.conf"]
-    assert ON_HOST["_matching"]("/etc/host[s]") == ["/etc", "/etc/hosts"]
-
-
-@pytest.mark.parametrize(("workers", "since"), [(0, None), (1, None), (2, 5)])
-def test_of_a_single_worker_the_age_does_not_tell(
-    monkeypatch: pytest.MonkeyPatch, workers: int, since: int | None
-) -> None:
-    table = {1: ("nginx", "S", 0, 1, 1), **{10 + n: ("nginx", "S", 1, 1, 5 + n) for n in range(workers)}}
-    monkeypatch.setitem(ON_HOST, "_main", lambda *_: 1)
-    monkeypatch.setitem(ON_HOST, "_since", lambda ticks: ticks)
-    assert ON_HOST["_begun"](table, "nginx.service", True) == since
-    assert ON_HOST["_begun"](table, "supervisor.service", False) == 1
+    assert ON_HOST["_in_its_folder"]("/x/a.conf") == ["/x/a.conf"]
+    assert ON_HOST["_in_its_folder"]("/etc/host[s]") == ["/etc", "/etc/hosts"]
 
 
 def test_a_masked_unit_is_told_from_one_that_is_off() -> None:

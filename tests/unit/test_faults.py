@@ -189,7 +189,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "<kind> of <whose>: <path> comes without <lacking>",
         "TLS of <server_name>: no TLS connection: <problem>",
         "from here to <server_name>: it answers <status>",
-        "nginx: <other> answers host names that no site has; without its default_server nobody would",
+        "nginx: <path> answers host names that no site has, on <sockets>; without its default_server nobody would",
     },
     "A host of the tests of refusals has it": {
         "static_folder: <static_folder> isn't there",

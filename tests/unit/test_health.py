@@ -450,7 +450,7 @@ def test_a_file_that_nginx_refuses_is_whose_it_is(file: str, place: str) -> None
     words = f"it would not start with its files as they are: [emerg] a duplicate default server in {file}:22"
     survey = {
         "manifest": {"nginx": ["/etc/nginx/nginx.conf"]},
-        "default_servers": ["/etc/nginx/sites-enabled/default"],
+        "default_servers": [["/etc/nginx/sites-enabled/default", "80"]],
         "asked": {"standing": [], "wrong": [ON_HOST["fault"](f"nginx{causes.FILES}", words)]},
     }
     assert [finding.place for finding in asking.findings(survey)] == [place]

@@ -374,7 +374,7 @@ def check_nginx(deployment: schema.Deployment) -> None:
         locations = {tuple(one["args"]): one["block"] for one in server if one["directive"] == "location"}
         notices_there = locations.pop(("^~", "/_catmaid/"))
         assert arguments(notices_there, "alias") == [[f"/etc/catmaid/web/{site.server_name}/"]]
-        del locations[("@beyond",)], locations[("=", "/_catmaid/refused.json")]
+        del locations[("@beyond",)], locations[("@unsent",)], locations[("=", "/_catmaid/refused.json")]
         for name in ("refused", "files-refused"):
             del locations[(f"@{name}-json",)], locations[(f"@{name}-html",)]
         asked = {guard.name for one in site.places if (guard := passwords.guard(site, one))}

@@ -323,7 +323,7 @@ def test_what_an_nginx_can_do() -> None:
     host["own_locations"] = {}
     old = host | {"packages": {}, "os": {"id": "debian", "version": "12"}}
     new = host | {"packages": {}, "os": {"id": "debian", "version": "13"}, "openssl": [3, 5]}
-    foreign = old | {"packages": {"nginx": "1.29.1-1~bookworm"}, "default_servers": ["/etc/nginx/sites-enabled/x"]}
+    foreign = old | {"packages": {"nginx": "1.29.1-1~bookworm"}, "default_servers": [["/etc/nginx/x", "80"]]}
     servers = [nginx.Server.of(one) for one in (old, new, foreign)]
     assert [(s.http2_directive, s.brotli, s.kem) for s in servers] == [
         (False, True, False),
@@ -331,13 +331,20 @@ def test_what_an_nginx_can_do() -> None:
         # A module fits the distribution's nginx alone.
         (True, False, False),
     ]
-    assert [s.other_default for s in servers] == ["", "", "/etc/nginx/sites-enabled/x"]
+    assert [s.answer_unknown_names for s in servers] == [{}, {}, {"/etc/nginx/x": ["80"]}]
+    assert [s.unknown(tls=True) for s in servers] == [["80", "443"], ["80", "443"], ["443"]]
     ((path, target),) = nginx.DEFAULT_SITE.items()
     files = {path: {"kind": "link", "target": target}, target: {"kind": "file", "md5": "debians"}}
-    stock = old | {"default_servers": [path], "files": files, "as_it_came": {target: "debians"}}
-    assert nginx.Server.of(stock).other_default == ""
+    stock = old | {
+        "default_servers": [[path, "80"], [path, "[::]:80"]],
+        "files": files,
+        "as_it_came": {target: "debians"},
+    }
+    assert nginx.Server.of(stock).taken == ()
     # Somebody has changed it, and so it stays.
-    assert nginx.Server.of(stock | {"as_it_came": {target: "another"}}).other_default == path
+    changed = nginx.Server.of(stock | {"as_it_came": {target: "another"}, "ipv6": True})
+    assert changed.answer_unknown_names == {path: ["80", "[::]:80"]}
+    assert changed.unknown(tls=True) == ["443", "[::]:443"]
 
 
 @pytest.mark.row_18

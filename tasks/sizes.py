@@ -1,0 +1,11 @@
+"""How long a request's line and headers may be: one bound that nginx sets, and all that is behind it takes."""
+
+# nginx keeps each line in one of these, and as many as fit. HTTP/2: the sum of names and values.
+BUFFERS, BUFFER_BYTES = 2, 28 << 10
+# What nginx sends to uWSGI and Gunicorn has the query twice. It refuses by itself what doesn't fit into a packet.
+PACKET_BYTES = 65535
+# The shortest of a packet's variables is HTTP_A without a value, with its lengths: ten bytes.
+VARIABLES = PACKET_BYTES // 10
+# The shortest header of HTTP/2 has one byte, and as HTTP/1.1, for Daphne, five. nginx adds its own.
+HTTP_HEADERS = BUFFERS * BUFFER_BYTES + 100
+HTTP_BYTES = 5 * HTTP_HEADERS + (8 << 10)
