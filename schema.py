@@ -619,6 +619,23 @@ class Maintenance(_Model):
     allow: tuple[Network, ...] = Field((), description="Addresses and networks that still see the application.")
 
 
+class Balancer(_Model):
+    """A load balancer or a proxy in front of nginx, whose word is taken for client, scheme and host name."""
+
+    addresses: tuple[Network, ...] = Field(
+        description="Its addresses or networks, as this host sees them. Of nobody else such a header counts."
+    )
+    https: bool = Field(True, description="Whether users come to it by HTTPS. Those who come by HTTP are sent there.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Balancer:
+        if not self.addresses:
+            raise ValueError("addresses: there is none: name one, or leave balancer out")
+        if any(ipaddress.ip_network(one, strict=False).prefixlen == 0 for one in self.addresses):
+            raise ValueError("addresses: that is everybody, who could then say who he is: name the balancer's own")
+        return self
+
+
 class TileSet(_Model):
     """Image tiles of one data set, as files below a folder (row 13)."""
 
@@ -973,6 +990,7 @@ class Site(_Model):
     server_name: ServerName = Field(description="The host name in users' browsers.")
     aliases: tuple[HostName, ...] = Field((), description="Other host names of the same site.")
     tls: Tls = Field(default_factory=lambda: Tls.model_validate({}), description="HTTPS; self-signed by default.")
+    balancer: Balancer | None = Field(None, description="What stands in front of nginx, if something does.")
     headers: Headers = Field(
         default_factory=lambda: Headers.model_validate({}), description="Security headers of every answer."
     )
@@ -1053,9 +1071,14 @@ class Site(_Model):
         return self.self_signed_dir if self.tls.certificate == "self-signed" else None
 
     @property
+    def secure(self) -> bool:
+        """Whether users come to it by HTTPS, which nginx or a balancer ends."""
+        return self.certificate is not None or bool(self.balancer and self.balancer.https)
+
+    @property
     def address(self) -> str:
         """The site's address without a path."""
-        if self.tls.certificate == "none":
+        if not self.secure:
             return f"http://{self.server_name}"
         return f"https://{self.server_name}{self.port_suffix}"
 
@@ -1067,6 +1090,11 @@ class Site(_Model):
     @property
     def port_suffix(self) -> str:
         return "" if self.tls.port == 443 else f":{self.tls.port}"
+
+    @property
+    def hsts(self) -> str:
+        """How long browsers insist on HTTPS, as its header says it."""
+        return f"max-age={self.tls.hsts_seconds}" + ("; includeSubDomains" if self.tls.hsts_subdomains else "")
 
     @property
     def urls(self) -> list[str]:

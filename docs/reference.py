@@ -25,6 +25,7 @@ MODELS: dict[type[BaseModel], str] = {
     schema.Tls: "tls",
     schema.Eab: "eab",
     schema.Dns: "dns",
+    schema.Balancer: "balancer",
     schema.Headers: "headers",
     schema.Maintenance: "maintenance",
     schema.Cors: "cors",
@@ -55,6 +56,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "server_name": "catmaid.example.org",
         "aliases": ["www.catmaid.example.org"],
         "tls": {"certificate": "acme", "email": "admin@example.org"},
+        "balancer": {"addresses": ["192.0.2.10"]},
         "headers": {"frame_options": "DENY"},
         "passwords": {"alice": _HASH},
         "maintenance": {"text": "Back at six."},
@@ -127,6 +129,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     },
     schema.Eab: {"kid": "lab-42", "key": _KEY},
     schema.Dns: {"plugin": "rfc2136", "credentials": "/etc/letsencrypt/rfc2136.ini", "wait_seconds": 10},
+    schema.Balancer: {"addresses": ["192.0.2.10", "198.51.100.0/24"], "https": False},
     schema.Headers: {
         "content_security_policy": "frame-ancestors 'self' https://lab.example.org",
         "referrer_policy": "no-referrer",

@@ -13,7 +13,6 @@ import socket
 import ssl
 import threading
 import time
-from fnmatch import fnmatchcase
 
 from facts.certbot_on_host import CERTBOTS_LOG, lineage_of_site, renewals_failed
 from facts.nginx_on_host import HERE, ask_nginx, rivals
@@ -268,14 +267,6 @@ def _other_command(unit, state):
 
 
 # ---- the services' own tests of what is on disk ----
-
-
-def _in_its_folder(path):
-    """What a path with a pattern in its last part stands for, with its folder: there one may come or go."""
-    folder, name = os.path.split(path)
-    if not set("*?[") & set(name):
-        return [path]
-    return [folder, *("%s/%s" % (folder, one) for one in ROOT.names(folder) if fnmatchcase(one, name))]
 
 
 def _nginx_refuses():

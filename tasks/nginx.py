@@ -263,6 +263,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         for one in site.places
     ]
     https = [site for site in deployment.sites if site.certificate]
+    fronted = [site for site in deployment.sites if site.balancer]
     common = {
         "deployment": deployment,
         "server": server,
@@ -272,6 +273,8 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "compressed": COMPRESSED,
         "own_headers": OWN_HEADERS,
         "here": HERE,
+        "fronted": fronted,
+        "scheme": "$catmaid_scheme" if fronted else "$scheme",
         "sandbox": SANDBOX,
         "refusals": REFUSALS,
         "blocks": BLOCKS,
@@ -280,7 +283,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         # The first that fits counts.
         "places": sorted(places, key=lambda place: len(place.location), reverse=True),
         "tls": bool(https),
-        "nameless": next((site for site in https if site.has_address), None),
+        "nameless": next((site for site in https if site.has_address or site.balancer), None),
         "guards": passwords.guards(deployment),
         "web": notices.WEB,
         "sizes": sizes,

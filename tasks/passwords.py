@@ -66,7 +66,7 @@ class Guard:
 def guard(site: Site, one: Instance | TileSet) -> Guard | None:
     """What stands before an instance or a tile set: its own passwords, or else those of its site."""
     kind = "tiles" if isinstance(one, TileSet) else "instance"
-    secure = site.certificate is not None
+    secure = site.secure
     if one.passwords:
         return Guard(f"{kind}_{one.name.replace('-', '_')}", one.passwords, secure)
     if site.passwords:

@@ -253,7 +253,7 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
             "host": site.server_name,
             "names": site.names,
             "status": instance.ready_status,
-            "https": site.certificate is not None,
+            "https": site.secure,
             "path": instance.prefix + instance.ready_page,
             "below": instance.ready_page,
             "channels": f"{instance.location}channels/",

@@ -46,6 +46,11 @@ HSTS: dict[str, dict[str, Any]] = {
     "off": {"hsts_seconds": 0},
     "subdomains": {"hsts_seconds": 300, "hsts_subdomains": True},
 }
+BALANCER: dict[str, dict[str, Any] | None] = {
+    "none": None,
+    "https": {"addresses": ["192.0.2.10", "198.51.100.0/24", "2001:db8::/32"]},
+    "http": {"addresses": ["192.0.2.10"], "https": False},
+}
 HEADERS: dict[str, dict[str, Any]] = {
     "default": {},
     "own": {
@@ -70,6 +75,7 @@ OPTIONS: dict[str, list[Any]] = {
     "sites": [1, 2, 3],
     "hsts": [*HSTS],
     "headers": [*HEADERS],
+    "balancer": [*BALANCER],
     "aliases": [[], ["tracing.example.org", "localhost"]],
     "port": [443, 8443],
     "body_limit": ["20m", "4096"],
@@ -124,6 +130,7 @@ def sites(options: dict[str, Any]) -> list[dict[str, Any]]:
             "server_name": name,
             "aliases": options["aliases"],
             "tls": TLS[kind] | HSTS[options["hsts"]] | {"port": options["port"]},
+            "balancer": BALANCER[options["balancer"]],
             "headers": HEADERS[options["headers"]],
             "maintenance": MAINTENANCE[options["maintenance"]],
             "passwords": own if guarded == "site" else {},

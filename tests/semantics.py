@@ -155,6 +155,8 @@ def _where(parents: tuple[Directive, ...]) -> str:
 def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
     """add_header replaces all of those around it, and without "always" errors go out bare."""
     off = {site.server_name for site in deployment.sites if not site.tls.hsts_seconds}
+    # Behind a balancer it is sent to those who came to that by HTTPS.
+    fronted = {site.server_name for site in deployment.sites if site.secure and not site.certificate}
     for one, parents in [*walk(tree)]:
         if one["directive"] not in ("server", "location") or "block" not in one or one["args"] == ["@beyond"]:
             continue
@@ -163,7 +165,8 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
         site = one["directive"] == "server" and not {STATE_HOST, PASSWORD_HOST, "_"} & {*names(one)}
         if (not found and not site) or PASSWORD_HOST in names(server):
             continue
-        wanted = [*SECURITY, *([HSTS] if is_tls(server) and names(server)[0] not in off else [])]
+        secure = is_tls(server) or names(server)[0] in fronted
+        wanted = [*SECURITY, *([HSTS] if secure and names(server)[0] not in off else [])]
         have = {args[0] for args in found if args[-1] == "always"}
         for name in wanted:
             if name not in have:
@@ -171,6 +174,8 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
         for args in found:
             if args[0] == HSTS and HSTS not in wanted:
                 yield f"{_where((*parents, one))}: {HSTS} without TLS, or switched off"
+            if args[0] == HSTS and not is_tls(server) and args[1] != "$catmaid_hsts":
+                yield f"{_where((*parents, one))}: {HSTS} for all who come by HTTP"
             if args[-1] != "always" and args[0] not in ("Set-Cookie", "Content-Encoding"):
                 yield f"{_where((*parents, one))}: {args[0]} without always"
 

@@ -129,6 +129,7 @@ def test_the_reference_has_every_key_with_its_default(book: Path) -> None:
         schema.Releases: schema.Releases.model_validate({"repository": "https://a.test/a.git", "revision": "1"}),
         schema.Address: schema.Address.model_validate({"port": 1}),
         schema.Dns: schema.Dns.model_validate({"plugin": "ovh", "credentials": "/etc/ovh.ini"}),
+        schema.Balancer: schema.Balancer.model_validate({"addresses": ["192.0.2.10"]}),
     }
     for model, key in KEYS:
         field, text = model.model_fields[key], section(page, f"{model.__name__.lower()}-{key}")
@@ -157,6 +158,7 @@ def test_examples_of_the_reference_are_valid(model: type[BaseModel], key: str) -
         schema.Eab: reference.EXAMPLES[schema.Eab],
         schema.Dns: {"plugin": "ovh", "credentials": "/etc/ovh.ini"},
         schema.Deployment: {"sites": [{"server_name": "a.test", "instances": [{}]}]},
+        schema.Balancer: {"addresses": ["192.0.2.10"]},
     }
     example = {key: reference.EXAMPLES[model][key]}
     if model is schema.Tls and key in ("certificate", "key"):

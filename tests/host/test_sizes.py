@@ -15,13 +15,14 @@ from websockets.sync.client import connect
 from testbed.hosts import Bed, BedHost
 from testbed.run import pyinfra
 from testbed.websocket import websocket_url
-from tests.host.conftest import boot_ready
+from tests.host.conftest import boot_packed
 
 KB = 1024
 # What passes whatever it is made of, and what may be refused, with 414 or 431 alone.
 PASSES, STEPS = 24, (1, 2, 4, 6, 8, 12, 16, 20, 22, 24, 27, 28, 30, 32, 36, 40)
 TILES = {"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}
-PAGES = ("/catmaid/whoami", "/catmaid/channels/echo/", "/catmaid/static/app.css", "/tiles/fafb/0/1/2.jpg")
+CHANNELS = "/catmaid/channels/echo/"
+PAGES = ("/catmaid/whoami", CHANNELS, "/catmaid/static/standin.css", "/tiles/fafb/0/1/2.jpg")
 
 Made = tuple[str, dict[str, str]]
 
@@ -57,7 +58,7 @@ KINDS: dict[str, Callable[[int], Made]] = {
 
 @pytest.fixture(scope="module")
 def host(bed: Bed) -> Iterator[BedHost]:
-    host = boot_ready(bed, "bookworm", "sizes")
+    host = boot_packed(bed, "bookworm", "sizes")
     host.run("mkdir -p /data/fafb/0/1; printf tile > /data/fafb/0/1/2.jpg; chmod -R a+rX /data")
     yield host
     host.remove()
@@ -107,12 +108,13 @@ def test_queries_and_headers_of_1_to_40_kb(host: BedHost, server: str) -> None:
         options: dict[str, Any] = {"http2": version == "2", "http1": version == "1.1"}
         with httpx.Client(base_url=host.url, verify=trust, trust_env=False, timeout=60, **options) as client:
             for kind, made in KINDS.items():
-                for page in PAGES:
+                # A WebSocket by HTTP/2 is nothing that nginx knows.
+                for page in PAGES if version == "1.1" else set(PAGES) - {CHANNELS}:
                     row = table[version, kind, page] = []
                     for step in STEPS:
                         query, headers = made(step * KB)
-                        if page.endswith("echo/"):
-                            row.append(websocket(host, trust, page + query, headers) if version == "1.1" else 101)
+                        if page == CHANNELS:
+                            row.append(websocket(host, trust, page + query, headers))
                         else:
                             row.append(client.get(page + query, headers=headers).status_code)
     for (version, kind, page), row in table.items():
@@ -126,6 +128,7 @@ def test_queries_and_headers_of_1_to_40_kb(host: BedHost, server: str) -> None:
 @pytest.mark.row_34
 def test_what_no_client_sends(host: BedHost) -> None:
     """Very many short headers, bare line feeds, and what the packet for the application has no room for."""
+    deploy(host, "uwsgi")
     trust = host.trust()
     start = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     page, channels = start % b"/catmaid/whoami", start % b"/catmaid/channels/echo/"
@@ -135,9 +138,9 @@ def test_what_no_client_sends(host: BedHost) -> None:
     # CATMAID's consumers take WebSockets alone; that Daphne said so is what counts.
     plain = raw(host, trust, channels + b"\r\n")
     assert raw(host, trust, channels + b"".join(b"x%d: 1\r\n" % n for n in range(3000)) + b"\r\n") == plain
-    for headers in (b"a:\n" * 9000, b"a: b\r\n" * 9000, b"x" * 30000 + b": 1\r\n", b"x: " + b"y" * 90000 + b"\r\n"):
+    for headers in (b"a:\n" * 9000, b"a: b\r\n" * 9000, b"x" * 50000 + b": 1\r\n", b"x: " + b"y" * 90000 + b"\r\n"):
         assert raw(host, trust, page + headers + b"\r\n") == 431, headers[:10]
-    assert raw(host, trust, b"GET /" + b"x" * 30000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") == 414
+    assert raw(host, trust, b"GET /" + b"x" * 50000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") == 414
     # A redirect that quotes the longest query.
     query = b"%22" * 9000
     assert raw(host, trust, start % (b"/catmaid/needs-slash?" + query) + b"\r\n") == 301
@@ -146,12 +149,12 @@ def test_what_no_client_sends(host: BedHost) -> None:
     post = b"POST /catmaid/body?" + b"x" * 27000 + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     assert raw(host, trust, post + both % 5 + b"12345") == 431
     for accept, kind in (("text/html", "text/html"), ("*/*", "application/json")):
-        long = {"Accept": accept, "Cookie": "a=" + "x" * 30000}
+        long = {"Accept": accept, "Cookie": "a=" + "x" * 50000}
         answer = httpx.get(f"{host.url}/catmaid/whoami", headers=long, verify=trust, trust_env=False)
         assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (431, kind)
         assert "headers are too large" in answer.text
     # By HTTP, where the site only leads to HTTPS.
     status = host.run(
-        "curl -s -o /dev/null -w '%{http_code}' -H \"Cookie: $(head -c 30000 /dev/zero | tr '\\0' x)\" http://localhost/"
+        "curl -s -o /dev/null -w '%{http_code}' -H \"Cookie: $(head -c 50000 /dev/zero | tr '\\0' x)\" http://localhost/"
     )
     assert status == "431"

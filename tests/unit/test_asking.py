@@ -40,11 +40,6 @@ def test_a_unit_that_starts_something_else(unit: str, path: str, words: str, wel
     assert (ON_HOST["_other_command"](unit, state) is None) == well
 
 
-def test_a_pattern_stands_for_what_is_there_and_may_come() -> None:
-    assert ON_HOST["_in_its_folder"]("/x/a.conf") == ["/x/a.conf"]
-    assert ON_HOST["_in_its_folder"]("/etc/host[s]") == ["/etc", "/etc/hosts"]
-
-
 def test_a_masked_unit_is_told_from_one_that_is_off() -> None:
     shown = (
         "Id=a.service\nUnitFileState=masked-runtime\n\nId=b.service\nUnitFileState=disabled\nActiveState=reloading\n"

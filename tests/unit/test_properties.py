@@ -194,8 +194,20 @@ def instance(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in OWN or not data.get("releases")}
 
 
+def balancer(data: dict[str, Any]) -> dict[str, Any]:
+    """At least one address, and nobody's word for all of the Internet."""
+    addresses = [one for one in data["addresses"] if not one.endswith("/0")]
+    return {**data, "addresses": addresses or ["192.0.2.10"]}
+
+
 # Rules over several keys of a model.
-TOGETHER = {schema.Tls: tls, schema.Cors: cors, schema.TileSet: tile_set, schema.Instance: instance}
+TOGETHER = {
+    schema.Balancer: balancer,
+    schema.Tls: tls,
+    schema.Cors: cors,
+    schema.TileSet: tile_set,
+    schema.Instance: instance,
+}
 
 
 def name_of(instance: Mapping[str, Any]) -> str:
@@ -255,6 +267,8 @@ def _plain_passwords(users: Mapping[str, str]) -> dict[str, str]:
 def plain(deployment: schema.Deployment) -> schema.Deployment:
     """A deployment with files of the same build, and no value in it that could mean anything to a parser."""
     sites = []
+    # Sites may have the same balancer.
+    balancers = [one for site in deployment.sites if site.balancer for one in site.balancer.addresses]
     # nginx reads the sites in the order of their files.
     order = sorted(nginx.site_path(site) for site in deployment.sites)
     for number, site in enumerate(deployment.sites):
@@ -294,6 +308,12 @@ def plain(deployment: schema.Deployment) -> schema.Deployment:
                     "key": "/k" if own else None,
                     "hsts_seconds": min(1, site.tls.hsts_seconds),
                 },
+                "balancer": {
+                    "addresses": [f"10.1.0.{balancers.index(one)}" for one in dict.fromkeys(site.balancer.addresses)],
+                    "https": site.balancer.https,
+                }
+                if site.balancer
+                else None,
                 "passwords": _plain_passwords(site.passwords),
                 "maintenance": {
                     "allow": [
@@ -785,6 +805,7 @@ FULL: dict[str, Any] = {
         "frame_options": "DENY",
     },
     "passwords": {"GREETING": HASH},
+    "balancer": {"addresses": ["192.0.2.10"]},
     "maintenance": {"text": "Back soon.", "end": "2026-12-01T18:00+01:00", "allow": ["192.0.2.0/24"]},
     "instances": [
         {
@@ -916,7 +937,7 @@ def refused(place: Place, value: str) -> bool:
     arrived = value_at(deployment.sites[0].model_dump(), place)
     if place[-1] == "end":
         assert arrived == datetime.fromisoformat(value)
-    elif place[-2:] == ("allow", 0):
+    elif place[-2:] in (("allow", 0), ("addresses", 0)):
         assert arrived == str(ipaddress.ip_network(value))
     else:
         # Slashes at the ends mean nothing in a path or prefix, which have one form for all spellings.

@@ -11,6 +11,7 @@ urlpatterns = [
     re_path(r"^path/(?P<rest>.*)$", views.show_path, name="path"),
     path("redirect", views.redirect_home, name="redirect"),
     path("needs-slash/", views.whoami, name="needs-slash"),
+    path("form", views.form, name="form"),
     path("slow", views.slow, name="slow"),
     path("large", views.large, name="large"),
     path("body", views.body, name="body"),

@@ -11,9 +11,11 @@ from pathlib import Path
 from celery import current_app
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import get_valid_filename
+from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from . import broken, tasks
@@ -84,6 +86,14 @@ def show_path(request: HttpRequest, rest: str) -> JsonResponse:
 
 def redirect_home(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(reverse("index"))
+
+
+@csrf_protect
+def form(request: HttpRequest) -> JsonResponse:
+    """As CATMAID's login: a token first, and with it what changes something."""
+    response = JsonResponse({"token": get_token(request), "method": request.method})
+    response.set_cookie("login", "yes", secure=request.is_secure())
+    return response
 
 
 def slow(request: HttpRequest) -> JsonResponse:
