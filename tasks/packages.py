@@ -18,8 +18,10 @@ from tasks import run, wsgi
 if TYPE_CHECKING:
     from tasks.plan import Plan
 
-# gcc and the headers compile uWSGI; the start scripts use pkill and ss; openssl signs certificates.
-NEEDED = ("nginx", "supervisor", "gcc", "libc6-dev", "python3-dev", "logrotate", "procps", "iproute2", "openssl")
+# The start scripts use pkill and ss; openssl signs certificates.
+NEEDED = ("nginx", "supervisor", "logrotate", "procps", "iproute2", "openssl")
+# What compiles uWSGI, which comes as source. A host with Gunicorn alone needs no compiler.
+COMPILER = ("gcc", "libc6-dev", "python3-dev")
 CERTBOT = "certbot"
 GIT = "git"
 # pip for virtualenvs that were made without it.
@@ -63,6 +65,7 @@ def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         *([CERTBOT] if deployment.acme_sites else []),
         *sorted({site.tls.dns.package for site in deployment.acme_sites if site.tls.dns}),
         *([GIT] if any(i.releases for i in deployment.instances) else []),
+        *(COMPILER if wsgi.compiles(deployment, survey) else ()),
         *([PIP] if wsgi.lack_pip(deployment, survey) else []),
     ]
 

@@ -191,7 +191,9 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         "served": sorted({path for _, path in _served(deployment)}),
         "packages": [
             *packages.NEEDED,
+            *packages.COMPILER,
             *packages.BROTLI,
+            packages.PIP,
             packages.CERTBOT,
             *sorted({site.tls.dns.package for site in deployment.acme_sites if site.tls.dns}),
             packages.GIT,

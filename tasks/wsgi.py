@@ -65,6 +65,12 @@ def lack_pip(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     ]
 
 
+def compiles(deployment: Deployment, survey: dict[str, Any]) -> bool:
+    """Whether uWSGI has to be compiled for a virtualenv."""
+    pythons = [(i, survey["instances"][i.name].get("python", {}).get("have")) for i in deployment.instances]
+    return any("uwsgi" in (_lacking(i, have) if have else needed(i)) for i, have in pythons)
+
+
 def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> dict[str, Any]:
     """What `facts.available_on_host` is to ask the package index."""
     return {"packages": {virtualenv: packages for virtualenv, (_, packages) in outdated.items()}}

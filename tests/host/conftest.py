@@ -152,10 +152,11 @@ def copy_project(folder: Path) -> None:
             shutil.copy(images.ROOT / name, folder / name)
 
 
+ALL = " ".join((*packages.NEEDED, *packages.COMPILER, *packages.BROTLI))
 PACKAGES = f"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-apt-get -qq install -y --no-install-recommends curl acl {" ".join((*packages.NEEDED, *packages.BROTLI))} >/dev/null 2>&1
+apt-get -qq install -y --no-install-recommends curl acl {ALL} >/dev/null 2>&1
 su -s /bin/sh catmaid -c '{VIRTUALENV}/bin/pip install -q uwsgi=={schema.load(SITE).instances[0].uwsgi_version}'
 """
 

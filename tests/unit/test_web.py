@@ -317,6 +317,27 @@ def test_nginx_versions(version: str, expected: tuple[int, ...]) -> None:
     assert packages.nginx_version({"packages": {"nginx": version}, "os": {"id": "debian", "version": "12"}}) == expected
 
 
+@pytest.mark.row_29
+@pytest.mark.parametrize(
+    ("server", "have", "compiler"),
+    [
+        ("uwsgi", {"uwsgi": None}, True),
+        ("uwsgi", {"uwsgi": "2.0.31"}, False),
+        ("uwsgi", {"uwsgi": "2.0.30"}, True),
+        ("gunicorn", {"gunicorn": None, "uwsgi": None}, False),
+        ("gevent", {"gunicorn": None, "gevent": None, "psycogreen": None}, False),
+    ],
+)
+def test_only_what_is_to_be_compiled_needs_a_compiler(server: str, have: dict[str, Any], compiler: bool) -> None:
+    site = load(instances=[{"wsgi_server": server}])
+    host: dict[str, Any] = {"packages": {}, "os": {"id": "debian", "version": "12"}}
+    host["instances"] = {"catmaid": {"python": {"have": have | {"pip": "23"}}}}
+    assert ("gcc" in packages.wanted(site, host)) == compiler
+    # Nothing can be said of a virtualenv that isn't there.
+    host["instances"] = {"catmaid": {}}
+    assert ("gcc" in packages.wanted(site, host)) == (server == "uwsgi")
+
+
 @pytest.mark.row_19
 def test_what_an_nginx_can_do() -> None:
     host: dict[str, Any] = {"ipv6": False, "openssl": [3, 0], "default_servers": [], "descriptors": 20000}
