@@ -126,9 +126,10 @@ def test_queries_and_headers_of_1_to_40_kb(host: BedHost, server: str) -> None:
 
 
 @pytest.mark.row_34
-def test_what_no_client_sends(host: BedHost) -> None:
+@pytest.mark.parametrize("server", ["uwsgi", pytest.param("gunicorn", marks=pytest.mark.long)])
+def test_what_no_client_sends(host: BedHost, server: str) -> None:
     """Very many short headers, bare line feeds, and what the packet for the application has no room for."""
-    deploy(host, "uwsgi")
+    deploy(host, server)
     trust = host.trust()
     start = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     page, channels = start % b"/catmaid/whoami", start % b"/catmaid/channels/echo/"
