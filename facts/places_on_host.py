@@ -15,6 +15,8 @@ from operations.trust_on_host import ROOT, As, Asked, Failed, not_started, plain
 
 # For all questions about one user's places, and for those of one disk where that wasn't enough, or for each of them.
 TOGETHER, ALONE = 5, 2
+# How much longer one may take that has much to do, on a host that has other things to do.
+BUSY = 60
 STATIC_AND_FILES = ("STATIC_ROOT", "MEDIA_ROOT")
 # How much of a folder is looked through for what nobody wants to be served, and of all of them together.
 SERVED_NAMES, SERVED_DEPTH, SERVED_TOGETHER = 300, 2, 20000
@@ -117,7 +119,7 @@ def is_below(path, folder):
 
 def child_of(user, answers, seconds):
     """A process with a user's rights that answers questions; see `take`."""
-    return Asked(lambda at: [value_of(at, answer) for answer in answers], seconds, None if user is ROOT else user)
+    return Asked(lambda at: [value_of(at, answer) for answer in answers], seconds, None if user is ROOT else user, BUSY)
 
 
 def value_of(at, answer):

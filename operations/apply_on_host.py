@@ -170,10 +170,16 @@ def ask_host(asking, tries=20):
         wrong = found["blocked"] + found["standing"] + found["wrong"]
         tries -= 1
         if not wrong or tries <= 0:
-            say("asked: " + json.dumps(found["served"]))
-            say("away: " + json.dumps(sorted(name for name, word in found["programs"].items() if word == "away")))
+            say_all("asked: ", found["served"])
+            say_all("away: ", sorted(name for name, word in found["programs"].items() if word == "away"))
             return [": ".join(one[key] for key in ("place", "what", "command", "todo") if one[key]) for one in wrong]
         time.sleep(1)
+
+
+def say_all(word, texts):
+    """A few on each line, since none may be longer than a screen takes."""
+    for first in range(0, max(1, len(texts)), 4):
+        say(word + json.dumps(texts[first : first + 4]))
 
 
 def units_of(asking):

@@ -240,8 +240,13 @@ def _said(lines: list[str], word: str) -> str:
 
 def answered(lines: list[str]) -> list[str] | None:
     """The addresses that a host calls served at the end of a job; None where it wasn't asked."""
-    found = _said(lines, "asked: ")
-    return [str(url) for url in json.loads(found)] if found else None
+    return _listed(lines, "asked: ")
+
+
+def _listed(lines: list[str], word: str) -> list[str] | None:
+    """What a job has listed after a word, some on each line; None where it hasn't."""
+    found = [line.removeprefix(word) for line in lines if line.startswith(word)]
+    return [str(one) for line in found for one in json.loads(line)] if found else None
 
 
 def _settle() -> None:
@@ -250,10 +255,10 @@ def _settle() -> None:
     for report in REPORTS.values():
         if report.last is not None and report.last.is_complete() and not report.cut:
             report.served = answered(report.last.stdout_lines)
-            away = _said(report.last.stdout_lines, "away: ")
+            away = _listed(report.last.stdout_lines, "away: ")
             # What waited before the run may have its broker now, and the other way round.
-            still = [part for part in report.away if not (away and part.endswith(shown.FOR_THE_BROKER))]
-            report.away = still or shown.waiting(json.loads(away or "[]"))
+            still = [part for part in report.away if not (away is not None and part.endswith(shown.FOR_THE_BROKER))]
+            report.away = still or shown.waiting(away or [])
         for operation in (report.first, *(operation for _, _, operation in report.planned), report.last):
             if operation is not None and operation.is_complete():
                 report.left = _said(operation.stdout_lines, "left: ") or report.left

@@ -14,7 +14,9 @@ import time
 
 # Of one address, as a limit for visitors has it.
 EACH = 50
-AT_ONCE = 64
+AT_ONCE = 32
+# Whole frames, each its only one.
+TEXT, PING, PONG = 0x81, 0x89, 0x8A
 CONTEXT = ssl.create_default_context()
 CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE
 
@@ -37,17 +39,38 @@ async def opened(number, path):
     head = await reader.readuntil(b"\r\n\r\n")
     if b" 101 " not in head.splitlines()[0]:
         raise OSError(head.splitlines()[0].decode())
-    return reader, writer
+    return Socket(reader, writer)
+
+
+class Socket:
+    """Answers pings, as browsers do, and keeps what else comes; RFC 6455, section 5."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer, self.came = reader, writer, asyncio.Queue()
+        self.task = asyncio.ensure_future(self.read())
+
+    async def read(self):
+        try:
+            while True:
+                kind, length = await self.reader.readexactly(2)
+                data = await self.reader.readexactly(length)
+                if kind == PING:
+                    self.send(PONG, data)
+                else:
+                    self.came.put_nowait((kind, data))
+        except (OSError, asyncio.IncompleteReadError):
+            self.came.put_nowait((0, b""))
+
+    def send(self, kind, data):
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
+        self.writer.write(struct.pack("!BB", kind, 0x80 | len(data)) + mask + masked)
 
 
 async def echo(socket, text):
-    """Whether a short text comes back; RFC 6455, section 5."""
-    reader, writer = socket
-    mask, data = os.urandom(4), text.encode()
-    masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
-    writer.write(struct.pack("!BB", 0x81, 0x80 | len(data)) + mask + masked)
-    kind, length = await reader.readexactly(2)
-    return kind == 0x81 and (await reader.readexactly(length)) == data
+    """Whether a short text comes back."""
+    socket.send(TEXT, text.encode())
+    return await socket.came.get() == (TEXT, text.encode())
 
 
 async def page(number):
@@ -76,9 +99,9 @@ async def all_of(works):
 async def main(count, seconds, path):
     begin = time.monotonic()
     found = await all_of(opened(number, path) for number in range(count))
-    sockets = [one for one in found if isinstance(one, tuple)]
+    sockets = [one for one in found if isinstance(one, Socket)]
     result = {"open": len(sockets), "opened_in": time.monotonic() - begin}
-    result["errors"] = sorted({str(one) for one in found if not isinstance(one, tuple)})[:3]
+    result["errors"] = sorted({str(one) for one in found if not isinstance(one, Socket)})[:3]
     result["first"] = (await all_of(echo(one, "first %d" % n) for n, one in enumerate(sockets))).count(True)
     pages, end = [], time.monotonic() + seconds
     while time.monotonic() < end:

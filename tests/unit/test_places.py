@@ -294,3 +294,21 @@ def test_a_certificate_s_end_is_read_from_what_nginx_shows(days: int) -> None:
     made = trustme.CA().issue_cert("a.org", not_before=end - timedelta(days=9), not_after=end)
     certificate = ssl.PEM_cert_to_DER_cert(made.cert_chain_pems[0].bytes().decode())
     assert OF_HEALTH["ends_at"](certificate) == end.timestamp()
+
+
+def test_one_that_has_much_to_do_is_given_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It computes longer than a disk that hangs is waited for."""
+    monkeypatch.setitem(ON_HOST, "TOGETHER", 0.3)
+    monkeypatch.setitem(ON_HOST, "ALONE", 0.3)
+
+    def compute(_: Any) -> int:
+        end = time.process_time() + 1.5
+        while time.process_time() < end:
+            pass
+        return 7
+
+    places = ON_HOST["Places"]()
+    much = places.ask(ON_HOST["ROOT"], "/much", compute)
+    places.begin()
+    places.end()
+    assert (much.value, places.hanging) == (7, [])
