@@ -178,12 +178,17 @@ def ask_uwsgi(at, path, page, timeout):
     return int(status.group(1))
 
 
-def try_often(at, path, page, number):
-    """Ask a page by four threads: the number of each kind of answer, and what went wrong."""
+def try_often(at, path, page, number, seconds=TRIAL_SECONDS):
+    """Ask a page by four threads, so often and until each worker has answered it: the first answer of a worker takes
+    seconds, since Django loads the URLs for it. Returns each kind of answer, and what went wrong.
+    """
     answers, faults, left = set(), [], [number]
+    cold, end = [True], time.monotonic() + seconds
 
     def ask():
-        while left[0] > 0 and not faults:
+        while (left[0] > 0 or cold[0]) and not faults and time.monotonic() < end:
+            if left[0] <= 0:
+                time.sleep(0.05)  # what loads needs the processor
             left[0] -= 1
             try:
                 answers.add(ask_uwsgi(at, path, page, 30))
@@ -193,16 +198,32 @@ def try_often(at, path, page, number):
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
+    while cold[0] and any(thread.is_alive() for thread in threads):
+        cold[0] = has_cold_worker(at, os.path.dirname(path) + "/private/stats.socket")
+        time.sleep(0.05)
     for thread in threads:
         thread.join()
     return sorted(answers), faults[:1]
 
 
-def worker_states(at, path):
-    """uWSGI's workers as its statistics socket tells them: for each process whether it takes requests."""
+def uwsgi_workers(at, path):
+    """uWSGI's workers as its statistics socket tells them."""
     with at.connect(path, 10) as connection:
         text = connection.makefile("rb").read(LARGEST).decode("utf-8", "replace")
-    return {int(worker["pid"]): bool(worker["accepting"]) for worker in json.loads(text)["workers"]}
+    return json.loads(text)["workers"]
+
+
+def worker_states(at, path):
+    """For each process of uWSGI's workers whether it takes requests."""
+    return {int(worker["pid"]): bool(worker["accepting"]) for worker in uwsgi_workers(at, path)}
+
+
+def has_cold_worker(at, path):
+    """Whether one of uWSGI's workers has answered nothing yet. Gunicorn's have loaded the URLs when they are ready."""
+    try:
+        return any(not worker["requests"] for worker in uwsgi_workers(at, path))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def loaded(at, run_dir, server):
@@ -363,16 +384,28 @@ class Slot:
             one = dict(page, host=name)
             status = self._answers(lambda at, path, page: ask_uwsgi(at, path, page, 30), one)
             self._judge(one, [status], self.owner.is_well)
-        if self.owner.proven:
-            return
         number = 11 * len(workers)
         trial = lambda at, path, page: try_often(at, path, page, number)  # noqa: E731
+        if self.owner.proven:
+            self._warm(page, number)
+            return
         statuses, faults = self._answers(trial, page, TRIAL_SECONDS)
         self._judge(page, statuses, self.owner.is_well)
         if faults:
             raise self._silent(page, faults[0])
         if self._workers() != workers:
             raise self.failed("has workers whose process died after a few requests")
+
+    def _warm(self, page, number):
+        """Have each worker load what the first answer takes. A release that has served before isn't judged by it."""
+        seconds = self.owner.seconds
+        warm = lambda at: try_often(at, self.run_dir + "/socket", page, number, seconds)  # noqa: E731
+        try:
+            faults = self.owner.ask(warm, seconds + 40)[1]
+        except (OSError, Failed) as error:
+            faults = [error]
+        if faults:
+            say("%s: not every worker has answered before users ask it: %s" % (self.name, faults[0]))
 
     def _try_daphne(self):
         page = dict(self.owner.page, path=self.owner.page["channels"])

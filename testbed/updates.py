@@ -32,13 +32,14 @@ def changed(**changes: Any) -> dict[str, Any]:
     return site
 
 
-def release(host: BedHost, name: str, broken: str = "", seconds: float = 1.5) -> None:
-    """Put another release in place, which takes so long to import."""
+def release(host: BedHost, name: str, broken: str = "", seconds: float = 1.5, urls: float = 0) -> None:
+    """Put another release in place, which takes so long to import, and ``urls`` seconds for a first answer."""
     host.run(
         f"""
         cd {DJANGO}
         echo {name} > RELEASE; echo {seconds} > IMPORT_SECONDS
         [ -z '{broken}' ] && rm -f BROKEN || echo '{broken}' > BROKEN
+        [ {urls} = 0 ] && rm -f URL_SECONDS || echo {urls} > URL_SECONDS
         touch projects/mysite/settings_base.py
         """
     )

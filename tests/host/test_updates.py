@@ -19,7 +19,7 @@ from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers import steady
 from testbed.peers.sockets import Sockets
 from testbed.peers.steady import Steady
-from testbed.run import VIRTUALENV, Run, pyinfra
+from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from testbed.updates import LEFT, SITE, answered, changed, masters, memory, other_environment, release
 from tests.host.conftest import LARGE_HEADERS, boot_ready, copy_project, place, processes, running
 
@@ -156,6 +156,49 @@ def test_an_update_loses_no_request(host: BedHost, request: pytest.FixtureReques
     assert before["catmaid-wsgi"] != after["catmaid-wsgi"]
     assert deploy(host).changed == []
     wait_for("the end of the old master", lambda: masters(host) == 1, 60)
+
+
+@pytest.mark.row_27
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["uwsgi", "gunicorn", "gevent"])
+def test_users_get_no_cold_worker(host: BedHost, server: str) -> None:
+    """Django loads the URLs at a process's first request: of a deploy and of a rollback no user waits for that."""
+    site = changed(wsgi_server=server, workers=3)
+    release(host, "cold-1", seconds=0.5, urls=4)
+    try:
+        deploy(host, site)
+        release(host, "cold-2", seconds=0.5, urls=4)
+        with load(host, 8) as requests:
+            time.sleep(2)
+            deploy(host, site)
+            begin = time.time()
+            run = pyinfra(host, {"site": site}, "-y", deploy="runbooks/rollback.py")
+            time.sleep(3)
+            figures = requests.stop()
+    finally:
+        release(host, "warm", seconds=0.5)
+    print(figures.table(), f"since the rollback began: {figures.longest(steady.QUICK, since=begin):.2f} s")
+    assert run.code == 0, run.text
+    assert figures.failed == [], figures.table()
+    # A cold one takes four.
+    assert figures.longest(steady.QUICK) < 2, figures.table()
+    deploy(host)
+
+
+@pytest.mark.row_27
+@pytest.mark.long
+def test_a_rollback_whose_worker_answers_nothing_goes_through(host: BedHost) -> None:
+    """What has served before is warmed, and not judged by that."""
+    deploy(host)
+    new_code(host)
+    deploy(host)
+    host.run(f"echo dies > {CHECKOUT}/django/BROKEN")
+    try:
+        run = pyinfra(host, {"site": SITE}, "-y", deploy="runbooks/rollback.py")
+    finally:
+        host.run(f"rm -f {CHECKOUT}/django/BROKEN")
+    assert run.code == 0, run.text
+    deploy(host)
 
 
 @pytest.mark.row_27

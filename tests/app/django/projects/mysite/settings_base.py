@@ -9,6 +9,9 @@ RELEASE = (DJANGO_DIR / "RELEASE").read_text().strip()
 _delay = DJANGO_DIR / "IMPORT_SECONDS"
 if _delay.exists():
     time.sleep(float(_delay.read_text()))
+# Django loads the URLs for a process's first request, which takes CATMAID seconds as well: written here by a test.
+_urls = DJANGO_DIR / "URL_SECONDS"
+URL_SECONDS = float(_urls.read_text()) if _urls.exists() else 0.0
 # A release that is broken on purpose: see broken.py.
 _broken = DJANGO_DIR / "BROKEN"
 BROKEN = _broken.read_text().strip() if _broken.exists() else ""

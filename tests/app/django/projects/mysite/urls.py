@@ -1,8 +1,12 @@
+import time
+
+from django.conf import settings
 from django.urls import path, re_path
 
 from . import broken, views
 
 broken.at_import()
+time.sleep(settings.URL_SECONDS)
 
 urlpatterns = [
     path("", views.index, name="index"),
