@@ -180,8 +180,8 @@ def test_users_get_no_cold_worker(host: BedHost, server: str) -> None:
     print(figures.table(), f"since the rollback began: {figures.longest(steady.QUICK, since=begin):.2f} s")
     assert run.code == 0, run.text
     assert figures.failed == [], figures.table()
-    # A cold one takes four.
-    assert figures.longest(steady.QUICK) < 2, figures.table()
+    # A cold one takes four, beside what it takes otherwise.
+    assert figures.longest(steady.QUICK) < 3.5, figures.table()
     deploy(host)
 
 
