@@ -163,7 +163,7 @@ def test_an_update_loses_no_request(host: BedHost, request: pytest.FixtureReques
 @pytest.mark.parametrize("server", ["uwsgi", "gunicorn", "gevent"])
 def test_users_get_no_cold_worker(host: BedHost, server: str) -> None:
     """Django loads the URLs at a process's first request: of a deploy and of a rollback no user waits for that."""
-    site = changed(wsgi_server=server, workers=3)
+    site = changed(wsgi_server=server, workers=3, start_seconds=120)
     release(host, "cold-1", seconds=0.5, urls=4)
     try:
         deploy(host, site)
@@ -189,12 +189,13 @@ def test_users_get_no_cold_worker(host: BedHost, server: str) -> None:
 @pytest.mark.long
 def test_a_rollback_whose_worker_answers_nothing_goes_through(host: BedHost) -> None:
     """What has served before is warmed, and not judged by that."""
-    deploy(host)
+    site = changed(start_seconds=120)
+    deploy(host, site)
     new_code(host)
-    deploy(host)
+    deploy(host, site)
     host.run(f"echo dies > {CHECKOUT}/django/BROKEN")
     try:
-        run = pyinfra(host, {"site": SITE}, "-y", deploy="runbooks/rollback.py")
+        run = pyinfra(host, {"site": site}, "-y", deploy="runbooks/rollback.py")
     finally:
         host.run(f"rm -f {CHECKOUT}/django/BROKEN")
     assert run.code == 0, run.text
