@@ -28,7 +28,13 @@ NEWER |= {"brotli_types", "brotli_static"}
 # What a location hands on to those in it that say nothing of it themselves.
 INHERITED = {"root", "auth_request", "auth_request_set", "add_header"}
 # Names of each layout of tiles and volumes, and of what a folder of them has beside.
-VOLUMES = ("v.n5/s0/0/1/2", "v.n5/attributes.json", "v/64_64_40/0-64_-64-0_0-40", "v/info", "v/8_8_40/0f.shard")
+VOLUMES: tuple[str, ...] = (
+    "v.n5/s0/0/1/2",
+    "v.n5/attributes.json",
+    "v/64_64_40/0-64_-64-0_0-40",
+    "v/info",
+    "v/8_8_40/0f.shard",
+)
 VOLUMES += ("v.zarr/0/0.0.0", "v.zarr/0/c/0/0/0", "v.zarr/zarr.json", "v.zarr/.zgroup", "v.zarr/0/.zarray")
 BESIDE = ("run.sh", ".git/config", ".git/info", ".hidden/0/1", "", "v/.htaccess", "v/info.bak", "v/0-64_0-64", "v/.0")
 # Where nginx's own refusals lead, and their statuses as it has them.
