@@ -18,7 +18,7 @@ from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from tests.host import acme
 from tests.host.test_releases import FOLDER, SHARED
 
-pytestmark = [pytest.mark.xdist_group("acme"), pytest.mark.slow, pytest.mark.row_34]
+pytestmark = [pytest.mark.xdist_group("acme"), pytest.mark.slow, pytest.mark.long, pytest.mark.row_34]
 
 PROXY, GIT, PORT = "proxy.test", "git.test", 3128
 USER, PASSWORD = "lab", "Tr0ub4dor-3"
@@ -153,7 +153,6 @@ def cut(bed: Bed, server: acme.Server, request: pytest.FixtureRequest) -> Iterat
     outside.remove()
 
 
-@pytest.mark.long
 def test_all_that_is_fetched_goes_by_the_proxy(cut: Cut) -> None:
     """Each kind shows in the proxy's log; the password shows nowhere, and in no program's environment."""
     host = cut.host
@@ -182,7 +181,6 @@ def test_all_that_is_fetched_goes_by_the_proxy(cut: Cut) -> None:
         assert "proxy" not in host.run(f"tr '\\0' '\\n' < /proc/{pid}/environ || true")
 
 
-@pytest.mark.long
 def test_a_renewal_goes_by_it_too(cut: Cut) -> None:
     before = cut.requests().count(acme.NAMES[0])
     with acme.due(cut.host, cut.name):
@@ -211,7 +209,6 @@ REFUSALS = {
 }
 
 
-@pytest.mark.long
 @pytest.mark.bookworm
 @pytest.mark.parametrize("kind", REFUSALS)
 def test_a_proxy_that_does_not_do_is_one_line(cut: Cut, kind: str) -> None:

@@ -15,6 +15,8 @@ from testbed.updates import release
 from tests.host.conftest import boot_ready, running
 from tests.host.test_health import findings
 
+pytestmark = pytest.mark.slow
+
 FILE = "/etc/supervisor/supervisord.conf"
 SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 PASSWORD = "Hunter;2#%% of it"
