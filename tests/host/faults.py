@@ -234,7 +234,9 @@ FAULTS = {
         "supervisor",
         f"it runs with another username or password than {SUPERVISORD} has",
         rf"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' "
-        f"{SUPERVISORD}; systemctl restart supervisor; sed -i 's/^password=b/password=c/' {SUPERVISORD}",
+        f"{SUPERVISORD}; systemctl restart supervisor; "
+        "until supervisorctl status 2>&1 | grep -q uthentic; do sleep 1; done; "
+        f"sed -i 's/^password=b/password=c/' {SUPERVISORD}",
         cleans=f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
     ),
     "Supervisor has another socket": Fault(
