@@ -407,6 +407,8 @@ def test_a_database_and_a_broker_that_come_late(host: BedHost) -> None:
 @pytest.mark.long
 def test_a_user_that_comes_late(host: BedHost) -> None:
     """As one does that only a directory service knows, which is there after Supervisor."""
+    own = f"cd {CHECKOUT}/django; chown -R USER: files; chown USER projects/mysite/settings.py"
+    host.run(own.replace("USER", "catmaid"))
     deploy(host, user="catmaid")
     host.run("cp -p /etc/passwd /root/passwd; sed -i '/^catmaid:/d' /etc/passwd")
     try:
@@ -420,4 +422,5 @@ def test_a_user_that_comes_late(host: BedHost) -> None:
     wait_for("all", lambda: all_works(host), 90)
     assert host.run("stat -c %U /run/catmaid") == "catmaid"
     assert pyinfra(host, {"site": changed(user="catmaid")}, "-y").changed == []
+    host.run(own.replace("USER", "www-data"))
     deploy(host)
