@@ -561,7 +561,10 @@ class Supervisor:
         self.written.append(files)
         files.swap()
         # How often it has failed before: from now on each failure shows.
-        self.ask(lambda at: at.remove_tree("%s/%s/tries" % (self.runtime_dir, place)))
+        try:
+            self.ask(lambda at: at.remove_tree("%s/%s/tries" % (self.runtime_dir, place)))
+        except (OSError, Failed):
+            pass  # of the programs of another user, with whose folder it goes
 
     # ---- Supervisor's own interface ----
 
