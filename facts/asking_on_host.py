@@ -422,6 +422,9 @@ def end_asking(begun, programs, states):
             served += [page["url"]] if page["url"] else []
             continue
         what = "%s answers %s" % (page["words"], status if isinstance(status, int) else "nothing: %s" % status)
+        if _waits_for_broker(page, status, doing):
+            doing[page["program"]] = "away"
+            continue
         code = status if isinstance(status, int) else 0
         wrong.append(fault(page["place"], what, todo=_look_into(_log(page, question)), status=code))
         # Of an nginx that a signal has stopped nobody gets an answer.
@@ -430,6 +433,12 @@ def end_asking(begun, programs, states):
     # Another's server shows its own.
     shown = {} if seen["rivals"] else seen["certificates"]
     return dict(found, wrong=wrong, served=served, programs=doing, certificates=shown)
+
+
+def _waits_for_broker(page, status, doing):
+    """Whether Daphne opens no WebSocket since its channel layer waits for the broker, as the worker says of itself."""
+    instance = page["program"].partition(" of ")[2] if page["websocket"] else None
+    return bool(instance) and status in (SILENT, BAD_GATEWAY) and doing.get("celery of " + instance) == "away"
 
 
 def _without_an_answer(page, status, question, programs, seen):

@@ -296,8 +296,15 @@ def application(at, asked):
                 ("static_root", "STATIC_ROOT"),
             )
         },
+        "media_root": media_root(at, text),
         "settings": noted_settings(at, asked["settings"]),
     }
+
+
+def media_root(at, settings):
+    """Where users' files are by settings.py, and where that leads to: asked before Django can load a new release."""
+    path = literal(settings, "MEDIA_ROOT")
+    return [path, at.real(path)] if path and path.startswith("/") else None
 
 
 def noted_settings(at, asked):
@@ -325,7 +332,37 @@ def resolved(at, told):
     if not isinstance(hosts, list) or not all(isinstance(one, str) for one in hosts):
         return None
     real = {name: path and at.real(path) for name, path in folders.items()}
-    return dict(folders, ALLOWED_HOSTS=[plain(one)[:300] for one in hosts[:1000]], real=real)
+    texts, cookies, brokers = texts_of(told), cookies_of(told), brokers_of(told)
+    if texts is None or cookies is None:
+        return None
+    found = dict(folders, ALLOWED_HOSTS=[plain(one)[:300] for one in hosts[:1000]], real=real, brokers=brokers)
+    return dict(found, **texts, **cookies)
+
+
+def texts_of(told):
+    """Addresses as they are written in the settings; None where one is neither a text nor left out."""
+    found = {name: told.get(name, 0) for name in ("MEDIA_URL", "STATIC_URL", "FORCE_SCRIPT_NAME")}
+    if not all(one is None or isinstance(one, str) for one in found.values()):
+        return None
+    return {name: one and plain(one)[:500] for name, one in found.items()}
+
+
+def cookies_of(told):
+    """Name, path, domain of the two cookies, and whether they are Secure."""
+    found = {name: told.get(name) for name in ("SESSION_COOKIE", "CSRF_COOKIE")}
+    for one in found.values():
+        if not isinstance(one, list) or [type(part) for part in one] != [str, str, str, bool]:
+            return None
+    return {name: [*(plain(part)[:300] for part in one[:3]), one[3]] for name, one in found.items()}
+
+
+def brokers_of(told):
+    """Host with port, and virtual host, of Celery's broker and of the channel layer, where both are RabbitMQ's."""
+    found = told.get("brokers")
+    well = isinstance(found, list) and len(found) == 2 and all(isinstance(one, list) and len(one) == 2 for one in found)
+    if not well or not all(isinstance(part, str) for one in found for part in one):
+        return None
+    return [[plain(part)[:300] for part in one] for one in found]
 
 
 def records(at, folder):

@@ -4,6 +4,7 @@ import json
 import re
 
 from facts.clean_on_host import clean
+from facts.notice_on_host import NOTICE
 from facts.places_on_host import start_as
 from operations.trust_on_host import plain
 
@@ -56,21 +57,77 @@ def note(notes, said, further, **kept):
         file.write(text)
     os.rename(whole, notes)
 """
-# The settings as Django has them. They may print, and go on with threads of their own.
+# CATMAID asks its broker while it is imported, and tries for ever where that doesn't answer: it is told once that it
+# is late, says so in its log, and goes on.
+LOADING = r"""
+class Late(Exception):
+    pass
+
+def load_settings():
+    import signal
+
+    def late(_, frame):
+        # What only takes long to load is let go on.
+        while frame:
+            module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+            if module.split(".")[0] in ("amqp", "kombu") and name != "<module>":
+                raise Late("no answer within 10 s")
+            frame = frame.f_back
+        signal.alarm(2)
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(10)
+    from django.conf import settings
+    settings.DEBUG
+    signal.alarm(0)
+    return settings
+"""
+# The settings as Django has them. They may print, and go on with threads of their own. Of addresses only the host, the
+# port and the virtual host are told.
 SETTINGS = (
     NOTING
+    + LOADING
     + r"""
 notes, said = sys.argv[1:]
 shown = os.dup(1)
 os.dup2(2, 1)
-from django.conf import settings
+settings = load_settings()
+written = vars(sys.modules[settings.SETTINGS_MODULE])
 
 def path(name):
     value = getattr(settings, name, None)
     return os.path.abspath(os.fspath(value)) if value else None
 
+def leads(url):
+    from kombu.utils.url import parse_url
+    parts = parse_url(url)
+    if not parts["transport"].startswith(("amqp", "pyamqp")):
+        return None
+    # As Celery and the channel layer have it: no path, and a single slash, are the vhost "/".
+    where = "%s:%s" % (parts["hostname"] or "localhost", parts["port"] or 5672)
+    return [where, parts["virtual_host"] or "/"]
+
+def addresses():
+    layer = (getattr(settings, "CHANNEL_LAYERS", None) or {}).get("default", {})
+    host = layer.get("CONFIG", {}).get("host")
+    broker = getattr(settings, "CELERY_BROKER_URL", None)
+    if "rabbitmq" in layer.get("BACKEND", "") and isinstance(host, str) and isinstance(broker, str):
+        return [leads(broker), leads(host)]
+    return None
+
 found = {name: path(name) for name in ("STATIC_ROOT", "MEDIA_ROOT")}
 found["ALLOWED_HOSTS"] = [str(one) for one in settings.ALLOWED_HOSTS]
+# As they are written: Django puts the prefix before those that don't begin with a slash.
+for name in ("MEDIA_URL", "STATIC_URL", "FORCE_SCRIPT_NAME"):
+    value = written.get(name)
+    found[name] = str(value) if value else None
+for name in ("SESSION_COOKIE", "CSRF_COOKIE"):
+    found[name] = [str(getattr(settings, name + "_NAME")), str(getattr(settings, name + "_PATH"))]
+    found[name] += [str(getattr(settings, name + "_DOMAIN") or ""), bool(getattr(settings, name + "_SECURE"))]
+try:
+    found["brokers"] = addresses()
+except Exception:
+    found["brokers"] = None
 os.write(shown, b"\n" + json.dumps(found).encode())
 try:
     note(notes, said, (), settings=found)
@@ -83,8 +140,10 @@ os._exit(0)
 # Where they don't get an answer, the settings are loaded to find out why.
 PROBE = (
     NOTING
+    + LOADING
+    + NOTICE
     + r"""
-how, notes, environment, *queues = sys.argv[1:]
+how, notes, environment, channel, *queues = sys.argv[1:]
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
 
 def count(channel, names):
@@ -119,14 +178,14 @@ if how == "status":
     except Exception:
         pass
 
-found = {"queues": {}, "broker": None, "database": None, "task": None}
+found = {"queues": {}, "broker": None, "database": None, "task": None, "notice": None}
 
 def first(error):
     lines = str(error).strip().splitlines()
     return "%s: %s" % (type(error).__name__, lines[0] if lines else "no message")
 
 try:
-    from django.conf import settings
+    settings = load_settings()
     # To verify, the application is loaded as its programs load it, and a task goes to a worker.
     if how == "verify":
         import django
@@ -135,6 +194,9 @@ try:
         get_resolver().url_patterns
         from mysite.celery import app
     database = settings.DATABASES.get("default", {}).get("ENGINE", "")
+except Late as error:
+    print("\n" + json.dumps(dict(found, broker=str(error))))
+    sys.exit()
 except Exception as error:
     print("\n" + json.dumps(dict(found, broken=first(error))))
     sys.exit()
@@ -183,6 +245,11 @@ try:
         found["task"] = time.time() - asked if time.time() < asked + 15 else None
 except Exception as error:
     found["broker"] = first(error)
+if how == "verify" and not found["broker"] and not found["database"]:
+    try:
+        found["notice"] = see_notice(app, settings, json.loads(channel))
+    except Exception as error:
+        found["notice"] = first(error)
 print("\n" + json.dumps(found))
 if how == "status" and keep_broker and not found["database"]:
     try:
@@ -262,7 +329,8 @@ def begin_settings(instance):
 def begin_probe(one, how):
     script = '. "$1" && shift && exec "$VIRTUAL_ENV/bin/python" -c "$@"'
     files = environment(one)
-    words = ["sh", "-c", script, "sh", files, PYTHON + PROBE, how, one["notes"], files, *one["queues"]]
+    words = ["sh", "-c", script, "sh", files, PYTHON + PROBE, how, one["notes"], files]
+    words += [json.dumps(one["channel"]), *one["queues"]]
     return start_as(one["user"], words)
 
 
@@ -283,6 +351,9 @@ def end_probe(process, seconds=LOADING_SECONDS):
         "queues": {short(name): length for name, length in lengths if type(length) is int},
         "task": task if type(task) in (int, float) else None,
     }
+    notice = found.get("notice")
+    answer["notice"] = notice if type(notice) in (int, float) else None
+    answer["no_notice"] = short(str(notice)) if notice is not None and answer["notice"] is None else None
     for key in ("broker", "database", "broken"):
         answer[key] = None if found.get(key) is None else short(str(found[key]))
     return answer

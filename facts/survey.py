@@ -20,6 +20,7 @@ _SURVEY = (
     "nginx_on_host.py",
     "clean_on_host.py",
     "places_on_host.py",
+    "notice_on_host.py",
     "probe_on_host.py",
     "web_on_host.py",
     "certbot_on_host.py",

@@ -91,6 +91,7 @@ NOTHING = {
     "checkout_owner": 0,
     "requirements": [],
     "literals": {"script_name": None, "static_url": None, "static_root": None},
+    "media_root": None,
     "settings": None,
 }
 NO_RELEASE = {"there": False, "all": []}
@@ -700,7 +701,7 @@ def settings_of(instance, told, loading):
         found = As(instance["user"]).do(lambda at: resolved(at, found))
     except (Failed, OSError) as error:
         return None, plain(str(error))
-    return found, None if found else "STATIC_ROOT, MEDIA_ROOT or ALLOWED_HOSTS isn't what Django takes"
+    return found, None if found else "one of its folders, addresses, cookies or hosts isn't what Django takes"
 
 
 def python_of(application, python):
@@ -724,6 +725,7 @@ def survey_instance(instance, told, python, code, settings):
         "requirements": application["requirements"],
         "python": python_of(application, python),
         **application["literals"],
+        "media_root": application["media_root"],
         "settings": settings[0],
         "settings_problem": settings[1],
         "silent": {

@@ -40,6 +40,7 @@ def _instance(site: Site, instance: Instance) -> dict[str, tuple[str, ...]]:
         f"static file of {name}": (*web, *_keys(described, "checkout", "static_folder"), files),
         f"WebSocket of {name}": (*web, sockets, f"daphne of {name}", application, f"broker of {name}", files),
         f"task of {name}": (f"celery of {name}", application, f"broker of {name}"),
+        f"notice of {name}": (f"WebSocket of {name}", application, f"{CONFIGURATION}programs of {name}"),
         f"programs of {name}": ("supervisor",),
         # A deploy would be refused, or makes it anew.
         f"{CONFIGURATION}programs of {name}": (application, f"web server of {name}", sockets),

@@ -15,7 +15,20 @@ from catmaid_deploy.finding import Command, Finding
 from configuration import Change, ConfigurationSet, Reason, lost
 from facts import survey as facts
 from schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from tasks import asking, causes, certificates, connection, disks, nginx, plan, preflight, run, supervisor, tell
+from tasks import (
+    asking,
+    causes,
+    certificates,
+    connection,
+    disks,
+    nginx,
+    plan,
+    preflight,
+    run,
+    settings,
+    supervisor,
+    tell,
+)
 
 GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
@@ -174,9 +187,24 @@ def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool)
                 "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
                 "sockets": {"wsgi": i.uwsgi_socket, "daphne": i.daphne_socket},
                 "queues": list(i.celery.queues),
+                "channel": _channel(site, i),
             }
-            for i in deployment.instances
+            for site in deployment.sites
+            for i in site.instances
         ],
+    }
+
+
+def _channel(site: Site, instance: Instance) -> dict[str, Any]:
+    """Where an instance's notices are waited for: behind nginx, or where that asks for a password, at Daphne itself."""
+    guarded = bool(instance.passwords or site.passwords)
+    at = _site(site)
+    return {
+        "host": at["name"],
+        "https": at["https"],
+        "port": at["port"],
+        "socket": instance.daphne_socket if guarded else None,
+        "path": f"{'/' if guarded else instance.location}channels/updates/",
     }
 
 
@@ -274,6 +302,8 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
             one.fault(f"task of {name}", "no worker takes it within 15 s", f"correct what {log} says")
         else:
             one.checks.append((f"task of {name}", f"taken by a worker after {probe['task']:.1f} s"))
+    if verify and not probe["broker"] and not probe["database"] and not is_closed(one, instance):
+        _notice(one, instance, probe)
     for queue, length in probe["queues"].items():
         if length > QUEUE:
             one.warn(
@@ -287,6 +317,21 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
             f"all {numbers['threads']} threads are busy, and {numbers['waiting']} requests wait",
             "raise workers in the inventory, if the host has processors and memory left",
         )
+
+
+def _notice(one: Health, instance: Instance, probe: dict[str, Any]) -> None:
+    """What a task tells a user's page, sent and waited for."""
+    place, lost = f"notice of {instance.name}", settings.lost_notices(instance, one.survey["instances"][instance.name])
+    # It is known now whether what the settings say keeps them away.
+    one.findings = [finding for finding in one.findings if finding.place != place]
+    if probe["notice"] is not None:
+        one.checks.append((place, f"arrived in a WebSocket after {1000 * probe['notice']:.0f} ms"))
+    elif lost:
+        one.fault(place, *lost)
+    else:
+        log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)['daphne']}.log"
+        what = f"what tasks tell users' pages doesn't reach a WebSocket: {probe['no_notice']}"
+        one.fault(place, what, f"correct CHANNEL_LAYERS in settings.py, or what {log} says, and deploy")
 
 
 def _services(one: Health) -> None:
@@ -493,7 +538,9 @@ def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
         one.warn("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end", run.deploy())
     for found in preflight.standing(deployment, one.survey):
         # A run goes on without them, users don't.
-        missed = found.place.endswith((".database", ".broker", ".mount"))
+        missed = found.place.endswith((".database", ".broker", ".mount", ".prefix")) or found.place.startswith(
+            "login of "
+        )
         one.findings.append(replace(found, level="fault") if missed else found)
     return bool(refused)
 

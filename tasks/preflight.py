@@ -43,6 +43,7 @@ from tasks import (
     releases,
     requested,
     run,
+    settings,
     supervisor_file,
     system,
     wsgi,
@@ -143,12 +144,6 @@ def flags(deployment: Deployment) -> list[str]:
     return ["/etc/catmaid/maintenance", *(f"{i.config_dir}/maintenance" for i in deployment.instances)]
 
 
-def _settings_file(instance: Instance) -> str:
-    """Where settings.py is, also before a release is in place."""
-    path = instance.settings_file
-    return instance.releases.lasting(path) if instance.releases else path
-
-
 def _loading(instance: Instance) -> dict[str, Any]:
     """How Django loads the settings for the deploy."""
     environment = program.environment(instance)
@@ -179,7 +174,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         one = instance.releases
         keep = {"folder", "owner", "shared"}
         asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
-        asked["settings_file"] = _settings_file(instance)
+        asked["settings_file"] = settings.file_of(instance)
         asked["requirements"] = [f"{instance.checkout}/django/{name}" for name in REQUIREMENTS]
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None
@@ -292,16 +287,11 @@ def _freed(port: str, unit: str | None) -> Command | str:
     return f"have it listen on another port than {port}, or end it and what starts it"
 
 
-def as_owner(owner: str, command: str) -> Command:
-    """A command in an owner's folders, which root doesn't run by itself: what it executes is the owner's."""
-    return Command(command if owner == "root" else f"runuser -u {owner} -- sh -c {shlex.quote(command)}")
-
-
 def collected(instance: Instance, owner: str) -> Command:
     """What puts an application's static files in place."""
     # CATMAID's settings call cssmin, which is in the virtualenv.
     collect = f"cd {instance.projects_dir} && PATH={instance.virtualenv}/bin:$PATH python manage.py collectstatic"
-    return as_owner(owner, f"{collect} --noinput")
+    return settings.as_owner(owner, f"{collect} --noinput")
 
 
 def _judge_python(python: dict[str, Any], instance: Instance, requirements: list[str]) -> Iterator[Finding]:
@@ -322,7 +312,9 @@ def _judge_python(python: dict[str, Any], instance: Instance, requirements: list
         # The versions that this CATMAID was made for, and no others.
         install = f"{instance.virtualenv}/bin/pip install " + " ".join(f"-r {path}" for path in requirements)
         fix = (
-            as_owner(python["owner"], install) if requirements else "have CATMAID's own requirements installed into it"
+            settings.as_owner(python["owner"], install)
+            if requirements
+            else "have CATMAID's own requirements installed into it"
         )
         yield fault(key, f"{', '.join(lacking)} isn't installed in it", fix)
     elif not python["have"]["uwsgi"] and not python["header"] and not python["base"].startswith("/usr/bin/python3"):
@@ -362,7 +354,7 @@ def judge_instance(instance: Instance, found: dict[str, Any], has_directory: boo
     else:
         yield from _judge_files(instance, found)
     yield from _judge_python(found["python"], instance, found["requirements"])
-    yield from _judge_settings(instance, found)
+    yield from settings.judge(instance, found)
 
 
 def _judge_files(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
@@ -381,28 +373,6 @@ def _judge_files(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]
     if not found["folders"]["files_folder"]:
         make = Command(f"install -d -o {instance.user} {instance.files_folder}")
         yield fault("files_folder", f"{instance.files_folder} isn't there", make)
-
-
-def _judge_settings(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
-    """What in settings.py doesn't fit the inventory."""
-    path = _settings_file(instance)
-    if instance.releases and found["static_root"]:
-        yield fault(
-            "releases",
-            f"STATIC_ROOT = {found['static_root']!r} in {path} is one folder for all releases, which have different "
-            "files",
-            "put STATIC_ROOT = os.path.join(os.path.dirname(__file__), '../../static') there",
-        )
-    for key, wanted in (("script_name", instance.prefix), ("static_url", f"{instance.location}static/")):
-        name = {"script_name": "FORCE_SCRIPT_NAME", "static_url": "STATIC_URL"}[key]
-        value = found[key]
-        if value is not None and value != wanted:
-            yield fault(
-                "prefix",
-                f"{instance.mount!r} doesn't fit {name} = {value!r} in {path}",
-                f"correct one of them ({name} = {wanted!r})",
-            )
-            return  # the other one follows from the same mistake
 
 
 NAME_ANOTHER = "name a folder that holds nothing but what is to be served"
@@ -443,17 +413,6 @@ def _links(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
             what = f"{path}/{name} is a link to what another user owns: who asks for what is behind it gets 403"
             # No command: what root would type here, whoever may write there could turn to another file.
             yield warning(key, what, "have the owner of what it leads to make the link anew, or remove it")
-
-
-def _judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
-    """What Django collects and stores elsewhere than nginx serves it from."""
-    settings = survey["instances"][instance.name]["settings"]
-    for key, name in (("static_folder", "STATIC_ROOT"), ("files_folder", "MEDIA_ROOT")):
-        path = getattr(instance, key)
-        wanted = settings and settings[name]
-        if wanted and settings["real"][name] not in (path, survey["served_folders"][path]["real"]):
-            what = f"{path} isn't Django's {name}, which is {wanted}"
-            yield fault(key, what, f"correct one of them ({name} = {path!r})")
 
 
 def is_within(path: str, folder: str) -> bool:
@@ -559,6 +518,7 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
             here = start_here(key, address["host"], survey)
             yield warning(place, what, here or "start it there, or correct the address")
     yield from _links(deployment, survey)
+    yield from settings.standing(deployment, survey)
     yield from _judge_work_mem(deployment, survey)
 
 
@@ -705,7 +665,7 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
         faults += [one.below(f"site.tiles[{tiles.name}]") for one in judge_tiles(tiles, found)]
     for instance in deployment.instances:
         found = survey["instances"][instance.name]
-        roots = {one.place: one for one in _judge_roots(instance, survey)}
+        roots = {one.place: one for one in settings.judge_roots(instance, survey)}
         judged = (
             *judge_user(instance, survey["accounts"][instance.user]),
             *judge_instance(instance, found, survey["directory"]["is_asked"]),

@@ -475,6 +475,37 @@ FAULTS = {
         _settings('STATIC_ROOT = "/srv/other"'),
         OLD_SETTINGS,
     ),
+    "users' files are written elsewhere": Fault(
+        "site.instances[catmaid].files_folder",
+        "isn't Django's MEDIA_ROOT, which is /srv/other",
+        _settings('MEDIA_ROOT = "/srv/other"'),
+        OLD_SETTINGS,
+    ),
+    "links to users' files lead elsewhere": Fault(
+        "site.instances[catmaid].prefix",
+        "MEDIA_URL = '/media/', and users' files are at /catmaid/files/: links to them lead nowhere",
+        _settings('MEDIA_URL = "/media/"') + f"; {READ_SETTINGS}",
+        f"{OLD_SETTINGS}; {READ_SETTINGS}",
+    ),
+    "a cookie for another path": Fault(
+        "login of catmaid",
+        "SESSION_COOKIE_PATH = '/tracing', and the application is at /catmaid/: nobody stays logged in",
+        _settings('SESSION_COOKIE_PATH = "/tracing"') + f"; {READ_SETTINGS}",
+        f"{OLD_SETTINGS}; {READ_SETTINGS}",
+    ),
+    "a cookie for another host": Fault(
+        "login of catmaid",
+        "CSRF_COOKIE_DOMAIN = 'example.org', which localhost isn't in: nobody stays logged in",
+        _settings('CSRF_COOKIE_DOMAIN = "example.org"') + f"; {READ_SETTINGS}",
+        f"{OLD_SETTINGS}; {READ_SETTINGS}",
+    ),
+    "a cookie that travels in the open": Fault(
+        "cookies of catmaid",
+        "SESSION_COOKIE_SECURE isn't True: browsers send it by HTTP as well, where others can read it",
+        _settings("SESSION_COOKIE_SECURE = False") + f"; {READ_SETTINGS}",
+        f"{OLD_SETTINGS}; {READ_SETTINGS}",
+        level="warning",
+    ),
     "settings in a folder that is served": Fault(
         "site.instances[catmaid].files_folder",
         f"{FILES} has a file of settings in it, settings.py, which nginx would serve",
@@ -566,6 +597,31 @@ FAULTS = {
         "broker of catmaid",
         "it doesn't answer: ",
         "systemctl stop rabbitmq-server",
+    ),
+    "a dead broker that the application waits for": Fault(
+        "broker of catmaid",
+        "it doesn't answer: ",
+        f"touch {CHECKOUT}/django/DECLARES_EXCHANGE; systemctl stop rabbitmq-server",
+        cleans=f"rm {CHECKOUT}/django/DECLARES_EXCHANGE",
+    ),
+    "broker and channel layer have a vhost each": Fault(
+        "notice of catmaid",
+        "CELERY_BROKER_URL leads to localhost:5672, vhost '/', and CHANNEL_LAYERS to localhost:5672, vhost 'channels': "
+        "what tasks tell users' pages is lost",
+        "rabbitmqctl -q add_vhost channels; rabbitmqctl -q set_permissions -p channels guest '.*' '.*' '.*'\n"
+        + _settings('CHANNEL_LAYERS["default"]["CONFIG"]["host"] = "amqp://guest:guest@127.0.0.1:5672/channels"')
+        + f"; {READ_SETTINGS}",
+        then="configuration of programs of catmaid",
+        glance="",
+        cleans=f"{OLD_SETTINGS}\n{READ_SETTINGS}\nrabbitmqctl -q delete_vhost channels",
+    ),
+    "notices that reach no page": Fault(
+        "notice of catmaid",
+        "what tasks tell users' pages doesn't reach a WebSocket: RuntimeError: it doesn't arrive within 10 s",
+        _settings('CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}')
+        + f"; {READ_SETTINGS}",
+        f"{OLD_SETTINGS}; {READ_SETTINGS}",
+        glance="",
     ),
     "the database is down": Fault(
         "database of catmaid",

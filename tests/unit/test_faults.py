@@ -30,6 +30,7 @@ SOURCES = {
         "_survey",
         "_judge_lock",
     },
+    "tasks/settings.py": set(),
     "tasks/certificates.py": set(),
     "tasks/acme.py": {"judge"},
     "tasks/requested.py": set(),
@@ -197,6 +198,11 @@ NOT_INJECTED: dict[str, set[str]] = {
         "least, and the host has <has> MiB with its swap",
         "tls.certificate: <certificate> ended <seconds_left> days ago",
         "virtualenv: <lacking> isn't installed in it",
+    },
+    "Another inventory has it: test_settings.py": {
+        "cookies of <name>: <names> and path are those of <name>: who logs in to one is logged out of the other",
+        "cookies of <name>: they are Secure, and the site is HTTP alone: nobody stays logged in unless something in "
+        "front has HTTPS",
     },
     "It isn't injected here yet": {
         "<place>: <path> has <held> in it, which nginx would serve",

@@ -158,7 +158,11 @@ def test_settings_and_notes_may_be_anything(tmp_path: Path, thing: Thing) -> Non
     assert found["missing"] == str(tmp_path / "env")
 
 
-TOLD = {"STATIC_ROOT": "/a/static", "MEDIA_ROOT": None, "ALLOWED_HOSTS": ["a.org"]}
+TOLD = {
+    "STATIC_ROOT": "/a/static", "MEDIA_ROOT": None, "ALLOWED_HOSTS": ["a.org"], "brokers": None,
+    "MEDIA_URL": "/files/", "STATIC_URL": None, "FORCE_SCRIPT_NAME": None,
+    "SESSION_COOKIE": ["sessionid", "/", "", True], "CSRF_COOKIE": ["csrftoken", "/", "", False],
+}  # fmt: skip
 
 
 def _noted(folder: Path, **change: Any) -> Any:
@@ -184,6 +188,7 @@ def test_notes_are_gone_by_while_nothing_changed(tmp_path: Path) -> None:
         {"state": None}, {"state": ["/projects", "said", {}]}, {"state": ["/other", "said", {"/etc/passwd": [1, 1]}]},
         {"state": ["/projects", "said", {"/etc/passwd": 1}]}, {"state": ["/projects", "said", ["/etc/passwd"]]},
         {"settings": None}, {"settings": TOLD | {"STATIC_ROOT": 3}}, {"settings": TOLD | {"STATIC_ROOT": "static"}},
+        {"settings": TOLD | {"CSRF_COOKIE": ["x"]}}, {"settings": TOLD | {"MEDIA_URL": 3}},
         {"settings": TOLD | {"ALLOWED_HOSTS": "*"}}, {"settings": TOLD | {"ALLOWED_HOSTS": [1]}}, {"settings": {}},
     ],
 )  # fmt: skip

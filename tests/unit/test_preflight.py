@@ -10,6 +10,7 @@ import pytest
 import schema
 from catmaid_deploy.finding import Finding
 from tasks import packages, preflight
+from tasks import settings as settings_of_django
 
 TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}
 SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers": 8, "threads": 2}]})
@@ -215,7 +216,7 @@ def test_folders_are_those_of_django(root: str | None, real: str | None, said: b
     settings = {"STATIC_ROOT": root, "MEDIA_ROOT": files, "real": {"STATIC_ROOT": real, "MEDIA_ROOT": files}}
     served = {path: {"real": path, "holds": []} for path in (FOLDER, files)}
     survey = {"instances": {"catmaid": {"settings": settings}}, "served_folders": served}
-    found = list(preflight._judge_roots(SITE.instances[0], survey))
+    found = list(settings_of_django.judge_roots(SITE.instances[0], survey))
     assert [finding.place for finding in found] == (["static_folder"] if said else [])
 
 

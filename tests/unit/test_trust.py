@@ -227,7 +227,7 @@ HARMLESS = {
 TOUCHING = {"shutil", "subprocess", "tempfile", "glob", "pathlib", "fcntl", "ctypes", "pty", "mmap"}
 
 # Texts that are run as the user whose files they read and change.
-AS_USERS = {"SHARE", "PYTHON", "NOTING", "SETTINGS", "PROBE"}
+AS_USERS = {"SHARE", "PYTHON", "NOTING", "LOADING", "SETTINGS", "NOTICE", "PROBE"}
 
 
 def touches(source: str) -> list[str]:

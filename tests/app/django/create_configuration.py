@@ -16,7 +16,12 @@ MEDIA_URL = "{prefix}/files/"
 STATIC_URL = "{prefix}/static/"
 STATIC_ROOT = {static!r}
 {script_name}CATMAID_URL = "{prefix}/"
+SESSION_COOKIE_NAME = {session!r}
+CSRF_COOKIE_NAME = {csrf!r}
 CELERY_BROKER_URL = {broker!r}
+CHANNEL_LAYERS = {{
+    "default": {{"BACKEND": "channels_rabbitmq.core.RabbitmqChannelLayer", "CONFIG": {{"host": CELERY_BROKER_URL}}}}
+}}
 """
 
 
@@ -36,6 +41,8 @@ def main() -> None:
             prefix=prefix,
             static=str(HERE / "static"),
             script_name=f"FORCE_SCRIPT_NAME = {prefix!r}\n" if prefix else "",
+            session="sessionid" + prefix.replace("/", "_"),
+            csrf="csrftoken" + prefix.replace("/", "_"),
             broker=options.broker,
         )
     )

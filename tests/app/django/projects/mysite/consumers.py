@@ -7,6 +7,9 @@ from django.conf import settings
 class Echo(AsyncWebsocketConsumer):
     """Sends back what it gets; asked ``whoami``, it tells what it sees of the connection, and ``sent``, all headers."""
 
+    # It needs no broker.
+    channel_layer_alias = ""
+
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         headers = {k.decode(): v.decode() for k, v in self.scope["headers"]}
         if text_data == "sent":

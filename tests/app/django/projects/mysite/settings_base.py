@@ -1,9 +1,11 @@
 """What every instance of the stand-in shares; ``settings.py`` adds an instance's own values."""
 
+import sys
 import time
 from pathlib import Path
 
 DJANGO_DIR = Path(__file__).resolve().parents[2]
+sys.path.append(str(DJANGO_DIR / "applications"))
 RELEASE = (DJANGO_DIR / "RELEASE").read_text().strip()
 # CATMAID takes seconds to import; a test that needs the same writes the number here.
 _delay = DJANGO_DIR / "IMPORT_SECONDS"
@@ -12,6 +14,9 @@ if _delay.exists():
 # Django loads the URLs for a process's first request, which takes CATMAID seconds as well: written here by a test.
 _urls = DJANGO_DIR / "URL_SECONDS"
 URL_SECONDS = float(_urls.read_text()) if _urls.exists() else 0.0
+# CATMAID's processes ask the broker for this exchange while they are imported, and wait for it: a test that needs the
+# same makes the file.
+DECLARES_EXCHANGE = (DJANGO_DIR / "DECLARES_EXCHANGE").exists()
 # A release that is broken on purpose: see broken.py.
 _broken = DJANGO_DIR / "BROKEN"
 BROKEN = _broken.read_text().strip() if _broken.exists() else ""
@@ -22,7 +27,19 @@ TIME_ZONE = "UTC"
 ROOT_URLCONF = "mysite.urls"
 WSGI_APPLICATION = "mysite.wsgi.application"
 ASGI_APPLICATION = "mysite.asgi.application"
-INSTALLED_APPS = ["django.contrib.staticfiles", "channels", "mysite"]
+INSTALLED_APPS = [
+    "django.contrib.staticfiles",
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.sessions",
+    "channels",
+    "mysite",
+]
+# Sessions are files, and users have no table: the stand-in has no database.
+SESSION_ENGINE = "django.contrib.sessions.backends.file"
+AUTHENTICATION_BACKENDS = ["guardian.backends.Nobody"]
+MIGRATION_MODULES = {"auth": None, "contenttypes": None, "sessions": None}
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIDDLEWARE = [
     "mysite.views.log_requests",
@@ -38,7 +55,6 @@ DATABASES: dict[str, object] = {}
 STATICFILES_DIRS = [DJANGO_DIR / "assets"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 CELERY_RESULT_BACKEND = "rpc://"
 CELERY_RESULT_EXPIRES = 600
 CELERY_BEAT_SCHEDULE = {"heartbeat": {"task": "mysite.tasks.heartbeat", "schedule": 5.0}}

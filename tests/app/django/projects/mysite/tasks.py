@@ -2,6 +2,7 @@ import os
 import time
 from pathlib import Path
 
+from catmaid.consumers import msg_user
 from celery import shared_task
 from django.conf import settings
 
@@ -43,6 +44,18 @@ def slow_mark(seconds: float, number: int) -> None:
     """A mark of a task that was under way for so long."""
     time.sleep(seconds)
     _append(number, "marks.txt")
+
+
+@shared_task(ignore_result=True)
+def notify(user_id: int | None, text: str) -> None:
+    """A notice to a user's pages."""
+    msg_user(user_id, "notice", text)
+
+
+@shared_task(ignore_result=True)
+def export(name: str, text: str) -> None:
+    """A file for users, as an export makes it."""
+    (Path(settings.MEDIA_ROOT) / name).write_text(text)
 
 
 @shared_task

@@ -23,5 +23,7 @@ urlpatterns = [
     path("task", views.task, name="task"),
     path("heartbeats", views.heartbeats, name="heartbeats"),
     path("marks", views.marks, name="marks"),
+    path("notice", views.notice, name="notice"),
+    path("export", views.export, name="export"),
     path("slow-mark", views.slow_mark, name="slow-mark"),
 ]

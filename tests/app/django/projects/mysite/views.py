@@ -169,3 +169,18 @@ def slow_mark(request: HttpRequest) -> JsonResponse:
     seconds, number = float(request.GET.get("seconds", "60")), int(request.GET.get("number", "1"))
     tasks.slow_mark.delay(seconds, number)
     return JsonResponse({"sent": 1})
+
+
+@require_POST
+def notice(request: HttpRequest) -> JsonResponse:
+    """Have a task tell all pages without a login."""
+    tasks.notify.delay(None, request.GET.get("text", "done"))
+    return JsonResponse({"sent": 1})
+
+
+@require_POST
+def export(request: HttpRequest) -> JsonResponse:
+    """Have a task write a file for users; tell where it will be."""
+    name = get_valid_filename(request.GET.get("name", "export.txt"))
+    tasks.export.delay(name, request.GET.get("text", "done"))
+    return JsonResponse({"url": settings.MEDIA_URL + name})

@@ -1,0 +1,168 @@
+"""What in an application's settings.py doesn't fit the inventory, or its neighbours below the same host name."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from catmaid_deploy.finding import Command, Finding, fault, warning
+from schema import Deployment, Instance, Site
+
+# Of one host all names of itself are the same.
+HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
+COOKIES = {"SESSION_COOKIE": "sessionid", "CSRF_COOKIE": "csrftoken"}
+
+
+def file_of(instance: Instance) -> str:
+    """Where settings.py is, also before a release is in place."""
+    path = instance.settings_file
+    return instance.releases.lasting(path) if instance.releases else path
+
+
+def as_owner(owner: str, command: str) -> Command:
+    """A command in an owner's folders, which root doesn't run by itself: what it executes is the owner's."""
+    return Command(command if owner == "root" else f"runuser -u {owner} -- sh -c {shlex.quote(command)}")
+
+
+def _put(instance: Instance, line: str) -> str:
+    return f"put {line} at the end of {file_of(instance)}, and deploy"
+
+
+# ---- what a run is refused for ----
+
+
+def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+    """Addresses and folders of the file that can't be right."""
+    path = file_of(instance)
+    if instance.releases and found["static_root"]:
+        yield fault(
+            "releases",
+            f"STATIC_ROOT = {found['static_root']!r} in {path} is one folder for all releases, which have different "
+            "files",
+            "put STATIC_ROOT = os.path.join(os.path.dirname(__file__), '../../static') there",
+        )
+    told = found["settings"] or {}
+    for key, name, wanted in (
+        ("script_name", "FORCE_SCRIPT_NAME", instance.prefix),
+        ("static_url", "STATIC_URL", f"{instance.location}static/"),
+    ):
+        value = found[key] if found[key] is not None else told.get(name)
+        if value is not None and not _leads(instance, value, wanted):
+            yield fault(
+                "prefix",
+                f"{instance.mount!r} doesn't fit {name} = {value!r} in {path}",
+                f"correct one of them ({name} = {wanted!r})",
+            )
+            return  # the other one follows from the same mistake
+
+
+def _leads(instance: Instance, value: str, wanted: str) -> bool:
+    """Whether an address of the settings is the wanted one: Django puts the prefix before one without a slash."""
+    return value == wanted or (not value.startswith("/") and instance.location + value == wanted)
+
+
+def judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What Django collects and stores elsewhere than nginx serves it from."""
+    found = survey["instances"][instance.name]
+    settings = found["settings"]
+    for key, name in (("static_folder", "STATIC_ROOT"), ("files_folder", "MEDIA_ROOT")):
+        path = getattr(instance, key)
+        wanted, real = (settings[name], settings["real"][name]) if settings else (None, None)
+        if not settings and key == "files_folder" and found["media_root"]:
+            # A release that isn't there yet can't be loaded, and its settings last.
+            wanted, real = found["media_root"]
+        if wanted and real not in (path, survey["served_folders"][path]["real"]):
+            what = f"{path} isn't Django's {name}, which is {wanted}"
+            yield fault(key, what, f"correct one of them ({name} = {path!r})")
+
+
+# ---- what users miss, or should know ----
+
+
+def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What keeps no program from running."""
+    for site in deployment.sites:
+        known = [
+            (i, survey["instances"][i.name]) for i in site.instances if survey["instances"][i.name].get("settings")
+        ]
+        for instance, found in known:
+            yield from _links(instance, found["settings"])
+            yield from _cookies(site, instance, found["settings"])
+            if lost := lost_notices(instance, found):
+                yield warning(f"notice of {instance.name}", *lost)
+        for (first, one), (second, other) in combinations(known, 2):
+            yield from _shared(first, one["settings"], second, other["settings"])
+
+
+def _links(instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
+    url, wanted = told["MEDIA_URL"], f"{instance.location}files/"
+    # One with a host name may lead anywhere.
+    if url and "//" not in url and not _leads(instance, url, wanted):
+        what = f"MEDIA_URL = {url!r}, and users' files are at {wanted}: links to them lead nowhere"
+        yield warning(f"site.instances[{instance.name}].prefix", what, _put(instance, f"MEDIA_URL = {wanted!r}"))
+
+
+def _cookies(site: Site, instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
+    """Cookies that browsers don't send back, or by HTTP too."""
+    names = (site.server_name, *site.aliases)
+    for key in COOKIES:
+        _, path, domain, _ = told[key]
+        if not _covers(path, instance.location):
+            what = f"{key}_PATH = {path!r}, and the application is at {instance.location}: nobody stays logged in"
+            yield warning(f"login of {instance.name}", what, _put(instance, f"{key}_PATH = {instance.location!r}"))
+        elif domain and not any(f".{name}".endswith("." + domain.lstrip(".")) for name in names):
+            what = f"{key}_DOMAIN = {domain!r}, which {site.server_name} isn't in: nobody stays logged in"
+            yield warning(f"login of {instance.name}", what, _put(instance, f"{key}_DOMAIN = None"))
+    secure = {key: told[key][3] for key in COOKIES}
+    if site.certificate and not all(secure.values()):
+        lacking = " and ".join(f"{key}_SECURE" for key, is_so in secure.items() if not is_so)
+        what = f"{lacking} isn't True: browsers send it by HTTP as well, where others can read it"
+        put = _put(instance, "SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True")
+        yield warning(f"cookies of {instance.name}", what, put)
+    elif not site.certificate and any(secure.values()):
+        what = "they are Secure, and the site is HTTP alone: nobody stays logged in unless something in front has HTTPS"
+        put = _put(instance, "SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False")
+        yield warning(f"cookies of {instance.name}", what, put)
+
+
+def _covers(path: str, address: str) -> bool:
+    """Whether a browser sends a cookie of a path to an address."""
+    return address.startswith(path.rstrip("/") + "/") or address == path
+
+
+def _shared(first: Instance, one: dict[str, Any], second: Instance, other: dict[str, Any]) -> Iterator[Finding]:
+    """Cookies of two instances that a browser takes for one."""
+    same = [
+        key
+        for key in COOKIES
+        if one[key][0] == other[key][0]
+        and (_covers(one[key][1], second.location) or _covers(other[key][1], first.location))
+    ]
+    if same:
+        names = ", ".join(f"{key}_NAME" for key in same)
+        values = ", ".join(repr(f"{COOKIES[key]}_{second.name}") for key in same)
+        what = f"{names} and path are those of {first.name}: who logs in to one is logged out of the other"
+        yield warning(f"cookies of {second.name}", what, _put(second, f"{names} = {values}"))
+
+
+def lost_notices(instance: Instance, found: dict[str, Any]) -> tuple[str, Command] | None:
+    """Why what tasks tell users' pages is lost, and the fix; None where nothing says so."""
+    brokers = found["settings"] and found["settings"]["brokers"]
+    if not brokers:
+        return None
+    (broker, vhost), (other, others) = ([_host(one), where] for one, where in brokers)
+    if [broker, vhost] == [other, others]:
+        return None
+    what = (
+        f"CELERY_BROKER_URL leads to {broker}, vhost {vhost!r}, and CHANNEL_LAYERS to {other}, vhost {others!r}: "
+        "what tasks tell users' pages is lost"
+    )
+    line = 'CHANNEL_LAYERS["default"]["CONFIG"]["host"] = CELERY_BROKER_URL'
+    return what, as_owner(found["owner"], f"echo {shlex.quote(line)} >> {file_of(instance)}")
+
+
+def _host(address: str) -> str:
+    name, _, port = address.rpartition(":")
+    return f"localhost:{port}" if name in HERE else address
