@@ -270,9 +270,10 @@ def suspect(at, path):
 
 
 def literal(settings, name):
-    """The text that settings.py gives a name at the start of a line; the file's secrets stay on the host."""
-    found = re.findall(r"^%s\s*=\s*(['\"])(.*?)\1\s*(?:#.*)?$" % name, settings, re.MULTILINE)
-    return plain(found[-1][1])[:500] if found else None
+    """The text that settings.py gives a name at the start of its last such line; the file's secrets stay on the host."""
+    lines = re.findall(r"^%s\s*=.*$" % name, settings, re.MULTILINE)
+    found = re.match(r"\w+\s*=\s*(['\"])(.*?)\1\s*(?:#.*)?$", lines[-1]) if lines else None
+    return plain(found.group(2))[:500] if found else None
 
 
 def application(at, asked):

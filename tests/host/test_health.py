@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.sync.client import connect
 
@@ -28,7 +29,8 @@ from testbed.run import PYINFRA, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE as ONE
 from testbed.updates import release
 from tests.host.conftest import boot_ready, running
-from tests.host.faults import FAULTS, MOUNT, PUT_TILES, SAMPLE, SELF_SIGNED, SETTINGS, TILES, Fault
+from tests.host.faults import FAULTS, FILES, MOUNT, PUT_TILES, SAMPLE, SELF_SIGNED, SETTINGS, TILES, Fault
+from tests.host.web import HASH
 
 pytestmark = pytest.mark.xdist_group("health")
 
@@ -103,7 +105,7 @@ def test_no_fault_no_complaint(host: BedHost) -> None:
         places = {one["place"] for one in findings(run, "warning")}
         assert places <= {"site[localhost].tls.certificate", "packages", "nginx"}, findings(run, "warning")
     checks = run_checks(host)
-    for kind in ("page", "static file", "WebSocket", "task"):
+    for kind in ("page", "static file", "WebSocket", "task", "notice"):
         assert f"{kind} of catmaid" in checks
     assert {"tile of fafb", "missing tile of fafb", "TLS of localhost", "from here to localhost"} <= set(checks)
 
@@ -218,6 +220,50 @@ def typed(host: BedHost, finding: dict[str, Any], env: dict[str, str]) -> None:
 def test_what_was_mended_is_well(host: BedHost) -> None:
     wait_for("all programs", lambda: running(host) == 4, 60)
     well(host)
+
+
+@pytest.mark.row_20
+@pytest.mark.row_21
+def test_a_task_tells_pages_and_leaves_a_file(host: BedHost) -> None:
+    """As CATMAID's exports do: the worker writes below MEDIA_ROOT, nginx hands it out, a notice says so."""
+    trust = host.trust()
+    url = f"wss://localhost:{host.ports[443]}/catmaid/channels/updates/"
+    with (
+        connect(url, ssl=trust, proxy=None) as page,
+        httpx.Client(base_url=host.url, timeout=30, trust_env=False, verify=trust) as browser,
+    ):
+        file = browser.post("/catmaid/export?name=skeletons.txt&text=one").json()["url"]
+        wait_for("the file", lambda: browser.get(file).status_code == 200, 20, every=0.2)
+        assert browser.get(file).text == "one"
+        assert browser.post("/catmaid/notice?text=skeletons").status_code == 200
+        assert json.loads(page.recv(timeout=20)) == {"event": "notice", "payload": "skeletons"}
+    host.run(f"rm {FILES}/skeletons.txt")
+
+
+@pytest.mark.long
+def test_a_notice_of_verify_is_seen_by_nobody_and_leaves_nothing(host: BedHost) -> None:
+    left = "find /tmp /var/tmp -user www-data | wc -l; rabbitmqctl -q list_queues name | sed s/channels_.*// | sort"
+    url = f"wss://localhost:{host.ports[443]}/catmaid/channels/updates/"
+    assert "notice of catmaid" in run_checks(host)
+    before = host.run(left)
+    with connect(url, ssl=host.trust(), proxy=None) as page:
+        assert "notice of catmaid" in run_checks(host)
+        with pytest.raises(TimeoutError):
+            page.recv(timeout=1)
+    assert host.run(left) == before
+
+
+@pytest.mark.long
+def test_a_notice_is_seen_behind_a_password(host: BedHost) -> None:
+    """nginx asks verify for one: Daphne's own socket is asked in its place."""
+    data = site(host)
+    data["instances"][0]["passwords"] = {"alice": HASH}
+    run = pyinfra(host, {"site": data}, "-y")
+    assert run.code == 0, run.text
+    run = pyinfra(host, {"site": data}, deploy="runbooks/verify.py")
+    deploy(host)
+    (one,) = run.report["hosts"]
+    assert "notice of catmaid" in one["checks"], run.text
 
 
 def test_status_fits_a_terminal_and_tells_machines_the_same(host: BedHost) -> None:

@@ -101,6 +101,24 @@ def host(bed: Bed) -> Iterator[BedHost]:
     host.remove()
 
 
+@pytest.mark.row_31
+@pytest.mark.row_34
+@pytest.mark.long
+def test_files_elsewhere_are_named_before_the_first_release_is_there(host: BedHost) -> None:
+    """Django can't load its settings yet; users' files would be 404 and all else well."""
+    host.run(
+        f"cp -p {SHARED}/settings.py /root/settings.py; echo 'MEDIA_ROOT = \"/srv/media\"' >> {SHARED}/settings.py"
+    )
+    try:
+        run = pyinfra(host, {"site": released("1.0")}, "-y")
+    finally:
+        host.run(f"cp -p /root/settings.py {SHARED}/settings.py")
+    assert run.code != 0
+    (line,) = run.refusals
+    assert "files_folder: /home/catmaid/releases/shared/files isn't Django's MEDIA_ROOT, which is /srv/media" in line
+    assert host.run(f"ls {FOLDER}") == "shared"
+
+
 def rollback(host: BedHost, site: dict[str, Any], *options: str) -> Run:
     return pyinfra(host, {"site": site}, *(options or ("-y",)), deploy=ROLLBACK)
 
