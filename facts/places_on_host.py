@@ -270,7 +270,7 @@ def suspect(at, path):
 
 
 def literal(settings, name):
-    """The text that settings.py gives a name at the start of its last such line; the file's secrets stay on the host."""
+    """The text that the last such line of settings.py gives a name; the file's secrets stay on the host."""
     lines = re.findall(r"^%s\s*=.*$" % name, settings, re.MULTILINE)
     found = re.match(r"\w+\s*=\s*(['\"])(.*?)\1\s*(?:#.*)?$", lines[-1]) if lines else None
     return plain(found.group(2))[:500] if found else None
