@@ -298,6 +298,7 @@ def application(at, asked):
             )
         },
         "media_root": media_root(at, text),
+        "foreign_packages": foreign_packages(at, asked),
         "settings": noted_settings(at, asked["settings"]),
     }
 
@@ -306,6 +307,15 @@ def media_root(at, settings):
     """Where users' files are by settings.py, and where that leads to: asked before Django can load a new release."""
     path = literal(settings, "MEDIA_ROOT")
     return [path, at.real(path)] if path and path.startswith("/") else None
+
+
+def foreign_packages(at, asked):
+    """Packages that the WSGI file puts before the virtualenv's: CATMAID's own names those that it was made for."""
+    text, own = at.read(asked["lasting_wsgi_file"]), at.real(asked["virtualenv"]) + "/"
+    for _, path in re.findall(r"(['\"])(/[^'\"]*/site-packages)/?\1", text):
+        if not at.real(path).startswith(own):
+            return plain(path)[:500]
+    return None
 
 
 def noted_settings(at, asked):

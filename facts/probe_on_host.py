@@ -112,7 +112,10 @@ def addresses():
     host = layer.get("CONFIG", {}).get("host")
     broker = getattr(settings, "CELERY_BROKER_URL", None)
     if "rabbitmq" in layer.get("BACKEND", "") and isinstance(host, str) and isinstance(broker, str):
-        return [leads(broker), leads(host)]
+        found = [leads(broker), leads(host)]
+        if found[1] and host.endswith("//"):
+            found[1][1] = "//"  # the layer doesn't take it for what it means to Celery, and never connects
+        return found
     return None
 
 found = {name: path(name) for name in ("STATIC_ROOT", "MEDIA_ROOT")}

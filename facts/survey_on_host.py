@@ -92,6 +92,7 @@ NOTHING = {
     "requirements": [],
     "literals": {"script_name": None, "static_url": None, "static_root": None},
     "media_root": None,
+    "foreign_packages": None,
     "settings": None,
 }
 NO_RELEASE = {"there": False, "all": []}
@@ -726,6 +727,7 @@ def survey_instance(instance, told, python, code, settings):
         "python": python_of(application, python),
         **application["literals"],
         "media_root": application["media_root"],
+        "foreign_packages": application["foreign_packages"],
         "settings": settings[0],
         "settings_problem": settings[1],
         "silent": {

@@ -175,6 +175,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
         keep = {"folder", "owner", "shared"}
         asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
         asked["settings_file"] = settings.file_of(instance)
+        asked["lasting_wsgi_file"] = settings.lasting(instance, instance.wsgi_file)
         asked["requirements"] = [f"{instance.checkout}/django/{name}" for name in REQUIREMENTS]
         for key, address in (("database", instance.database), ("broker", instance.broker)):
             asked[key] = address.model_dump() if address else None

@@ -15,10 +15,14 @@ HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
 COOKIES = {"SESSION_COOKIE": "sessionid", "CSRF_COOKIE": "csrftoken"}
 
 
-def file_of(instance: Instance) -> str:
-    """Where settings.py is, also before a release is in place."""
-    path = instance.settings_file
+def lasting(instance: Instance, path: str) -> str:
+    """Where a file of an instance is, also before a release is in place."""
     return instance.releases.lasting(path) if instance.releases else path
+
+
+def file_of(instance: Instance) -> str:
+    """Where settings.py is."""
+    return lasting(instance, instance.settings_file)
 
 
 def as_owner(owner: str, command: str) -> Command:
@@ -83,6 +87,8 @@ def judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]
 
 def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
     """What keeps no program from running."""
+    for instance in deployment.instances:
+        yield from _packages(instance, survey["instances"][instance.name])
     for site in deployment.sites:
         known = [
             (i, survey["instances"][i.name]) for i in site.instances if survey["instances"][i.name].get("settings")
@@ -94,6 +100,15 @@ def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding
                 yield warning(f"notice of {instance.name}", *lost)
         for (first, one), (second, other) in combinations(known, 2):
             yield from _shared(first, one["settings"], second, other["settings"])
+
+
+def _packages(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+    if path := found.get("foreign_packages"):
+        file = lasting(instance, instance.wsgi_file)
+        what = f"{file} takes packages from {path}, and not from {instance.virtualenv}"
+        owner = instance.releases.owner if instance.releases else found["owner"]
+        fix = as_owner(owner, f"echo 'from mysite.wsgi import application' > {file}")
+        yield warning(f"site.instances[{instance.name}].wsgi_file", what, fix)
 
 
 def _links(instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
@@ -159,7 +174,7 @@ def lost_notices(instance: Instance, found: dict[str, Any]) -> tuple[str, Comman
         f"CELERY_BROKER_URL leads to {broker}, vhost {vhost!r}, and CHANNEL_LAYERS to {other}, vhost {others!r}: "
         "what tasks tell users' pages is lost"
     )
-    line = 'CHANNEL_LAYERS["default"]["CONFIG"]["host"] = CELERY_BROKER_URL'
+    line = 'CHANNEL_LAYERS["default"]["CONFIG"]["host"] = CELERY_BROKER_URL.rstrip("/")'
     return what, as_owner(found["owner"], f"echo {shlex.quote(line)} >> {file_of(instance)}")
 
 

@@ -142,6 +142,7 @@ def _application(folder: Path) -> dict[str, Any]:
         "checkout": str(folder),
         "virtualenv": str(folder / "env"),
         "wsgi_file": str(folder / "wsgi"),
+        "lasting_wsgi_file": str(folder / "wsgi"),
         "settings_file": str(folder / "settings.py"),
         "requirements": [],
         "settings": {"notes": str(folder / "notes"), "folder": "/projects", "said": "said", "environment": {}},

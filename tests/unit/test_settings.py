@@ -136,6 +136,8 @@ def test_cookies_that_never_come_back(path: str, domain: str, lost: bool) -> Non
         (["127.0.0.1:5672", "catmaid"], ["localhost:5672", "catmaid"], False),
         (["127.0.0.1:5672", "catmaid"], ["127.0.0.1:5672", "channels"], True),
         (["127.0.0.1:5672", "catmaid"], ["127.0.0.1:5673", "catmaid"], True),
+        # What Celery means by two slashes is refused by the layer.
+        (["127.0.0.1:5672", "/"], ["127.0.0.1:5672", "//"], True),
         (["mq.a.org:5672", "catmaid"], ["127.0.0.1:5672", "catmaid"], True),
     ],
 )
@@ -157,3 +159,12 @@ def test_a_release_that_is_not_there_yet_is_judged_by_its_lasting_settings(there
     survey = {"instances": {instance.name: found}, "served_folders": served}
     faults = list(settings.judge_roots(instance, survey))
     assert [one.place for one in faults] == (["files_folder"] if there != instance.files_folder else [])
+
+
+def test_a_wsgi_file_of_another_environment_is_named() -> None:
+    """CATMAID's script writes the path of the environment into it, and puts that first."""
+    described = deployment()
+    found = FOUND | {"settings": None, "foreign_packages": "/srv/env/lib/python3.11/site-packages"}
+    (finding,) = settings.standing(described, {"instances": {"catmaid-0": found}})
+    assert finding.place == "site.instances[catmaid-0].wsgi_file"
+    assert str(finding.fix).endswith("/mysite/django.wsgi'")

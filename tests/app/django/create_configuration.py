@@ -20,7 +20,7 @@ SESSION_COOKIE_NAME = {session!r}
 CSRF_COOKIE_NAME = {csrf!r}
 CELERY_BROKER_URL = {broker!r}
 CHANNEL_LAYERS = {{
-    "default": {{"BACKEND": "channels_rabbitmq.core.RabbitmqChannelLayer", "CONFIG": {{"host": CELERY_BROKER_URL}}}}
+    "default": {{"BACKEND": "channels_rabbitmq.core.RabbitmqChannelLayer", "CONFIG": {{"host": CELERY_BROKER_URL.rstrip("/")}}}}
 }}
 """
 
