@@ -201,7 +201,7 @@ NOT_INJECTED: dict[str, set[str]] = {
     },
     "Another inventory has it: test_settings.py": {
         "cookies of <name>: <names> and path are those of <name>: who logs in to one is logged out of the other",
-        "site.instances[<name>].wsgi_file: <file> takes packages from <foreign_packages>, and not from <virtualenv>",
+        "site.instances[<name>].wsgi_file: <file> takes packages from <path>, and not from <virtualenv>",
         "cookies of <name>: they are Secure, and the site is HTTP alone: nobody stays logged in unless something in "
         "front has HTTPS",
     },
