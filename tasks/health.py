@@ -293,7 +293,7 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
             address = getattr(instance, part)
             where = address.host if address else preflight.LOCAL[0]
             # What listens and refuses is no matter of a start.
-            is_off = re.search(r"connection refused|no such file", probe[part], re.IGNORECASE)
+            is_off = re.search(r"connection refused|no such file|no answer within", probe[part], re.IGNORECASE)
             fix = preflight.start_here(part, where, one.survey) if is_off else None
             one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix or there)
     if verify and not probe["broker"]:
