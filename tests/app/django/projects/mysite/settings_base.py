@@ -29,8 +29,8 @@ WSGI_APPLICATION = "mysite.wsgi.application"
 ASGI_APPLICATION = "mysite.asgi.application"
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
-    "django.contrib.contenttypes",
-    "django.contrib.auth",
+    "mysite.apps.ContentTypes",
+    "mysite.apps.Auth",
     "django.contrib.sessions",
     "channels",
     "mysite",
