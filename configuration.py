@@ -188,6 +188,8 @@ def _file_difference(item: File, found: dict[str, Any] | None) -> Difference:
         hidden = "secret, not shown"
     elif item.encoding != "utf-8":
         hidden = "not text"
+    elif found and found.get("large"):
+        hidden = "too large to be shown"
     elif found and "text" not in found:
         hidden = "not shown, since not everybody may read it there"
     else:
@@ -282,7 +284,9 @@ def lost(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:
 def _removal(path: str, found: dict[str, Any]) -> Difference:
     if found["kind"] == "file" and "text" not in found:
         return Difference(path, "remove", note="not shown, since not everybody may read it there")
-    return Difference(path, "remove", _diff(path, found["text"], None) if "text" in found else ())
+    return Difference(
+        path, "remove", _diff(path, found["text"], None) if "text" in found and not found.get("large") else ()
+    )
 
 
 def foreign_links(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -318,3 +319,13 @@ def test_one_that_has_much_to_do_is_given_its_time(monkeypatch: pytest.MonkeyPat
     places.begin()
     places.end()
     assert (much.value, places.hanging) == (7, [])
+
+
+def test_a_large_file_is_known_by_its_digest(tmp_path: Path) -> None:
+    """As nginx's of a site with hundreds of tile sets."""
+    path = tmp_path / "site.conf"
+    path.write_text("# Made by\n" + "x" * 400_000)
+    path.chmod(0o644)
+    found = ON_HOST["look"](HERE, str(path), False)
+    assert found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (found["large"], len(found["text"])) == (True, 500)
