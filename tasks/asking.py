@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
+from facts.nginx_on_host import LOCATIONS
 from schema import NGINX_USER, Deployment, Instance, Site, is_address
 from tasks import causes, disks, nginx, passwords, program, run, shown, supervisor_file, system
 
@@ -139,6 +141,10 @@ def meaning(kind: str, status: int) -> str:
 def judge(survey: dict[str, Any]) -> Iterator[Finding]:
     """What keeps a service from taking orders, or Supervisor from ever reading what a deploy writes for it."""
     yield from (_finding(one, survey) for one in survey["asked"]["blocked"])
+    # The run's own test would find it as well, but after what comes before nginx.
+    for found in findings(survey):
+        if found.place.startswith(f"nginx{causes.FILE}{LOCATIONS}/"):
+            yield replace(found, fix="correct it, or move it away")
     yield from supervisor_file.judge(survey)
 
 

@@ -420,7 +420,8 @@ def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
     file: dict[str, Any] = {"problem": None, "patterns": []}
     survey: dict[str, Any] = {"supervisor": None, "asks_password": True, "units": units, "files": {}}
     survey |= {"supervisor_file": file, "instances": {}}
-    one.found = {"survey": survey | {"asked": {"blocked": []}}, "strangers": [], "old_logs": []}
+    survey["asked"] = {"blocked": [], "standing": [], "wrong": []}
+    one.found = {"survey": survey, "strangers": [], "old_logs": []}
     health._services(one)
     one.findings += asking.judge(one.survey)
     assert one.deployment
@@ -454,3 +455,14 @@ def test_a_file_that_nginx_refuses_is_whose_it_is(file: str, place: str) -> None
         "asked": {"standing": [], "wrong": [ON_HOST["fault"](f"nginx{causes.FILES}", words)]},
     }
     assert [finding.place for finding in asking.findings(survey)] == [place]
+
+
+def test_own_locations_that_nginx_refuses_stop_a_run_before_it_begins() -> None:
+    file = "/etc/nginx/catmaid-locations/a.org/own.conf"
+    words = f'it would not start with its files as they are: [emerg] duplicate location "/catmaid/" in {file}:3'
+    wrong = [ON_HOST["fault"](f"nginx{causes.FILES}", words)]
+    survey: dict[str, Any] = {"manifest": {}, "default_servers": [], "asks_password": True, "instances": {}}
+    survey |= {"asked": {"blocked": [], "standing": [], "wrong": wrong}}
+    survey |= {"supervisor_file": {"problem": None, "patterns": []}}
+    (finding,) = [found for found in asking.judge(survey) if found.place.startswith("nginx")]
+    assert finding.line() == f"nginx's file {file}: {words}: correct it, or move it away"
