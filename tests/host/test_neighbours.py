@@ -172,7 +172,9 @@ worker_processes auto;
 error_log /var/log/nginx/error.log notice;
 pid /run/nginx.pid;
 events { worker_connections 1024; }
-http { include /etc/nginx/mime.types; sendfile on; include /etc/nginx/conf.d/*.conf; }
+http { include /etc/nginx/mime.types; client_body_temp_path /var/cache/nginx/a; proxy_temp_path /var/cache/nginx/b;
+fastcgi_temp_path /var/cache/nginx/c; uwsgi_temp_path /var/cache/nginx/d; scgi_temp_path /var/cache/nginx/e;
+include /etc/nginx/conf.d/*.conf; }
 END
 echo 'server { listen 80; server_name localhost; root /usr/share/nginx/html; }' > own/etc/nginx/conf.d/default.conf
 printf '/etc/nginx/nginx.conf\n/etc/nginx/conf.d/default.conf\n/etc/nginx/mime.types\n' > own/DEBIAN/conffiles
