@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import pytest
 
-from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers.sockets import SocketFigures, Sockets
 from testbed.peers.steady import SLOW, SLOW_SECONDS, Figures, Steady
@@ -35,7 +34,7 @@ ENDING = "ls -d /run/catmaid/wsgi-?/ending /run/catmaid/daphne-?/ending 2>/dev/n
 AUTOMATIC = "apt-get -qq update\n" + blocks("howto/upgrades.md", "sh")[0].text
 
 
-@pytest.fixture(scope="module", params=images.SUITES)
+@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
 def host(bed: Bed, request: pytest.FixtureRequest) -> Iterator[BedHost]:
     host = boot_packed(bed, request.param, f"restarts-{request.param}")
     release(host, "1", seconds=1.5)
