@@ -47,9 +47,11 @@ def nginx_version(survey: dict[str, Any]) -> tuple[int, ...]:
 
 def has_brotli(survey: dict[str, Any]) -> bool:
     """Whether nginx has the module for brotli, or is to get it with the distribution's nginx."""
-    # A module fits the nginx that it was built for: another than the distribution's goes without.
+    # A module fits the nginx that it was built for, and would bring that in the place of another packager's.
     version, packaged = _distribution(survey)
-    return packaged and nginx_version(survey)[:2] == version
+    have = survey["packages"]
+    of_another = "nginx" in have and CONFIGURATION not in have
+    return packaged and not of_another and nginx_version(survey)[:2] == version
 
 
 def setfacl(entry: str, path: str, survey: dict[str, Any]) -> Command:

@@ -352,6 +352,10 @@ def test_what_an_nginx_can_do() -> None:
         # A module fits the distribution's nginx alone.
         (True, False, False),
     ]
+    # Nor one of that version by another packager, which its package would replace.
+    of_another = {"nginx": "1.22.1-1~bookworm"}
+    assert not packages.has_brotli(old | {"packages": of_another})
+    assert packages.has_brotli(old | {"packages": of_another | {"nginx-common": "1.22.1-9"}})
     assert [s.answer_unknown_names for s in servers] == [{}, {}, {"/etc/nginx/x": ["80"]}]
     assert [s.unknown(tls=True) for s in servers] == [["80", "443"], ["80", "443"], ["443"]]
     ((path, target),) = nginx.DEFAULT_SITE.items()
