@@ -168,7 +168,7 @@ def test_what_nginx_refuses_has_words_for_programs(web: Web) -> None:
         assert len(body) < 200
         assert headers["x-content-type-options"] == "nosniff", text
     # Nobody's address, since the line is too long to be one.
-    for text in (f"GET /{'a' * 40000}{REST}\r\n", f"GET /{REST}X: {'a' * 40000}\r\n\r\n"):
+    for text in (f"GET /{'a' * 60000}{REST}\r\n", f"GET /{REST}X: {'a' * 60000}\r\n\r\n"):
         found, headers, body = sent(web, text)
         assert (found, headers["content-type"], json.loads(body)["error"]) in [
             (status, "application/json", REFUSALS[status][0]) for status in (414, 431)

@@ -158,6 +158,7 @@ def test_the_report_is_json(deployed: Deployed) -> None:
     assert json.dumps(deployed.first.report)
     assert deployed.first.changed == [
         "Take the host for this run",
+        "Read the package sources",
         "Install nginx, Supervisor and what they need",
         f"Group {NGINX_USER}",
         f"User {NGINX_USER}",
