@@ -299,13 +299,13 @@ HOLD = "import fcntl, time; f = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.
 
 
 def test_another_installation_is_waited_for(host: BedHost) -> None:
-    host.run("DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove python3-dev >/dev/null 2>&1")
+    host.run("DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove logrotate >/dev/null 2>&1")
     held = subprocess.Popen([*command(), "exec", host.name, "python3", "-c", HOLD.format(20)])
     wait_for("the lock", lambda: bool(host.run("pgrep -f lock-frontend || true")), 10)
     run = deploy(host)
     held.wait(timeout=40)
     assert "waiting for python3 (process " in run.text
-    assert host.run("dpkg-query -W -f '${db:Status-Status}' python3-dev") == "installed"
+    assert host.run("dpkg-query -W -f '${db:Status-Status}' logrotate") == "installed"
 
 
 # ---- what left the inventory, and what others put there ----
@@ -321,7 +321,8 @@ def test_an_instance_that_left_is_removed_with_its_programs(host: BedHost) -> No
     run = deploy(host, smaller)
     assert run.changed == dry.planned
     assert "catmaid-root" not in host.run("supervisorctl status || true")
-    assert host.run("pgrep -fc catmaid-root || true") == "0"
+    # Its worker ends in its own time.
+    wait_for("the worker's end", lambda: host.run("pgrep -fc catmaid-root || true") == "0", 30)
     left = (
         "ls -d /etc/catmaid/catmaid-root /etc/supervisor/conf.d/catmaid-root.conf /run/catmaid-root 2>/dev/null || true"
     )
