@@ -88,6 +88,7 @@ def is_ours(host: BedHost, path: str) -> bool:
 
 @pytest.mark.row_31
 @pytest.mark.row_34
+@pytest.mark.long
 def test_one_that_was_got_without_nginx(taken: Host) -> None:
     dry = taken.deploy("--dry")
     assert f"take over certbot's {taken.lineage}, which standalone renews now" in dry.text
