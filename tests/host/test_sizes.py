@@ -143,9 +143,9 @@ def test_what_no_client_sends(host: BedHost, server: str) -> None:
     for headers in (b"a:\n" * 9000, b"a: b\r\n" * 9000, b"x" * 50000 + b": 1\r\n", b"x: " + b"y" * 90000 + b"\r\n"):
         assert raw(host, trust, page + headers + b"\r\n") == 431, headers[:10]
     assert raw(host, trust, b"GET /" + b"x" * 50000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") == 414
-    # A redirect that quotes the longest query.
+    # A redirect that quotes the longest query, which Django refuses from 5.2.8 on.
     query = b"%22" * 9000
-    assert raw(host, trust, start % (b"/catmaid/needs-slash?" + query) + b"\r\n") == 301
+    assert raw(host, trust, start % (b"/catmaid/needs-slash?" + query) + b"\r\n") in (301, 400)
     # With a body: one in memory, and one in a file.
     both = b"Cookie: a=" + b"x" * 27000 + b"\r\nContent-Length: %d\r\n\r\n"
     post = b"POST /catmaid/body?" + b"x" * 27000 + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
