@@ -12,7 +12,7 @@ from pyinfra.api.hiddenvalue import HiddenValue
 from typing_extensions import override
 
 from catmaid_deploy import shell
-from facts.library import with_lexer
+from facts.lexer import with_lexer
 
 _FOLDER = Path(__file__).parent
 _LINES = re.DOTALL | re.MULTILINE

@@ -15,7 +15,7 @@ from pyinfra.connectors.util import CommandOutput
 
 from catmaid_deploy import shell
 from configuration import Change, File, Folder, Item
-from facts.library import with_lexer
+from facts.lexer import with_lexer
 
 # In the order in which they need each other: the one by which root touches what others may write comes first.
 _PARTS = (
