@@ -23,6 +23,8 @@ LOCATIONS = "/etc/nginx/catmaid-locations"
 HERE = "127.67.77.68"
 # What nginx read when a run last ended: to ask it takes longer than to see that nothing has changed since.
 NGINX_READ = "/var/lib/catmaid-deploy/nginx-read.json"
+# Hundreds of tile sets are megabytes, and so are others' maps.
+MOST_READ = 64 << 20
 OURS = "Made by catmaid-deploy"
 EVERYWHERE = ("", "*", "0.0.0.0")
 MARK = re.compile(r"^# configuration file (/.*):\n", re.MULTILINE)
@@ -57,7 +59,7 @@ def _directives(path, files, deepest=20):
                 begin = begin if words else line
                 words.append(word)
                 continue
-            if word == ";" and words[0] == "include" and len(words) == 2:
+            if word == ";" and words[:1] == ["include"] and len(words) == 2:
                 for other in _matching(words[1], files):
                     yield from _directives(other, files, deepest - 1)
             else:
@@ -68,7 +70,7 @@ def _directives(path, files, deepest=20):
 def _socket(words):
     """Where a server listens, by the words of its directive."""
     address, _, port = words[1].rpartition(":") if re.search(r":[\d-]+$", words[1]) else ("", "", words[1])
-    if not re.fullmatch(r"[\d-]+", port):
+    if not re.fullmatch(r"\d+(-\d+)?", port):
         address, port = port, "80"
     first, _, last = port.partition("-")
     return {
@@ -145,9 +147,10 @@ def _seen(files):
 
 def read_by_nginx(configuration=CONFIGURATION):
     """What nginx says against its files, one line, and those that it reads, with their texts."""
-    code, output = run(["nginx", "-T", "-q", "-c", configuration], 30)
+    code, output = run(["nginx", "-T", "-q", "-c", configuration], 30, MOST_READ)
     if code:
-        return output, {}
+        # Files that were cut are no word against them, and nobody's to see.
+        return "" if MARK.search(output) else output, {}
     parts = MARK.split(output + "\n")
     return "", dict(zip(parts[1::2], (text.rstrip("\n") + "\n" for text in parts[2::2])))
 
@@ -158,7 +161,7 @@ def ask_nginx():
     and ``servers``, ``refuses`` with its own words, and ``seen``.
     """
     known = ROOT.json(NGINX_READ)
-    if known and known["seen"] and all(_is(*one) for one in known["seen"]):
+    if known.get("seen") and "others" in known and all(_is(*one) for one in known["seen"]):
         return known
     files, refuses = _on_disk(), ""
     # As root it would do what somebody else says; such a file has a line of its own.
@@ -166,7 +169,9 @@ def ask_nginx():
         refuses, told = read_by_nginx()
         files = told or files
     seen = _seen(files)
-    return {"paths": list(files), "servers": servers_of(files), "refuses": refuses, "seen": seen}
+    # Whose text says so is told once: the deploy's own file may be long.
+    others = [path for path, text in files.items() if OURS not in text[:400]]
+    return {"paths": list(files), "others": others, "servers": servers_of(files), "refuses": refuses, "seen": seen}
 
 
 def _is(path, changed, size):

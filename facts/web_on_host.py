@@ -7,7 +7,7 @@ import pwd
 import re
 from functools import lru_cache
 
-from facts.nginx_on_host import LOCATIONS, OURS, ask_nginx
+from facts.nginx_on_host import LOCATIONS, ask_nginx
 from facts.places_on_host import first_blocked
 from operations.trust_on_host import NOBODY, ROOT, As, Failed
 
@@ -101,10 +101,8 @@ def own_locations():
 
 def texts_of_others():
     """nginx's files that aren't the deploy's, without their comments."""
-    for path in ask_nginx()["paths"]:
-        text = ROOT.read(path)
-        if OURS not in text[:400]:
-            yield path, re.sub(r"(?m)(?:^|\s)#.*", "", text)
+    for path in ask_nginx()["others"]:
+        yield path, re.sub(r"(?m)(?:^|\s)#.*", "", ROOT.read(path))
 
 
 def needs(text):

@@ -685,9 +685,9 @@ def not_started(why):
     return failed
 
 
-def run(words, seconds=120, **env):
+def run(words, seconds=120, most=LARGEST, **env):
     """Exit code and output, errors among it, of a program of root's."""
-    code, output, error = start(words, stderr=subprocess.STDOUT, **env).end(seconds)
+    code, output, error = start(words, most, subprocess.STDOUT, **env).end(seconds)
     return code, (output + error).strip()
 
 

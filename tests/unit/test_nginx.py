@@ -40,6 +40,9 @@ def files(path: str, text: str, deployed: bool = True) -> dict[str, str]:
         ("localhost:8000", "localhost", [8000]),
         ("8000-8003", "", [8000, 8001, 8002, 8003]),
         ("127.0.0.1:80-81", "127.0.0.1", [80, 81]),
+        # In a file that nginx refuses anything may stand.
+        ("-", "-", [80]),
+        ("$port", "$port", [80]),
     ],
 )
 def test_where_a_server_listens(words: str, address: str, ports: list[int]) -> None:
@@ -178,6 +181,14 @@ def test_what_nginx_tells_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ON_HOST["read_by_nginx"]() == ("", {MAIN: f"http {{ {INCLUDES} }}\n", "/srv/conf/x": "server {}\n"})
     monkeypatch.setitem(ON_HOST, "run", lambda *_: (1, "nginx: [emerg] no"))
     assert ON_HOST["read_by_nginx"]() == ("nginx: [emerg] no", {})
+    # Cut, it is shown to nobody.
+    monkeypatch.setitem(ON_HOST, "run", lambda *_: (-9, told))
+    assert ON_HOST["read_by_nginx"]() == ("", {})
+
+
+@pytest.mark.row_34
+def test_a_file_that_nginx_refuses_is_read_as_far_as_it_goes() -> None:
+    assert ON_HOST["servers_of"](files("conf.d/x.conf", "; server { listen 80;; } }")) != []
 
 
 def test_this_hosts_own_addresses_are_none_of_the_loopbacks() -> None:
