@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.sync.client import connect
 
 from catmaid_deploy.finding import HERE
 from testbed import images
@@ -28,6 +27,7 @@ from testbed.podman import BedError
 from testbed.run import PYINFRA, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE as ONE
 from testbed.updates import release
+from testbed.websocket import connect
 from tests.host.conftest import boot_ready, running
 from tests.host.faults import FAULTS, FILES, MOUNT, PUT_TILES, SAMPLE, SELF_SIGNED, SETTINGS, TILES, Fault
 from tests.host.web import HASH
@@ -229,7 +229,7 @@ def test_a_task_tells_pages_and_leaves_a_file(host: BedHost) -> None:
     trust = host.trust()
     url = f"wss://localhost:{host.ports[443]}/catmaid/channels/updates/"
     with (
-        connect(url, ssl=trust, proxy=None) as page,
+        connect(url, trust) as page,
         httpx.Client(base_url=host.url, timeout=30, trust_env=False, verify=trust) as browser,
     ):
         file = browser.post("/catmaid/export?name=skeletons.txt&text=one").json()["url"]
@@ -246,7 +246,7 @@ def test_a_notice_of_verify_is_seen_by_nobody_and_leaves_nothing(host: BedHost) 
     url = f"wss://localhost:{host.ports[443]}/catmaid/channels/updates/"
     assert "notice of catmaid" in run_checks(host)
     before = host.run(left)
-    with connect(url, ssl=host.trust(), proxy=None) as page:
+    with connect(url, host.trust()) as page:
         assert "notice of catmaid" in run_checks(host)
         with pytest.raises(TimeoutError):
             page.recv(timeout=1)
@@ -279,7 +279,7 @@ def test_status_fits_a_terminal_and_tells_machines_the_same(host: BedHost) -> No
     assert one["instances"]["catmaid"]["websockets"] == 0
     trust = ssl.create_default_context(cadata=host.run(f"cat {SELF_SIGNED}/fullchain.pem"))
     url = f"wss://localhost:{host.ports[443]}/catmaid/channels/echo/"
-    with connect(url, ssl=trust, proxy=None), connect(url, ssl=trust, proxy=None):
+    with connect(url, trust), connect(url, trust):
         (one,) = runbook(host, "status").report["hosts"]
         assert one["instances"]["catmaid"]["websockets"] == 2
 

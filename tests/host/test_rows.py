@@ -19,7 +19,6 @@ import crossplane
 import httpx
 import pytest
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import connect
 
 import schema
 from tasks import wsgi
@@ -306,7 +305,7 @@ def test_files_are_sent_never_listed_never_executed(deployed: Deployed, name: st
 def test_websockets_reach_daphne(deployed: Deployed, name: str) -> None:
     location = deployed.instance(name).location
     url = websocket.websocket_url(f"{deployed.host.url}{location}channels/echo/")
-    with connect(url, ssl=deployed.trust, proxy=None) as socket:
+    with websocket.connect(url, deployed.trust) as socket:
         assert socket.response is not None
         assert socket.response.status_code == 101
         socket.send("hällo")
@@ -327,7 +326,7 @@ def test_websockets_reach_daphne(deployed: Deployed, name: str) -> None:
 def test_an_idle_websocket_outlives_a_minute(deployed: Deployed) -> None:
     """nginx's default ends a silent connection after 60 s; no ping may be what keeps it."""
     url = websocket.websocket_url(f"{deployed.host.url}/catmaid/channels/echo/")
-    with connect(url, ssl=deployed.trust, proxy=None, ping_interval=None, open_timeout=60) as socket:
+    with websocket.connect(url, deployed.trust, ping_interval=None, open_timeout=60) as socket:
         time.sleep(65)
         socket.send("still here")
         assert socket.recv(timeout=5) == "still here"

@@ -10,11 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from websockets.exceptions import InvalidHandshake
-from websockets.sync.client import connect
 
 from testbed.hosts import Bed, BedHost
 from testbed.run import pyinfra
-from testbed.websocket import websocket_url
+from testbed.websocket import connect, websocket_url
 from tests.host.conftest import boot_packed
 
 KB = 1024
@@ -83,9 +82,7 @@ def raw(host: BedHost, trust: ssl.SSLContext, request: bytes) -> int:
 
 def websocket(host: BedHost, trust: ssl.SSLContext, path: str, headers: dict[str, str]) -> int:
     try:
-        with connect(
-            websocket_url(host.url) + path, ssl=trust, proxy=None, additional_headers=headers, open_timeout=30
-        ) as line:
+        with connect(websocket_url(host.url) + path, trust, additional_headers=headers, open_timeout=30) as line:
             line.send("through")
             assert line.recv(timeout=10) == "through"
             return 101

@@ -23,12 +23,12 @@ import httpx
 import pytest
 from PIL import Image
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 import schema
 from tasks import passwords
 from testbed.hosts import wait_for
 from testbed.run import pyinfra
+from testbed.websocket import connect
 from tests.host.conftest import differences, place, settled
 from tests.host.web import ALLOWED, PASSWORD, SITES, Web
 
@@ -223,7 +223,7 @@ def test_the_redirect_to_https_has_all_but_hsts(web: Web) -> None:
 
 
 def test_a_websocket_handshake_has_the_headers(web: Web) -> None:
-    with connect(f"wss://localhost:{web.host.ports[443]}/catmaid/channels/echo/", ssl=web.trust, proxy=None) as channel:
+    with connect(f"wss://localhost:{web.host.ports[443]}/catmaid/channels/echo/", web.trust) as channel:
         assert channel.response is not None
         for name, value in SECURITY.items():
             assert channel.response.headers.get_all(name) == [value]
@@ -595,7 +595,7 @@ def test_what_a_browser_shows_nginx_is_handed_on_to_nobody(web: Web) -> None:
         assert sent("Token abc", "a=b;  c=d;")["HTTP_COOKIE"] == "a=b;  c=d;"
     url = f"wss://localhost:{web.host.ports[443]}/catmaid/channels/echo/"
     headers = {"Authorization": "Basic YTpi", "X-Authorization": "Token 1", "Cookie": known}
-    with connect(url, ssl=web.trust, proxy=None, additional_headers=headers) as channel:
+    with connect(url, web.trust, additional_headers=headers) as channel:
         channel.send("sent")
         seen = json.loads(channel.recv(timeout=10))
     assert "authorization" not in seen
@@ -653,7 +653,7 @@ def test_closed_for_maintenance(web: Web) -> None:
             assert answer.json()["expected_end"] == "2026-12-01T18:00:00+01:00"
         with (
             pytest.raises(InvalidStatus) as caught,
-            connect(f"wss://localhost:{web.host.ports[443]}/catmaid/channels/echo/", ssl=web.trust, proxy=None),
+            connect(f"wss://localhost:{web.host.ports[443]}/catmaid/channels/echo/", web.trust),
         ):
             pass
         assert caught.value.response.status_code == 503
