@@ -241,6 +241,27 @@ def test_a_task_tells_pages_and_leaves_a_file(host: BedHost) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.row_21
+def test_pages_that_gave_up_on_the_broker_come_back_with_it(host: BedHost) -> None:
+    """Each that ends while it waits for the broker once took the connection to it from all the others, for ever."""
+    trust = host.trust()
+    url = f"wss://localhost:{host.ports[443]}/catmaid/channels/updates/"
+    host.run("systemctl stop rabbitmq-server")
+    try:
+        for _ in range(3):
+            with pytest.raises(TimeoutError), connect(url, trust, open_timeout=2):
+                pass
+        # Daphne ends what has no page any more, 10 s later.
+        time.sleep(20)
+    finally:
+        host.run("systemctl start rabbitmq-server")
+    with connect(url, trust, open_timeout=30) as page, httpx.Client(verify=trust, trust_env=False) as browser:
+        assert browser.post(f"{host.url}/catmaid/notice?text=back").status_code == 200
+        assert json.loads(page.recv(timeout=20)) == {"event": "notice", "payload": "back"}
+    well(host)
+
+
+@pytest.mark.long
 def test_a_notice_of_verify_is_seen_by_nobody_and_leaves_nothing(host: BedHost) -> None:
     left = "find /tmp /var/tmp -user www-data | wc -l; rabbitmqctl -q list_queues name | sed s/channels_.*// | sort"
     url = f"wss://localhost:{host.ports[443]}/catmaid/channels/updates/"
