@@ -364,7 +364,9 @@ _HTTP = ("http://site", f"http://site:{stock.HTTP}")
 _HTTPS = ("https://site", f"https://site:{stock.HTTPS}")
 
 
-def _tiles(bench: Bench, title: str, bases: tuple[str, str], kind: str, cold: bool, goal: float | None) -> list[Line]:
+def _tiles(
+    bench: Bench, title: str, bases: tuple[str, str], kind: str, goal: float, cold: bool = False, http2: bool = False
+) -> list[Line]:
     """Tiles a second of both, in turns; cold ones with nothing of them in memory."""
     how = ""
     rates: dict[str, list[float]] = {"nginx": [], "stock": []}
@@ -376,7 +378,11 @@ def _tiles(bench: Bench, title: str, bases: tuple[str, str], kind: str, cold: bo
                 stock.renew(bench.host)
                 how = f" by {load.forget_tiles(bench.host)}"
             before = stock.seconds(bench.host, name)
-            count, rate = load.tiles(bench.client, base, kind, start=number * 1237)
+            start = number * 1237
+            if http2:
+                count, rate = load.tiles_by_http2(bench.client, base, start)
+            else:
+                count, rate = load.tiles(bench.client, base, kind, start)
             if number:
                 rates[name].append(rate)
                 computed[name].append((stock.seconds(bench.host, name) - before) / count * 1e6)
@@ -396,12 +402,13 @@ def tiles(bench: Bench) -> list[Line]:
     with progress(f"{load.TILE_COUNT} tiles"):
         load.put_tiles(bench.host, bench.client)
     with bench.serving(HTTP_SITE):
-        lines += _tiles(bench, "tiles a second, warm", _HTTP, "all", cold=False, goal=MORE_TILES)
-        lines += _tiles(bench, "tiles a second, cold", _HTTP, "all", cold=True, goal=MORE_TILES)
-        lines += _tiles(bench, "tiles a second, none missing", _HTTP, "hits", cold=False, goal=None)
-        lines += _tiles(bench, "missing tiles a second: black ones, and 404", _HTTP, "misses", cold=False, goal=None)
+        lines += _tiles(bench, "tiles a second, warm", _HTTP, "all", MORE_TILES)
+        lines += _tiles(bench, "tiles a second, cold", _HTTP, "all", MORE_TILES, cold=True)
+        lines += _tiles(bench, "tiles a second, none missing", _HTTP, "hits", 1)
+        lines += _tiles(bench, "missing tiles a second: black ones, and 404", _HTTP, "misses", 1)
     with bench.serving(OPEN_SITE):
-        lines += _tiles(bench, "tiles a second by TLS, warm", _HTTPS, "all", cold=False, goal=None)
+        lines += _tiles(bench, "tiles a second by TLS, warm", _HTTPS, "all", MORE_TILES)
+        lines += _tiles(bench, "tiles a second by TLS and HTTP/2, warm", _HTTPS, "all", MORE_TILES, http2=True)
     return lines
 
 

@@ -73,6 +73,11 @@ def put_tiles(host: BedHost, client: BedHost) -> None:
     """The tiles on the host, and the order in which wrk asks for them."""
     host.run(_TILES)
     client.put("/root/walk.lua", _WALK.encode())
+    names = (
+        f"/tiles/fafb/{n // 1000}/{n // 50 % 20}/{n % 50}.jpg"
+        for n in (7919 * at % TILE_COUNT for at in range(TILE_COUNT))
+    )
+    client.put("/root/walk", "".join(f"{name}\n" for name in names).encode())
 
 
 def put_page(host: BedHost, client: BedHost, folder: str, url: str) -> None:
@@ -92,6 +97,22 @@ def tiles(client: BedHost, base: str, kind: str, start: int) -> tuple[int, float
     count, rate = re.search(r"(\d+) requests in", text), re.search(r"Requests/sec:\s+([\d.]+)", text)
     if "Socket errors" in text or not count or not rate:
         raise BedError(f"wrk had errors: {text}")
+    return int(count.group(1)), float(rate.group(1))
+
+
+def tiles_by_http2(client: BedHost, base: str, start: int) -> tuple[int, float]:
+    """Tiles that h2load gets by HTTP/2 within SECONDS, as many at once as a browser asks for, and how many a second.
+
+    Raises BedError where requests have no answer.
+    """
+    some = (
+        f"(tail -n +{start % TILE_COUNT + 1} /root/walk; head -n {start % TILE_COUNT} /root/walk) | sed 's#^#{base}#'"
+    )
+    text = client.run(f"{some} > /root/tiles && h2load -t1 -c{CONNECTIONS} -m8 -D {SECONDS} -i /root/tiles")
+    rate = re.search(r"finished in [\d.]+m?s, ([\d.]+) req/s", text)
+    count = re.search(r"requests: .*?(\d+) done, .* 0 errored, 0 timeout", text)
+    if not count or not rate:
+        raise BedError(f"h2load had errors: {text}")
     return int(count.group(1)), float(rate.group(1))
 
 
