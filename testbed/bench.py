@@ -92,7 +92,7 @@ class Bench:
     @cached_property
     def client(self) -> BedHost:
         """A host with programs that load others."""
-        with images.lock():
+        with images.lock("bookworm"):
             image = images.client()
         return self.bed.boot(image, "client")
 
@@ -559,7 +559,7 @@ def main() -> None:
     names = _chosen()
     # What a user's second run finds compiled is compiled here too.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    with images.lock():
+    with images.lock("bookworm"):
         image = images.site("bookworm")
     ansible.python()
     lines: list[Line] = []

@@ -131,7 +131,7 @@ def up() -> None:
     host = _running()
     try:
         if host is None:
-            with images.lock():
+            with images.lock("bookworm"):
                 image = images.site("bookworm")
             hosts.remove_bed(BED)
             bed = hosts.Bed(NAME, keep=True)

@@ -52,8 +52,11 @@ def progress(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def lock(what: str = "images") -> Iterator[None]:
-    """One builder at a time: 'make demo' and 'make test' may run together."""
+def lock(what: str) -> Iterator[None]:
+    """One builder at a time, of a suite's images or of what else is named.
+
+    'make demo' and 'make test' may run together, and the tests' hosts come from images of both systems.
+    """
     with (cache_dir() / f"{what}.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -202,19 +205,22 @@ def _build(stage: str, suite: str, parent: str, context: Callable[[Path], None],
             if run_with_ticks(words, log):
                 raise BedError(f"the image {stage} of {suite} was not built; the output is in {log}")
     except BaseException:
-        _remove_build_containers()
+        _remove_build_containers(suite)
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return _finish(tag)
 
 
-def _remove_build_containers() -> None:
-    """An interrupted build leaves its working container, which 'podman ps' shows with --external alone."""
+def _remove_build_containers(suite: str) -> None:
+    """An interrupted build leaves its working container, which 'podman ps' shows with --external alone.
+
+    That of another suite's build goes on.
+    """
     listed = podman("ps", "--all", "--external", "--format", "{{.ID}} {{.Status}} {{.Image}}", check=False)
     for line in listed.splitlines():
         number, status, image = [*line.split(), "", ""][:3]
-        if status.lower() == "storage" and (not image or image.startswith(REGISTRY)):
+        if status.lower() == "storage" and (not image or (image.startswith(REGISTRY) and f":{suite}-" in image)):
             podman("rm", "--force", number, check=False)
 
 

@@ -139,7 +139,7 @@ def main() -> None:
     """Boot a host, and take the pictures in the order in which an admin would see them."""
     # As with an environment that is activated: then a run names pyinfra without its folder.
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with images.lock():
+    with images.lock("bookworm"):
         image = images.site("bookworm")
     with hosts.Bed("pictures") as bed, tempfile.TemporaryDirectory(prefix="catmaid-deploy-") as folder:
         host = bed.boot(image, "host", hostname="catmaid")

@@ -83,7 +83,7 @@ def _on_machine(script: str) -> str:
 
 def _make_box() -> None:
     """Build the box where the Vagrantfile looks for it; it is kept, and built again when its recipe changed."""
-    with images.lock():
+    with images.lock("bookworm"):
         image = images.vagrant("bookworm")
         box = images.cache_dir() / "bookworm-lxc.box"
         stamp, wanted = box.with_suffix(".made-from"), f"{image}\n{LXC_CONF}"

@@ -98,7 +98,7 @@ def start(bed: Bed) -> Server:
         return host.name
 
     with images.lock("pebble"):
-        with images.lock():
+        with images.lock("bookworm"):
             parent = images.host("bookworm")
         image = images.committed("pebble", "bookworm", parent, make, INSTALL)
     host = bed.boot(image, "pebble", aliases=NAMES, extra=("--publish", f"127.0.0.1::{MANAGEMENT}"))

@@ -124,7 +124,7 @@ def bed() -> Iterator[hosts.Bed]:
 
 
 def boot(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.BedHost:
-    with images.lock():
+    with images.lock(suite):
         image = images.site(suite)
     return bed.boot(image, name, **options)
 
@@ -170,8 +170,8 @@ def boot_packed(bed: hosts.Bed, suite: str, name: str, aliases: tuple[str, ...] 
         host.run(PACKAGES, timeout=600)
         return host.name
 
-    with images.lock("packed"):
-        with images.lock():
+    with images.lock(f"packed-{suite}"):
+        with images.lock(suite):
             site = images.site(suite)
         image = images.committed("packed", suite, site, make, PACKAGES, images.digest_of("testbed/run.py"), SITE)
     return bed.boot(image, name, hostname="host", aliases=aliases)
@@ -186,8 +186,8 @@ def boot_ready(bed: hosts.Bed, suite: str, name: str, **options: Any) -> hosts.B
         assert run.code == 0, run.text
         return host.name
 
-    with images.lock("ready"):
-        with images.lock():
+    with images.lock(f"ready-{suite}"):
+        with images.lock(suite):
             site = images.site(suite)
         image = images.committed("ready", suite, site, make, images.digest_of(*CODE), PACKAGES, SITE)
     host = bed.boot(image, name, hostname="host", **options)
@@ -332,7 +332,7 @@ def bare(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
 @pytest.fixture(scope="session")
 def client(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
     """A host that looks at the others of the bed, with a browser (`tests.host.browser`)."""
-    with images.lock():
+    with images.lock("bookworm"):
         image = images.client()
     host = bed.boot(image, "client")
     yield host

@@ -13,7 +13,7 @@ from tests.host.browser import ScriptError, browse
 @pytest.fixture(scope="module")
 def pages(bed: hosts.Bed) -> Iterator[hosts.BedHost]:
     """A host with one page, which others reach as pages.test too."""
-    with images.lock():
+    with images.lock("bookworm"):
         image = images.host("bookworm")
     host = bed.boot(image, "pages", aliases=("pages.test",))
     host.put("/srv/index.html", b"<title>Tracing</title>")

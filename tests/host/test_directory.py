@@ -41,7 +41,7 @@ def deploy(host: BedHost, *options: str, **more: Any) -> Run:
 
 @pytest.fixture(scope="module", params=images.SUITES)
 def host(bed: Bed, request: pytest.FixtureRequest) -> Iterator[BedHost]:
-    with images.lock():
+    with images.lock(request.param):
         image = images.site(request.param)
     host = bed.boot(image, f"directory-{request.param}", hostname="host")
     host.run(DIRECTORY, timeout=600)

@@ -454,7 +454,7 @@ def test_a_bundle_has_no_secrets(host: BedHost, tmp_path: Path) -> None:
 
 
 def test_a_bare_host_is_told_what_it_lacks(bed: Bed) -> None:
-    with images.lock():
+    with images.lock("bookworm"):
         image = images.host("bookworm")
     bare = bed.boot(image, "health-bare", hostname="host")
     try:

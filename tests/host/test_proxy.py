@@ -121,8 +121,10 @@ def address_of(host: BedHost) -> str:
 @pytest.fixture(scope="module", params=images.SUITES)
 def cut(bed: Bed, server: acme.Server, request: pytest.FixtureRequest) -> Iterator[Cut]:
     suite = request.param
-    with images.lock():
-        image, base = images.site(suite), images.host("bookworm")
+    with images.lock(suite):
+        image = images.site(suite)
+    with images.lock("bookworm"):
+        base = images.host("bookworm")
     host = bed.boot(image, f"cut-{suite}", hostname="host", aliases=("cut.test",))
     outside = bed.boot(base, f"outside-{suite}", aliases=(PROXY, GIT))
     # The code without what a lab adds to it.

@@ -100,7 +100,7 @@ def _interrupt_demo(tmp_path: Path, moment: str, seconds: float, **environment: 
 @pytest.mark.long
 def test_ctrl_c_during_the_deploy(tmp_path: Path) -> None:
     traces = Traces()
-    with images.lock():
+    with images.lock("bookworm"):
         images.site("bookworm")
     text = _interrupt_demo(tmp_path, "Starting operation: Install nginx", 3)
     assert "removing the demo host" in text
@@ -135,7 +135,7 @@ def test_ctrl_c_during_debootstrap(tmp_path: Path, empty_store: dict[str, str]) 
 
 @pytest.mark.long
 def test_ctrl_c_during_an_image_build(tmp_path: Path, empty_store: dict[str, str]) -> None:
-    with images.lock():
+    with images.lock("bookworm"):
         base = images.base("bookworm")
     words = [sys.executable, "-c", "import sys; from testbed.podman import command; print(*command())"]
     prefix = subprocess.run(words, cwd=images.ROOT, capture_output=True, text=True, check=True).stdout.split()
