@@ -1,6 +1,6 @@
 # 'make demo' is the way in; see README.md.
 PY := .venv/bin/python
-ON_HOSTS := -v -n 3 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host tests/commands
+ON_HOSTS := -v -n 3 --max-worker-restart=0 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host tests/commands
 
 .PHONY: help demo demo-down check docs pictures test test-long test-vagrant bench clean
 

@@ -124,9 +124,8 @@ def test_what_is_served(host: BedHost, kind: str) -> None:
 
 @pytest.mark.row_34
 @pytest.mark.bookworm
-@pytest.mark.parametrize(
-    "kind", [kind if kind == next(iter(REFUSED)) else pytest.param(kind, marks=pytest.mark.long) for kind in REFUSED]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_refused(host: BedHost, kind: str) -> None:
     """In one line each, and nothing changes. Supervisor still runs with the file that it has read."""
     changes, says = REFUSED[kind]

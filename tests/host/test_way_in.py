@@ -49,7 +49,7 @@ def by_sudo(host: BedHost, user: str, *options: str, password: str = "", **named
 
 
 @pytest.mark.row_34
-@pytest.mark.parametrize("suite", [pytest.param("bookworm", marks=pytest.mark.long), "trixie"])
+@pytest.mark.parametrize("suite", ["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
 def test_with_all_of_it_in_the_way(bed: Bed, suite: str) -> None:
     host = boot_packed(bed, suite, f"way-{suite}")
     add_users(host)
