@@ -37,8 +37,6 @@ COMPRESSED = (
     *("text/plain", "text/css", "text/xml", "text/javascript", "image/svg+xml"),
     *("application/javascript", "application/json", "application/xml", "application/wasm"),
 )
-# Where nginx keeps large bodies and answers for a while, below it.
-TEMPORARY = "/var/lib/nginx"
 CHANGED_CERTIFICATE = "a certificate has changed"
 # What the site says by itself, and so no application behind it.
 OWN_HEADERS = (
@@ -323,8 +321,6 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
     items, name = rendered(deployment, server)
     served = [Folder(notices.WEB), *(item for site in deployment.sites for item in notices.notices(site))]
     own = [Folder(path) for path in (LOCATIONS, *map(own_locations, deployment.sites))]
-    # Debian's package has it, and others' have another one.
-    own.append(Folder(TEMPORARY, data=True))
     return ConfigurationSet(
         "nginx",
         (

@@ -11,6 +11,8 @@ from tasks import proxy
 
 # As many files and connections as one process may have open.
 DESCRIPTORS = 65536
+# Where nginx keeps large bodies and answers for a while, below it.
+TEMPORARY = "/var/lib/nginx"
 UNITS = ("nginx.service", "supervisor.service")
 LOGROTATE = "/etc/logrotate.d/catmaid"
 # Ends Supervisor, with its programs or without, and nginx.
@@ -34,6 +36,8 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
             # Here rather than with the programs: Supervisor's parser wants them before it accepts those.
             *(Folder(i.log_dir, "root", "adm", "755", data=True) for i in deployment.instances),
             *(Folder(i.state_dir, i.user, i.runtime_group, "750", data=True) for i in deployment.instances),
+            # Debian's package has it, and others' have another one. nginx's own test wants it.
+            Folder(TEMPORARY, data=True),
             # systemd makes these folders at boot, before Supervisor starts (row 23).
             File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", deployment=deployment)),
             *([File(LOGROTATE, render(LOGROTATE[1:], deployment=deployment))] if deployment.instances else []),

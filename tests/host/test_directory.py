@@ -91,6 +91,6 @@ def test_a_directory_that_answers_after_boot(host: BedHost) -> None:
     host.reboot()
     assert host.run("ls -d /run/catmaid 2>/dev/null || true") == ""
     host.run("mv /var/lib/away /var/lib/extrausers")
-    wait_for("the programs", lambda: running(host) == 4, 60)
+    wait_for("the programs", lambda: running(host) == 4, 120)
     again = deploy(host)
     assert (again.code, again.changed) == (0, []), again.text

@@ -16,7 +16,7 @@ from tests.host.conftest import boot_packed
 SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 SIGNED = "/etc/catmaid/tls/self-signed/localhost"
 THEIRS = "/etc/nginx/conf.d/theirs.conf"
-UNKNOWN = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: nobody.test' http://localhost || true"
+UNKNOWN = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: nobody.test' http://127.0.0.1 || true"
 UNKNOWN_TLS = "curl -sk -o /dev/null -w '%{http_code}' https://nobody.test --resolve nobody.test:443:127.0.0.1 || true"
 
 
