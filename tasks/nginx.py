@@ -37,6 +37,8 @@ COMPRESSED = (
     *("text/plain", "text/css", "text/xml", "text/javascript", "image/svg+xml"),
     *("application/javascript", "application/json", "application/xml", "application/wasm"),
 )
+# What Debian's package brings, and others' don't.
+DEBIAN_FOLDERS = tuple(f"/etc/nginx/{name}" for name in ("snippets", "sites-available", "sites-enabled"))
 CHANGED_CERTIFICATE = "a certificate has changed"
 # What the site says by itself, and so no application behind it.
 OWN_HEADERS = (
@@ -88,6 +90,8 @@ class Server:
     ipv6: bool = True
     http2_directive: bool = True
     brotli: bool = True
+    # Another packager's nginx.
+    of_another: bool = False
     kem: bool = True
     taken: tuple[tuple[str, str], ...] = ()
     # The digest of the admin's own locations, by the site: another one is another configuration.
@@ -123,6 +127,7 @@ class Server:
             # 'listen ... http2' until then.
             http2_directive=packages.nginx_version(survey) >= (1, 25, 1),
             brotli=packages.has_brotli(survey),
+            of_another=packages.is_anothers_nginx(survey),
             # X25519MLKEM768 came with OpenSSL 3.5.
             kem=tuple(survey["openssl"]) >= (3, 5),
             # Debian's own site goes, unless somebody has changed it.
@@ -321,6 +326,8 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
     items, name = rendered(deployment, server)
     served = [Folder(notices.WEB), *(item for site in deployment.sites for item in notices.notices(site))]
     own = [Folder(path) for path in (LOCATIONS, *map(own_locations, deployment.sites))]
+    if server.of_another:
+        own += [Folder(path, data=True) for path in DEBIAN_FOLDERS]
     return ConfigurationSet(
         "nginx",
         (

@@ -45,13 +45,16 @@ def nginx_version(survey: dict[str, Any]) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else (*_distribution(survey)[0], 0)
 
 
+def is_anothers_nginx(survey: dict[str, Any]) -> bool:
+    """Whether nginx comes from another packager than the distribution, as nginx.org's does."""
+    return "nginx" in survey["packages"] and CONFIGURATION not in survey["packages"]
+
+
 def has_brotli(survey: dict[str, Any]) -> bool:
     """Whether nginx has the module for brotli, or is to get it with the distribution's nginx."""
     # A module fits the nginx that it was built for, and would bring that in the place of another packager's.
     version, packaged = _distribution(survey)
-    have = survey["packages"]
-    of_another = "nginx" in have and CONFIGURATION not in have
-    return packaged and not of_another and nginx_version(survey)[:2] == version
+    return packaged and not is_anothers_nginx(survey) and nginx_version(survey)[:2] == version
 
 
 def setfacl(entry: str, path: str, survey: dict[str, Any]) -> Command:

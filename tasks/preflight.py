@@ -218,6 +218,8 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
             *(item.path for item in items),
             *links,
             *(site.tls_dir for site in deployment.acme_sites),
+            # Made where nginx is another packager's.
+            *nginx.DEBIAN_FOLDERS,
             *requested.paths(deployment),
             *certificates.credentials(deployment),
             *(path for instance in deployment.instances for path in program.pointers(instance)),
