@@ -39,7 +39,9 @@ def deploy(
         words = [PYINFRA, "--json", "-y", *options, str(path), runbook]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode not in ends:
-        raise BedError(f"the deploy to {len(hosts)} hosts failed:\n{done.stderr[-4000:]}")
+        # Not the addresses, of which there may be hundreds.
+        said = "\n".join(line for line in done.stderr.splitlines() if "] serves " not in line)
+        raise BedError(f"the deploy to {len(hosts)} hosts failed:\n{said[-4000:]}")
     return Run(done.returncode, json.loads(done.stdout), done.stderr)
 
 

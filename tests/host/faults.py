@@ -223,7 +223,7 @@ FAULTS = {
         "was told to end and still runs after celery.stop_seconds",
         ADD_STRANGER.replace("$WORDS", "worker --concurrency 1 -n more@%h")
         + """
-    pid=$(pgrep -o -f 'worker --concurrency 1 -n more@')
+    pid=$(pgrep -o -u www-data -f 'worker --concurrency 1 -n more@')
     cd /run/catmaid/celery-a; mkdir -p ending; echo $pid 1 > ending/$pid; touch -d '1 hour ago' ending/$pid
     chown -R www-data: ending""",
         cleans="rm -r /run/catmaid/celery-a/ending",
