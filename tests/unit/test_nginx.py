@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+import schema
+from configuration import File
 from facts.survey import Survey
+from tasks import nginx
+from testbed.peers import sites
 
 ON_HOST: dict[str, Any] = {}
 exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102
@@ -195,3 +199,10 @@ def test_this_hosts_own_addresses_are_none_of_the_loopbacks() -> None:
     found = ON_HOST["own_addresses"]()
     assert found
     assert not any(address.startswith("127.") for address in found)
+
+
+def test_no_line_is_longer_than_nginx_takes() -> None:
+    """nginx refuses one of 4,096 bytes, of a comment too: a site with hundreds of tile sets lists them in its first."""
+    for item in nginx.wanted(schema.load(sites.many(sites.MANY_SETS)), nginx.Server())[0].everything:
+        if isinstance(item, File) and item.path.startswith("/etc/nginx/"):
+            assert max(map(len, item.text.splitlines())) < 1000, item.path
