@@ -260,6 +260,9 @@ def _header(value: str) -> str:
     """A header's value that can stand between double quotes in nginx's file."""
     if not value or re.search(r'[^ -~]|["$\\]', value):
         raise ValueError(f"{value!r} can't be a header's value: use printable ASCII without \" $ and \\")
+    # nginx reads its files in pieces of 4,096 bytes, and a value has to fit into one.
+    if len(value) > 4000:
+        raise ValueError(f"{value[:40]!r}... has {len(value)} characters, and nginx takes 4,000 at most: shorten it")
     return value
 
 

@@ -197,6 +197,11 @@ def test_prefixes_without_one_meaning_are_refused(given: str, part: str) -> None
             "site.instances[0].user: 'root' may do what is root's alone, and web pages must not: give another one",
         ),
         (
+            {"server_name": "a.org", "headers": {"content_security_policy": "img-src" + " a.example.org" * 400}},
+            "site.headers.content_security_policy: 'img-src a.example.org a.example.org a.exa'... has 5607 characters, and "
+            "nginx takes 4,000 at most: shorten it",
+        ),
+        (
             {"server_name": "https://a.org/", "instances": [{}]},
             "site.server_name: 'https://a.org/' is an address: give the host name alone, 'a.org'",
         ),
