@@ -372,7 +372,9 @@ def check_headers(site: schema.Site, block: semantics.Block) -> None:
     assert found["Referrer-Policy"] == site.headers.referrer_policy
     assert found["X-Frame-Options"] == site.headers.frame_options
     hsts = f"max-age={site.tls.hsts_seconds}" + "; includeSubDomains" * site.tls.hsts_subdomains
-    assert found.get("Strict-Transport-Security") == (hsts if site.certificate and site.tls.hsts_seconds else None)
+    # What ends TLS in front of it says by which scheme a user came.
+    says = hsts if site.certificate else "$catmaid_hsts" if site.secure else None
+    assert found.get("Strict-Transport-Security") == (says if site.tls.hsts_seconds else None)
 
 
 def check_nginx(deployment: schema.Deployment) -> None:
