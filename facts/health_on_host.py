@@ -214,16 +214,16 @@ def ask_ending(question, places):
 
 
 def noted(at, folder):
-    """For each process group of Celery since when it is to end; None for one that isn't."""
+    """For each process group of Celery since when it is to end; None for one that isn't. JSON's keys are text."""
     found = {}
     for place in ("celery-a", "celery-b", "celery-beat-a", "celery-beat-b"):
         pid = at.read("%s/%s/started" % (folder, place), most=500).partition(" ")[0]
         if re.fullmatch("[0-9]{1,9}", pid):
-            found[int(pid)] = None
+            found[pid] = None
         for name in at.names("%s/%s/ending" % (folder, place), 100):
             status = at.status("%s/%s/ending/%s" % (folder, place, name))
             if re.fullmatch("[0-9]{1,9}", name) and status:
-                found[int(name)] = status.st_mtime
+                found[name] = status.st_mtime
     return found
 
 
@@ -233,9 +233,9 @@ def is_late(group, ending):
     """
     found = None
     for one, asked in ending:
-        if group in asked.value:
+        if str(group) in asked.value:
             found = found or ""
-            told = asked.value[group]
+            told = asked.value[str(group)]
             if told is not None and time.time() - told > one["stop_seconds"] + LATE_SECONDS:
                 found = one
     return found

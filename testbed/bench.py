@@ -224,10 +224,8 @@ def commands(bench: Bench) -> list[Line]:
     host.remove()
     goal = f"at most {MOST_COMMANDS}"
     lines = [
-        Line("remote commands, one instance", str(one), "", goal, one <= MOST_COMMANDS),
-        Line(
-            f"remote commands, {MANY_INSTANCES} instances, {MANY_SETS} sets", str(many), "", goal, many <= MOST_COMMANDS
-        ),
+        Line("remote commands, one instance", str(one), "", goal, 0 < one <= MOST_COMMANDS),
+        Line(f"remote commands, {MANY_INSTANCES} instances", str(many), "", goal, 0 < many <= MOST_COMMANDS),
         Line(f"first deploy, {MANY_INSTANCES} instances", f"{took:.0f} s"),
     ]
     for name in runbooks:

@@ -18,7 +18,8 @@ from testbed.peers import script
 from testbed.podman import BedError
 from testbed.run import PYINFRA, Run
 
-_COMMAND = "Running command on "
+# What catmaid_deploy.shell says of each.
+_COMMAND = "Running on "
 
 
 def deploy(

@@ -250,7 +250,7 @@ FAULTS = {
         "supervisor",
         f"by {SUPERVISORD} supervisorctl can't ask it, and so programs of others don't end when Supervisor restarts",
         rf"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' "
-        f"{SUPERVISORD}; systemctl restart supervisor",
+        f"{SUPERVISORD}; systemctl restart supervisor; sleep 10",
         f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
         level="warning",
     ),
@@ -271,7 +271,7 @@ FAULTS = {
     ),
     "Supervisor reads other files": Fault(
         "supervisor",
-        "it reads /etc/supervisor/conf.d/*.ini, and so no program of catmaid, catmaid-fafb, catmaid-root",
+        "it reads /etc/supervisor/conf.d/*.ini, and so no program of catmaid",
         f"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's#^files = .*#files = conf.d/*.ini#' {SUPERVISORD}",
         f"cp -p /root/supervisord.conf {SUPERVISORD}",
     ),

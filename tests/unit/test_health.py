@@ -396,13 +396,26 @@ def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
         assert [finding.fix for finding in one.findings] == [Command(command)]
 
 
-def test_a_worker_that_was_told_to_end_is_named_when_it_should_have() -> None:
+def test_a_worker_that_was_told_to_end_is_named_when_it_should_have(tmp_path: Path) -> None:
     found: dict[str, Any] = {}
     exec(facts.Health.script.removesuffix("\nanswer(health)\n"), found)  # noqa: S102
+    ending = tmp_path / "celery-a/ending"
+    ending.mkdir(parents=True)
+    (tmp_path / "celery-b").mkdir()
+    (tmp_path / "celery-b/started").write_text("7 1 a b c")
+    for group, ago in ((8, 30), (9, 700)):
+        (ending / str(group)).write_text(f"{group} 1")
+        os.utime(ending / str(group), (time.time() - ago,) * 2)
+    at = SimpleNamespace(
+        read=lambda path, most: Path(path).read_text() if Path(path).exists() else "",
+        names=lambda path, most: os.listdir(path) if Path(path).is_dir() else [],
+        status=os.stat,
+    )
+    # As its child answers.
+    told = SimpleNamespace(value=json.loads(json.dumps(found["noted"](at, str(tmp_path)))))
     instance = {"name": "catmaid", "user": "tracer", "stop_seconds": 600}
 
     def late(group: int) -> Any:
-        told = SimpleNamespace(value={7: None, 8: time.time() - 30, 9: time.time() - 700})
         return found["is_late"](group, [(instance, told)])
 
     assert (late(6), late(7), late(8), late(9)) == (None, "", "", instance)
