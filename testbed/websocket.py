@@ -20,7 +20,7 @@ def websocket_url(url: str) -> str:
 
 
 class Channel:
-    """An open WebSocket, as the library's own for threads has it.
+    """An open WebSocket, as websockets' own client for threads has it.
 
     That one reads in a thread of its own while its caller writes, and Python's TLS bears no two threads: it loses what
     came, or ends the process (https://github.com/python/cpython/issues/143756). Here one thread does both.
