@@ -13,6 +13,7 @@ from schema import DISKS, NGINX_USER, Deployment
 from tasks import nginx
 
 SERVICE, PATH, RELOAD = "catmaid-disks.service", "catmaid-disks.path", "catmaid-disks-reload.service"
+REGROUPED = f"{NGINX_USER} gets other groups"
 UNITS = (SERVICE, PATH)
 # Of several tile sets on one disk so many are named.
 NAMED = 3
@@ -115,7 +116,7 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         reasons += [Reason("enable", unit, "it doesn't start at boot") for unit in enable]
         reasons += [Reason("start", unit, "it doesn't run") for unit in off]
         if old or regrouped:
-            why = "its files are newer" if old else f"{NGINX_USER} gets other groups"
+            why = "its files are newer" if old else REGROUPED
             reasons.append(Reason("restart", SERVICE, why))
     one.service.update(
         enable=enable,

@@ -472,6 +472,8 @@ def _is_said(one: Health, change: Change, reason: Reason) -> bool:
     if reason.why == nginx.CHANGED_CERTIFICATE:
         faults = any(finding.place.endswith(".tls.certificate") for finding in one.faults)
         return faults or any(finding.place.startswith("TLS of ") for finding in one.findings)
+    if reason.why == disks.REGROUPED:
+        return any(finding.place == f"user {NGINX_USER}" for finding in one.faults)
     group = change.set.name.removeprefix(supervisor.SET)
     places = {f"{reason.part} of {group}", f"{supervisor.SET}{reason.part}"}
     return reason.do in ("start", "enable") or any(finding.place in places for finding in one.faults)
