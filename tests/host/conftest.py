@@ -220,7 +220,7 @@ supervisord=$(cat /run/supervisord.pid); nginx=$(cat /run/nginx.pid)
 ps -eo pid,ppid,user:20,args --no-headers | awk -v s=$supervisord -v n=$nginx '
     $2 == s && /start.sh celery-[ab]$/ { script[$1] }
     ($2 == s || $2 == n || $2 in script || ($2 == 1 && /nginx:|uwsgi|celery|daphne|supervisord/)) \
-        && !/start.sh|nginx: cache loader/ { $1 = $2 = ""; print }
+        && !/start.sh|nginx: cache loader|sleep [0-9.]+$/ { $1 = $2 = ""; print }
 ' | sort
 } | sed -E 's#(wsgi|daphne|celery|celery-beat)-[ab]\b#\1#g'
 """
