@@ -420,8 +420,9 @@ FAULTS = {
     "settings that the application can't read": Fault(
         "site.instances[catmaid].user",
         f"www-data can't read {SETTINGS}",
-        f"chown root {SETTINGS}; chmod 600 {SETTINGS}",
-        cleans=f"setfacl -b {SETTINGS}; chmod 640 {SETTINGS}; chown www-data {SETTINGS}",
+        f"cp -p {SETTINGS} /root/read.py; chown root {SETTINGS}; chmod 600 {SETTINGS}",
+        cleans=f"setfacl -b {SETTINGS}; "
+        + "; ".join(f"{change} --reference=/root/read.py {SETTINGS}" for change in ("chmod", "chown")),
     ),
     "no settings": Fault(
         "site.instances[catmaid].checkout",
