@@ -7,7 +7,7 @@ ON_HOSTS := -v -n 3 --max-worker-restart=0 --dist loadgroup --no-loadscope-reord
 help:
 	@echo "make demo       a host on this machine, deployed over SSH and verified; prints its URL"
 	@echo "make demo-down  and gone again"
-	@echo "make check      lint, types and unit tests (seconds, no root)"
+	@echo "make check      lint, types and unit tests (half a minute, no root)"
 	@echo "make docs       the book, into site/"
 	@echo "make pictures   what the book shows of the terminal, from real runs"
 	@echo "make test       everything, on real hosts; make test-long adds what takes longer"
@@ -25,14 +25,23 @@ demo-down:
 
 check:
 	@sh testbed/bootstrap.sh check
+	@$(MAKE) --no-print-directory --jobs=3 lint types unit
+
+# Side by side: each leaves processors idle.
+.PHONY: lint types unit
+lint:
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --quiet --check .
+
+types:
 	@$(PY) -m mypy --no-error-summary
+
+unit:
 	@$(PY) -m pytest -q -n 2 tests/unit
 
 # 'make test' builds it as well, in tests/commands/test_book.py.
 docs:
-	@sh testbed/bootstrap.sh check
+	@sh testbed/bootstrap.sh docs
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "--> the book is in site/: $(PY) -m http.server --bind 127.0.0.1 --directory site"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Gets what this machine lacks. 'bootstrap.sh check': the virtualenv; 'bootstrap.sh hosts': podman as well;
-# 'bootstrap.sh vagrant': Vagrant and LXC beside them.
+# Gets what this machine lacks. 'bootstrap.sh check': a virtualenv for 'make check'; 'bootstrap.sh docs': what makes
+# the book as well; 'bootstrap.sh hosts': podman beside it; 'bootstrap.sh vagrant': Vagrant and LXC beside them.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,9 @@ need() { has "$1" || missing="$missing $2"; }
 
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 need patch patch
-if [ "${1:-check}" != check ]; then
+requirements=requirements-hosts.txt
+[ "${1:-check}" != check ] || requirements=requirements-dev.txt
+if [ "${1:-check}" = hosts ] || [ "${1:-check}" = vagrant ]; then
     need podman "podman netavark aardvark-dns iptables"
     need iptables iptables
     need debootstrap debootstrap
@@ -44,15 +46,19 @@ if [ -n "$missing" ]; then
         || die "apt-get install failed: see above"
 fi
 
-wanted=$(cat requirements.txt requirements-dev.txt pyproject.toml hatch_build.py catmaid_deploy/start.pth | sha256sum | cut -c1-16)
-if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+digest=$(cat requirements.txt requirements-dev.txt requirements-hosts.txt pyproject.toml hatch_build.py \
+    catmaid_deploy/start.pth | sha256sum | cut -c1-16)
+made=$(cat .venv/made-from 2>/dev/null || true)
+# The one for hosts has all of the other.
+if { [ "$made" != "$digest $requirements" ] && [ "$made" != "$digest requirements-hosts.txt" ]; } \
+        || ! .venv/bin/python -c '' 2>/dev/null; then
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
         || die "this machine's python3 is $(python3 -V | cut -d' ' -f2); 3.11 or later is needed (Debian 12 has it)"
     say "making the virtualenv .venv (once, about half a minute)"
     # One that works is brought up to date in place: something may run from it.
     .venv/bin/python -c '' 2>/dev/null || rm -rf .venv
-    python3 -m venv .venv
+    [ -x .venv/bin/python ] || python3 -m venv .venv
     # Not .venv/bin/pip: in a copied virtualenv that names the python of the first one, and would install there.
-    .venv/bin/python -m pip --disable-pip-version-check --no-color install --progress-bar off -r requirements-dev.txt >&2
-    echo "$wanted" > .venv/made-from
+    .venv/bin/python -m pip --disable-pip-version-check --no-color install --progress-bar off -r "$requirements" >&2
+    echo "$digest $requirements" > .venv/made-from
 fi

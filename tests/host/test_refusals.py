@@ -6,6 +6,7 @@ import copy
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,7 @@ def data_of(case: Case) -> dict[str, Any]:
 SAMPLE = ("no site", "unknown key", "two instances with one prefix", "a secret in the environment")
 
 
+@cache
 def of_the_inventory() -> dict[str, list[str]]:
     """The cases that need no host, each with what the inventory's own check says."""
     found = {}
