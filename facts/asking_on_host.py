@@ -29,6 +29,8 @@ CONNECTION_SECONDS = 5
 UNREACHED = "no connection within %d s" % CONNECTION_SECONDS
 # A worker and a beat that live touch a file more often than this.
 SIGN_SECONDS = 10
+# A program notes within less after its start with which files it runs.
+NOTE_SECONDS = 20
 # Without their broker they try to reach it more often than this.
 TRIES_SECONDS = 60
 # Requests at once to one program: with few threads it has users to serve meanwhile.
@@ -591,9 +593,13 @@ def _word(program, info, seen, sign, log):
         return "down"
     if info["pid"] in seen["stopped"]:
         return "stopped"
+    age = seen["ages"].get(str(info["pid"]), 0)
+    # After a restart of Supervisor the note, like the signs, is that of the program of before, for a moment.
+    if info.get("digest", "") is None and age < min(NOTE_SECONDS, program["seconds"]):
+        return "starting"
     # A sign of the future is one from before the clock was set back.
     if program["sign"] and (sign is None or abs(sign) > SIGN_SECONDS):
         if _tries_again(log):
             return "away"
-        return "starting" if seen["ages"].get(str(info["pid"]), 0) < program["seconds"] else "silent"
+        return "starting" if age < program["seconds"] else "silent"
     return "well"

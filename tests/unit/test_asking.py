@@ -109,3 +109,13 @@ def test_a_service_that_systemd_is_ending(state: dict[str, bool], what: list[str
     seen = {"main": {"supervisor.service": 7}, "stopped": {}, "rivals": []}
     found = ON_HOST["_blocked"]({"units": ["supervisor.service"]}, seen, {"supervisor.service": state})
     assert [one["what"] for one in found] == what
+
+
+@pytest.mark.parametrize(
+    ("digest", "age", "word"), [(None, 1, "starting"), (None, 30, "well"), ("a1", 1, "well"), ("", 1, "well")]
+)
+def test_a_program_that_has_noted_nothing_yet_has_just_begun(digest: str | None, age: int, word: str) -> None:
+    """As in the seconds after a restart of Supervisor; later a note that isn't there is somebody's work."""
+    info = {"state": "RUNNING", "pid": 7} | ({"digest": digest} if digest != "" else {})
+    seen = {"stopped": [], "ages": {"7": age}}
+    assert ON_HOST["_word"]({"sign": None, "seconds": 120}, info, seen, None, "/none") == word
