@@ -812,9 +812,8 @@ def survey(question, places=None, answered=None):
     places.end()
     found.update({key: answer() for key, answer in later.items()})
     found["hanging"] = first.hanging + places.hanging
-    loading = {
-        one["name"]: begin_settings(one) for one in question["instances"] if settings_to_load(one, told[one["name"]])
-    }
+    to_load = question["instances"] if question["load_settings"] else []
+    loading = {one["name"]: begin_settings(one) for one in to_load if settings_to_load(one, told[one["name"]])}
     found["served_folders"] = {path: one.value for path, one in holds.items()}
     found["nginx"] = nginx(question["state_host"], its_workers())
     found["supervisor"], found["asks_password"] = supervisor(noted())

@@ -163,17 +163,19 @@ def clear(job):
     say("recorded in " + LOG)
 
 
-def ask_host(asking, tries=20):
+def ask_host(asking, seconds=20):
     """What users don't see as they should now, a line each. What has just begun gets some seconds."""
+    end, pause = time.monotonic() + seconds, 0.2
     while True:
         found = end_asking(begin_asking(asking), supervisors(), units_of(asking))
         wrong = found["blocked"] + found["standing"] + found["wrong"]
-        tries -= 1
-        if not wrong or tries <= 0:
+        if not wrong or time.monotonic() >= end:
             say_all("asked: ", found["served"])
             say_all("away: ", sorted(name for name, word in found["programs"].items() if word == "away"))
             return [": ".join(one[key] for key in ("place", "what", "command", "todo") if one[key]) for one in wrong]
-        time.sleep(1)
+        # The beat of a hand-over has begun a moment ago.
+        time.sleep(pause)
+        pause = min(1, 2 * pause)
 
 
 def say_all(word, texts):
@@ -200,7 +202,7 @@ def record(job):
     check_lock(job)
     what = "; ".join(job["changed"])
     if job.get("failed"):
-        ask_host(job["asking"], 1)
+        ask_host(job["asking"], 0)
         end_run("failed: %s%s" % (job["failed"], "; done before: " + what if what else ""), "failed")
         return
     wrong = ask_host(job["asking"])
@@ -501,7 +503,7 @@ def roll_back(job):
             stays = as_before(service)
             for other in reversed(back):
                 stays += forward(job, other)
-            ask_host(job["asking"], 1)
+            ask_host(job["asking"], 0)
             words = "\n".join([str(error), *(stays or ["what ran before the rollback runs on"])])
             end_run("failed: %s; %s" % (one["group"], one_line(words)), "failed")
             if stays:

@@ -162,8 +162,10 @@ def _served(deployment: Deployment) -> Iterator[tuple[str, str]]:
         yield f"site.tiles[{tiles.name}].folder", tiles.folder
 
 
-def question(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> dict[str, Any]:
-    """What the survey is to look at."""
+def question(
+    deployment: Deployment, sets: list[configuration.ConfigurationSet], load_settings: bool = True
+) -> dict[str, Any]:
+    """What the survey is to look at. To load new settings takes as long as the application's import."""
     keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
     folders = ("static_folder", "files_folder")
     instances = []
@@ -184,6 +186,7 @@ def question(deployment: Deployment, sets: list[configuration.ConfigurationSet])
     links = [path for one in sets for pair in one.stock_links.items() for path in pair]
     return {
         "instances": instances,
+        "load_settings": load_settings,
         "served": sorted({path for _, path in _served(deployment)}),
         "packages": [
             *packages.NEEDED,
@@ -611,9 +614,11 @@ def say_begun(programs: list[str], said: str) -> str:
     return line
 
 
-def _survey(deployment: Deployment, sets: list[configuration.ConfigurationSet]) -> tuple[dict[str, Any], float]:
+def _survey(
+    deployment: Deployment, sets: list[configuration.ConfigurationSet], load_settings: bool = True
+) -> tuple[dict[str, Any], float]:
     """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
-    end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(deployment, sets)
+    end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(deployment, sets, load_settings)
     patience = max((instance.start_seconds for instance in deployment.instances), default=0)
     latest = time.monotonic() + (min(patience, DRY_SECONDS) if run.DRY else patience)
     said = ""
@@ -644,7 +649,7 @@ def _judge_lock(survey: dict[str, Any]) -> list[Finding]:
 
 def look(deployment: Deployment) -> dict[str, Any]:
     """Ask the current host; raises Refused when another run has it. Nothing else of the answer is judged."""
-    survey, _ = _survey(deployment, plan.wanted_sets(deployment))
+    survey, _ = _survey(deployment, plan.wanted_sets(deployment), load_settings=False)
     faults = _judge_lock(survey)
     if faults:
         raise Refused(*faults)
