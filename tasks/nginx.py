@@ -25,7 +25,6 @@ from schema import (
     TileSet,
 )
 from tasks import certificates, notices, packages, passwords, requested, sizes
-from tasks.system import DESCRIPTORS
 
 if TYPE_CHECKING:
     from tasks.plan import Plan
@@ -81,6 +80,10 @@ SANDBOX = (
 )
 # 10,000 WebSockets are 20,000 of these, and one worker may have most of them.
 CONNECTIONS = 24576
+# A tile that is open already is sent by TLS for two thirds of what it takes to open it first.
+OPEN_TILES = 32768
+# A connection has two: to the browser, and to a program or a file.
+DESCRIPTORS = 2 * CONNECTIONS + OPEN_TILES
 
 
 @dataclass(frozen=True)

@@ -365,7 +365,14 @@ _HTTPS = ("https://site", f"https://site:{stock.HTTPS}")
 
 
 def _tiles(
-    bench: Bench, title: str, bases: tuple[str, str], kind: str, goal: float, cold: bool = False, http2: bool = False
+    bench: Bench,
+    title: str,
+    bases: tuple[str, str],
+    kind: str,
+    goal: float,
+    cold: bool = False,
+    http2: bool = False,
+    names: int = load.TILE_COUNT,
 ) -> list[Line]:
     """Tiles a second of both, in turns; cold ones with nothing of them in memory."""
     how = ""
@@ -382,7 +389,7 @@ def _tiles(
             if http2:
                 count, rate = load.tiles_by_http2(bench.client, base, start)
             else:
-                count, rate = load.tiles(bench.client, base, kind, start)
+                count, rate = load.tiles(bench.client, base, kind, start, names)
             if number:
                 rates[name].append(rate)
                 computed[name].append((stock.seconds(bench.host, name) - before) / count * 1e6)
@@ -407,6 +414,8 @@ def tiles(bench: Bench) -> list[Line]:
         lines += _tiles(bench, "tiles a second, none missing", _HTTP, "hits", 1)
         lines += _tiles(bench, "missing tiles a second: black ones, and 404", _HTTP, "misses", 1)
     with bench.serving(OPEN_SITE):
+        title = f"tiles a second by TLS, {load.KEPT_COUNT:,} again and again"
+        lines += _tiles(bench, title, _HTTPS, "all", MORE_TILES, names=load.KEPT_COUNT)
         lines += _tiles(bench, "tiles a second by TLS, warm", _HTTPS, "all", MORE_TILES)
         lines += _tiles(bench, "tiles a second by TLS and HTTP/2, warm", _HTTPS, "all", MORE_TILES, http2=True)
     return lines
