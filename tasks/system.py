@@ -9,7 +9,7 @@ from render import render
 from schema import Deployment
 from tasks import proxy
 
-# As many files and connections as one process may have open.
+# As many files and connections as a process of Supervisor's programs may have open; nginx has a number of its own.
 DESCRIPTORS = 65536
 # Where nginx keeps large bodies and answers for a while, below it.
 TEMPORARY = "/var/lib/nginx"

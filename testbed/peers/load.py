@@ -105,7 +105,7 @@ def tiles(client: BedHost, base: str, kind: str, start: int, names: int = TILE_C
 def tiles_by_http2(client: BedHost, base: str, start: int) -> tuple[int, float]:
     """Tiles that h2load gets by HTTP/2, as many at once as a browser asks for, and how many a second.
 
-    nginx ends a connection after 1,000 of them.
+    Debian's nginx ends a connection after 1,000 of them.
 
     Raises BedError where requests have no answer.
     """
