@@ -11,7 +11,7 @@ import stat
 import time
 from fnmatch import fnmatch
 
-from operations.trust_on_host import ROOT, As, Asked, Failed, not_started, plain
+from operations.trust_on_host import ROOT, As, Asked, Failed, not_started, plain, settle
 
 # For all questions about one user's places, and for those of one disk where that wasn't enough, or for each of them.
 TOGETHER, ALONE = 5, 2
@@ -104,6 +104,7 @@ class Places:
 def unanswered(begun):
     """Take what children answer; each user with those of his questions that got no answer."""
     late = []
+    settle([child for _, _, child in begun])
     for user, answers, child in begun:
         try:
             take(answers, child.end())

@@ -805,23 +805,40 @@ class Asked:
         before, self.ticks = self.ticks, words[11:13]
         return self.ticks != before
 
+    def due(self):
+        """When it is to be looked at: a second before its time is over, and then."""
+        return self.limit - (1 if self.more and self.ticks is None else 0)
+
+    def is_over(self):
+        """Whether it gets no more time, asked when it is due."""
+        if not self.more:
+            return True
+        first, computes = self.ticks is None, self._computes()
+        if first:
+            self.limit = max(self.limit, time.monotonic() + 1)
+        elif computes:
+            self.more, self.limit = self.more - 1, time.monotonic() + 1
+        else:
+            self.more = 0
+        return not (first or computes)
+
     def end(self):
         """What it answers. Raises Failed where that takes too long or is none, and OSError for its own."""
+        settle([self])
         text, late, watch = b"", False, select.poll()
         watch.register(self.reader, select.POLLIN | select.POLLHUP)
         while len(text) <= LARGEST:
             # What it has answered counts also where nobody has listened in time.
             left = self.limit - time.monotonic()
             if not watch.poll(int(1000 * left) + 1 if left > 0 else 0):
-                if self.more > 0 and self._computes():
-                    self.more, self.limit = self.more - 1, time.monotonic() + 1
-                    continue
                 late = True
                 break
             data = os.read(self.reader, 1 << 20)
             if not data:
                 break
             text += data
+            # The rest of a long answer comes as it is read.
+            self.limit = max(self.limit, time.monotonic() + 1)
         os.close(self.reader)
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -838,6 +855,21 @@ class Asked:
         if "errno" in found:
             raise OSError(found["errno"], found["error"], found["path"])
         raise Failed("%s: %s" % (self.user.name if self.user else "root", found["failed"]))
+
+
+def settle(children):
+    """Wait until each child begins to answer or has no time left: for all at once, since many may hang on one disk."""
+    watch, left = select.poll(), {child.reader: child for child in children}
+    for reader in left:
+        watch.register(reader, select.POLLIN | select.POLLHUP)
+    while left:
+        wait = min(child.due() for child in left.values()) - time.monotonic()
+        done = [reader for reader, _ in watch.poll(int(1000 * wait) + 1 if wait > 0 else 0)]
+        now = time.monotonic()
+        done += [one for one, child in left.items() if one not in done and child.due() <= now and child.is_over()]
+        for reader in done:
+            watch.unregister(reader)
+            del left[reader]
 
 
 def within(seconds, act):
