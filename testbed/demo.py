@@ -52,6 +52,9 @@ def https_port() -> int:
 
 
 def _is_free(port: int) -> bool:
+    # The rules of a host that was killed still take what comes to its ports, and nobody listens there.
+    if port in hosts.forwarded_ports():
+        return False
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 

@@ -298,6 +298,12 @@ def _forget_firewall() -> None:
                     subprocess.run([*root_words(), tool, "-t", table, action, chain], capture_output=True)
 
 
+def forwarded_ports() -> set[int]:
+    """Ports of this machine that its firewall hands on: also for a host that died without podman's clean-up."""
+    saved = subprocess.run([*root_words(), "iptables-save", "-t", "nat"], capture_output=True, text=True)
+    return {int(port) for port in re.findall(r"--dport (\d+) .*-j DNAT", saved.stdout)}
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """A second Ctrl-C must not cut the clean-up that the first one began."""
