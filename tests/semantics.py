@@ -158,6 +158,11 @@ def _where(parents: tuple[Directive, ...]) -> str:
 # ---- The rules ----
 
 
+def _answers_errors(block: Block) -> bool:
+    """Whether errors leave with this location's own headers, and not with those of the site's @refused."""
+    return any(one["directive"].endswith("_pass") or one["directive"] == "error_page" for one in block)
+
+
 def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
     """add_header replaces all of those around it, and without "always" errors go out bare."""
     off = {site.server_name for site in deployment.sites if not site.tls.hsts_seconds}
@@ -182,6 +187,8 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
                 yield f"{_where((*parents, one))}: {HSTS} without TLS, or switched off"
             if args[0] == HSTS and not is_tls(server) and args[1] != "$catmaid_hsts":
                 yield f"{_where((*parents, one))}: {HSTS} for all who come by HTTP"
+            if args == ["Cache-Control", "$catmaid_cache"] and not _answers_errors(one["block"]):
+                continue
             if args[-1] != "always" and args[0] not in ("Set-Cookie", "Content-Encoding"):
                 yield f"{_where((*parents, one))}: {args[0]} without always"
 
