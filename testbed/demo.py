@@ -52,18 +52,17 @@ def https_port() -> int:
 
 
 def _is_free(port: int) -> bool:
-    # The rules of a host that was killed still take what comes to its ports, and nobody listens there.
-    if port in hosts.forwarded_ports():
-        return False
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _boot(bed: hosts.Bed, image: str) -> hosts.BedHost:
     """Boot the demo host at the first free ports: those that looked free may be taken a moment later."""
+    # Where nobody listens the rules of a host that was killed may still take what comes.
+    forwarded = hosts.forwarded_ports()
     for number in range(50):
         http, https = (port + number for port in FIRST_PORTS)
-        if not (_is_free(http) and _is_free(https)):
+        if {http, https} & forwarded or not (_is_free(http) and _is_free(https)):
             continue
         try:
             return bed.boot(image, "host", http_port=http, https_port=https)

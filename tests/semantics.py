@@ -158,9 +158,16 @@ def _where(parents: tuple[Directive, ...]) -> str:
 # ---- The rules ----
 
 
-def _answers_errors(block: Block) -> bool:
-    """Whether errors leave with this location's own headers, and not with those of the site's @refused."""
-    return any(one["directive"].endswith("_pass") or one["directive"] == "error_page" for one in block)
+# What nginx answers for a file that it can't send.
+UNSENT = {"400", "401", "403", "404", "405", "412", "416", "500", "503"}
+
+
+def _leaves_errors(place: tuple[Directive, ...]) -> bool:
+    """Whether errors of a location leave with the headers of the site's @refused: nothing around it answers them."""
+    server, *locations = [one["block"] for one in place if one["directive"] in ("server", "location")]
+    own = [one["directive"] for block in locations for one in block]
+    sent = {word for args in arguments(server, "error_page") for word in args}
+    return sent >= UNSENT and not any(word.endswith("_pass") or word == "error_page" for word in own)
 
 
 def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
@@ -187,7 +194,7 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
                 yield f"{_where((*parents, one))}: {HSTS} without TLS, or switched off"
             if args[0] == HSTS and not is_tls(server) and args[1] != "$catmaid_hsts":
                 yield f"{_where((*parents, one))}: {HSTS} for all who come by HTTP"
-            if args == ["Cache-Control", "$catmaid_cache"] and not _answers_errors(one["block"]):
+            if args == ["Cache-Control", "$catmaid_cache"] and _leaves_errors((*parents, one)):
                 continue
             if args[-1] != "always" and args[0] not in ("Set-Cookie", "Content-Encoding"):
                 yield f"{_where((*parents, one))}: {args[0]} without always"
