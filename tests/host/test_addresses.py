@@ -67,6 +67,8 @@ def test_volumes(web: Web) -> None:
             assert (got.status_code, got.headers["cache-control"]) == (404, "no-store"), path
     status, body, headers = raw(web, f"{TILES}/{BLOCKS[2]}", **{"Accept-Encoding": "gzip"})
     assert (status, headers["content-encoding"], gzip.decompress(body)) == (200, "gzip", b"block")
+    # Beyond its end: the header can't be taken back, and so there are no words that a browser would decompress.
+    assert raw(web, f"{TILES}/{BLOCKS[2]}", Range="bytes=9999-")[:2] == (416, b"")
 
 
 @pytest.mark.row_13
