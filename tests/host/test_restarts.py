@@ -30,6 +30,19 @@ MARKS = f"{CHECKOUT}/django/files/marks.txt"
 SECONDS = 3
 PAGES = 20
 ENDING = "ls -d /run/catmaid/wsgi-?/ending /run/catmaid/daphne-?/ending 2>/dev/null || true"
+# Says, once its file has gone, for how long each of the names by which nginx reaches the application led nowhere.
+WAYS_WATCH = """
+import os, sys, time
+names, missing, last = sys.argv[2:], {}, time.monotonic()
+while os.path.exists(sys.argv[1]):
+    time.sleep(0.001)
+    now = time.monotonic()
+    for name in names:
+        if not os.path.exists(name):
+            missing[name] = missing.get(name, 0) + now - last
+    last = now
+print(*("%s: %.3f s" % one for one in missing.items()), sep=", ")
+"""
 # What the book says, as it is typed there.
 AUTOMATIC = "apt-get -qq update\n" + blocks("howto/upgrades.md", "sh")[0].text
 
@@ -94,6 +107,8 @@ class Watch:
 
     pages: Figures
     sockets: SocketFigures
+    # The names by which nginx reaches the application that led nowhere for a moment.
+    nowhere: str
 
     @property
     def without_pages(self) -> float:
@@ -111,12 +126,27 @@ class Watch:
 
 
 @contextmanager
+def ways_watched(host: BedHost) -> Iterator[list[str]]:
+    said: list[str] = []
+    flag = host.run("mktemp /run/ways.XXXXXX").strip()
+    names = "/run/catmaid/uwsgi.socket /run/catmaid/daphne.sock"
+    command = f"python3 - {flag} {names} <<'END'\n{WAYS_WATCH}END\n"
+    thread = threading.Thread(target=lambda: said.append(host.run(command, timeout=600)))
+    thread.start()
+    try:
+        yield said
+    finally:
+        host.run(f"rm {flag}")
+        thread.join()
+
+
+@contextmanager
 def watched(host: BedHost, what: str) -> Iterator[list[Watch]]:
     """Under eight clients and with pages that keep a WebSocket; both are printed and looked at in the end."""
     ca = host.run("cat /etc/catmaid/tls/self-signed/localhost/fullchain.pem")
     watches: list[Watch] = []
     url = f"{host.url}/catmaid/"
-    with Steady(url, ca, 8) as load, Sockets(url, ca, PAGES) as pages:
+    with Steady(url, ca, 8) as load, Sockets(url, ca, PAGES) as pages, ways_watched(host) as nowhere:
         pages.wait_until_open()
         time.sleep(3)
         start = time.monotonic()
@@ -126,14 +156,15 @@ def watched(host: BedHost, what: str) -> Iterator[list[Watch]]:
         time.sleep(3)
         wait_for("the end of the old ones", lambda: running(host) == 4 and not host.run(ENDING), 120, every=1)
         time.sleep(5)
-        watch = Watch(load.stop(), pages.stop())
+        figures = load.stop(), pages.stop()
+    watch = Watch(*figures, nowhere[0])
     watches.append(watch)
     print(
         f"\n{host.name.rpartition('-')[2]}: {what}: took {took:.1f} s; no page for {watch.without_pages:.2f} s, "
         f"{len(watch.pages.failed)} of {watch.pages.count} requests failed, "
         f"the longest quick one took {watch.pages.longest('quick'):.2f} s; "
         f"{len(watch.sockets.closes)} of {PAGES} WebSockets closed, {len(watch.sockets.errors)} not opened again, "
-        f"the longest was away {watch.without_sockets:.2f} s"
+        f"the longest was away {watch.without_sockets:.2f} s; led nowhere: {watch.nowhere or 'nothing'}"
     )
 
 
@@ -167,6 +198,7 @@ def test_a_restart_by_hand(host: BedHost) -> None:
     watch = is_nothing(host, "systemctl restart supervisor", lambda: restart(host), 20)
     assert watch.pages.failed == [], watch.pages.table()
     assert watch.sockets.errors == []
+    assert watch.nowhere == ""
 
 
 @pytest.mark.long
@@ -192,6 +224,7 @@ def test_other_ways(host: BedHost, way: str) -> None:
     watch = is_nothing(host, way, lambda: host.run(WAYS[way], timeout=90), 45)
     # What has just taken over, or is about to, when the second restart comes may leave users until the next has loaded.
     assert way == HALF_WAY or watch.pages.failed == [], watch.pages.table()
+    assert way == HALF_WAY or watch.nowhere == ""
 
 
 @pytest.mark.long
@@ -267,6 +300,7 @@ def test_a_restart_in_the_middle_of_a_deploy(host: BedHost) -> None:
         thread.join()
         deploy(host)
     assert watches[0].pages.failed == [], watches[0].pages.table()
+    assert watches[0].nowhere == ""
     task.ends_well()
     release(host, "1", seconds=1.5)
     deploy(host)
