@@ -82,8 +82,6 @@ SANDBOX = (
 CONNECTIONS = 24576
 # A tile that is open already is sent by TLS for two thirds of what it takes to open it first.
 OPEN_TILES = 32768
-# A connection has two: to the browser, and to a program or a file.
-DESCRIPTORS = 2 * CONNECTIONS + OPEN_TILES
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,8 @@ class Server:
     taken: tuple[tuple[str, str], ...] = ()
     # The digest of the admin's own locations, by the site: another one is another configuration.
     own_locations: Mapping[str, str] = field(default_factory=dict)
-    descriptors: int = DESCRIPTORS
-    connections: int = CONNECTIONS
+    # As many as the host lets a process have.
+    descriptors: int = 1 << 20
 
     def unknown(self, tls: bool) -> list[str]:
         """What the deploy's own server for unknown names listens on: what nobody else's does."""
@@ -119,9 +117,17 @@ class Server:
         return found
 
     @property
-    def open_tiles(self) -> int:
-        """How many tiles a worker keeps open: what connections, of two descriptors each, leave."""
-        return max(1000, self.descriptors - 2 * self.connections)
+    def connections(self) -> int:
+        """Of a worker. Each has two descriptors: to the browser, and to a program or a file."""
+        return min(CONNECTIONS, self.descriptors * 3 // 8)
+
+    def open_tiles(self, sets: int) -> int:
+        """How many tiles of one of so many sets a worker keeps open: its share of what connections leave."""
+        return min(OPEN_TILES, max(10, (self.descriptors - 2 * self.connections) // max(1, sets)))
+
+    def used(self, sets: int) -> int:
+        """The descriptors of a worker that serves so many sets of tiles."""
+        return min(self.descriptors, 2 * self.connections + max(1, sets) * self.open_tiles(sets))
 
     @staticmethod
     def of(survey: dict[str, Any]) -> Server:
@@ -141,8 +147,7 @@ class Server:
             ),
             own_locations=survey["own_locations"],
             # A container may allow less.
-            descriptors=min(DESCRIPTORS, survey["descriptors"]),
-            connections=min(CONNECTIONS, survey["descriptors"] * 3 // 8),
+            descriptors=survey["descriptors"],
         )
 
 
@@ -275,6 +280,8 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
     common = {
         "deployment": deployment,
         "server": server,
+        "open_tiles": server.open_tiles(len(deployment.tiles)),
+        "descriptors": server.used(len(deployment.tiles)),
         "nginx_user": NGINX_USER,
         "state_host": STATE_HOST,
         "password_host": PASSWORD_HOST,

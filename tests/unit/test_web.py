@@ -425,8 +425,17 @@ def test_ten_thousand_websockets_fit_by_the_processes_limits() -> None:
     server = nginx.Server()
     # To the browser and to Daphne.
     assert server.connections >= 2 * sockets + 4096
-    assert server.descriptors >= 2 * server.connections + server.open_tiles
     assert sockets + 4096 <= system.DESCRIPTORS
     # A container of ours allows less, and keeps room all the same.
-    small = nginx.Server(descriptors=20_000, connections=20_000 * 3 // 8)
-    assert small.connections >= 4000 + 2048
+    assert nginx.Server(descriptors=20_000).connections >= 4000 + 2048
+
+
+@pytest.mark.parametrize("descriptors", [20_000, 65_536, 524_288, 1 << 20])
+@pytest.mark.parametrize("sets", [0, 1, 2, 15, 500])
+def test_all_sets_tiles_together_leave_connections_theirs(descriptors: int, sets: int) -> None:
+    """Each set keeps tiles open of its own; all of them and all connections fit into a worker's descriptors."""
+    server = nginx.Server(descriptors=descriptors)
+    used = server.used(sets)
+    assert used <= descriptors
+    assert used >= 2 * server.connections + sets * server.open_tiles(sets)
+    assert server.open_tiles(sets) >= 10
