@@ -12,7 +12,7 @@ from testbed.podman import BedError, root_words
 
 TILE_COUNT = 20_000
 # Of these nginx keeps all open, also in a container that may have few files.
-KEPT_COUNT = 4_000
+KEPT_COUNT = 2_000
 CONNECTIONS = 16
 SECONDS = 2
 
