@@ -111,7 +111,8 @@ def test_what_is_served(host: BedHost, kind: str) -> None:
         release(host, kind.split()[0], seconds=0.5)
         run = deploy(host, "-y", "--diff")
         assert run.code == 0, run.text
-        assert running(host) == 4
+        # To Supervisor they start for some seconds, whether they are ready or not.
+        wait_for("the programs", lambda: running(host) == 4, 10)
         again = deploy(host)
         assert (again.code, again.changed) == (0, []), again.text
         looks = [pyinfra(host, {"site": SITE}, deploy=f"runbooks/{name}.py") for name in ("status", "verify")]
