@@ -97,7 +97,7 @@ class Server:
     taken: tuple[tuple[str, str], ...] = ()
     # The digest of the admin's own locations, by the site: another one is another configuration.
     own_locations: Mapping[str, str] = field(default_factory=dict)
-    # As many as the host lets a process have.
+    # As many as the host lets a process have; a container may allow few.
     descriptors: int = 1 << 20
 
     def unknown(self, tls: bool) -> list[str]:
@@ -146,7 +146,6 @@ class Server:
                 if path not in DEFAULT_SITE or not is_stock_link(path, DEFAULT_SITE[path], survey)
             ),
             own_locations=survey["own_locations"],
-            # A container may allow less.
             descriptors=survey["descriptors"],
         )
 

@@ -128,6 +128,7 @@ class Watch:
 
 @contextmanager
 def ways_watched(host: BedHost) -> Iterator[list[str]]:
+    """Look at the ways to both programs while the block runs; after it the list has what WAYS_WATCH says."""
     said: list[str] = []
     flag = host.run("mktemp /run/ways.XXXXXX").strip()
     names = "/run/catmaid/uwsgi.socket /run/catmaid/daphne.sock"

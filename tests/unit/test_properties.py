@@ -410,16 +410,14 @@ def check_nginx(deployment: schema.Deployment) -> None:
             assert arguments(outer, "root") == [[tiles.folder]]
             for inner in (o for o in outer if o["directive"] == "location"):
                 assert inner["args"][1].startswith(f"^{regex(tiles.url)}/(?<catmaid_tile>")
-                black = any("@" in o["args"][-1] for o in inner["block"] if o["directive"] == "try_files")
                 assert [o["args"] for o in inner["block"] if o["directive"] == "if"] == [
                     ["-e", tiles.flag],
-                    *([] if black else [["!-e", tiles.proof]]),
+                    ["!-e", tiles.proof],
                 ]
             if tiles.fallback_file:
                 missing = locations.pop((f"@{tiles.name}-missing",))
                 (folder,), (image, _) = arguments(missing, "root")[0], arguments(missing, "try_files")[0]
                 assert folder.rstrip("/") + image == tiles.fallback_file
-                assert [o["args"] for o in missing if o["directive"] == "if"] == [["!-e", tiles.proof]]
         for i in site.instances:
             if i.prefix:
                 assert arguments(locations.pop(("=", i.prefix)), "return") == [["301", f"{i.prefix}/$is_args$args"]]
