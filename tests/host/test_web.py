@@ -73,8 +73,8 @@ def stopped(web: Web, program: str = place("wsgi")) -> Iterator[None]:
 @contextmanager
 def mounted(web: Web) -> Iterator[None]:
     """The tile disk, there for a while. Lazily, since nginx keeps tiles open."""
-    mount = "mount -t tmpfs tmpfs /mnt/disk && mkdir /mnt/disk/tiles && printf tile > /mnt/disk/tiles/1.jpg"
-    web.host.run_privileged(mount)
+    tile = "cd /mnt/disk && touch here && mkdir tiles && printf tile > tiles/1.jpg"
+    web.host.run_privileged(f"mount -t tmpfs tmpfs /mnt/disk && {tile}")
     try:
         yield
     finally:
@@ -430,6 +430,10 @@ def test_a_disk_that_is_not_mounted(web: Web) -> None:
 
         away = client.get("/tiles/disk/1.jpg")
         assert (away.status_code, away.headers["retry-after"], away.headers["cache-control"]) == (503, "60", "no-store")
+        # What lies below an empty mount point isn't this set's.
+        web.host.run("mkdir -p /mnt/disk/tiles; printf stray > /mnt/disk/tiles/3.jpg")
+        assert status("/tiles/disk/3.jpg") == 503
+        web.host.run("rm -r /mnt/disk/tiles")
         with mounted(web):
             wait_for("the tile", lambda: status() == 200, 40, every=1)
             missing = client.get("/tiles/disk/2.jpg")

@@ -63,6 +63,7 @@ SITES: list[dict[str, Any]] = [
                 "url": "/tiles/disk",
                 "folder": "/mnt/disk/tiles",
                 "mount": "/mnt/disk",
+                "marker": "/mnt/disk/here",
                 "fallback": "/srv/grey.jpg",
                 "cors": None,
             },
