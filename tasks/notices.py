@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import cache
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from configuration import File, Folder
-from render import KEPT, can_keep, render
+from render import render
 from schema import Maintenance, Site, TileSet
+from tasks import black
 
 WEB = "/etc/catmaid/web"
 # When to try again, in seconds, where no end is known.
 RETRY_SECONDS = 600
-_FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
 
 def retry_after(maintenance: Maintenance) -> str:
@@ -47,26 +42,9 @@ def notices(site: Site) -> Iterator[File | Folder]:
             yield File(f"{folder}/{name}.{form}", render(f"etc/catmaid/web/site/notice.{form}", **values))
 
 
-@cache
-def _black(size: int, suffix: str) -> bytes:
-    kept = KEPT / f"black-{size}.{suffix}"
-    with suppress(OSError):
-        return kept.read_bytes()
-    # Only here: Pillow takes longer to load than all tasks together.
-    from PIL import Image
-
-    data = io.BytesIO()
-    Image.new("L" if suffix != "webp" else "RGB", (size, size)).save(data, _FORMATS[suffix], optimize=True)
-    if can_keep():
-        with NamedTemporaryFile(dir=KEPT, delete=False) as new:
-            new.write(data.getvalue())
-        Path(new.name).replace(kept)
-    return data.getvalue()
-
-
 def black_tiles(tile_sets: tuple[TileSet, ...]) -> Iterator[File]:
     """A black image of the size and kind of each set's tiles that wants one."""
     wanted = {tiles.fallback_file: tiles for tiles in tile_sets if tiles.fallback == "black"}
     for path, tiles in wanted.items():
         assert path is not None
-        yield File.binary(path, _black(tiles.tile_size, tiles.suffix))
+        yield File.binary(path, black.image(tiles.tile_size, tiles.suffix))
