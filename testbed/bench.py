@@ -36,6 +36,8 @@ from testbed.updates import answered, imported, release, settled
 FEWEST_FILES = 30
 ROUNDS = 7
 FEW_ROUNDS = 5
+# Of two seconds each: the median of five moves by a twentieth from one run to the next.
+TILE_ROUNDS = 15
 FIRST_ROUNDS = 3
 RECOVERY_ROUNDS = 3
 DELAY = 0.05
@@ -378,8 +380,9 @@ def _tiles(
     how = ""
     rates: dict[str, list[float]] = {"nginx": [], "stock": []}
     computed: dict[str, list[float]] = {"nginx": [], "stock": []}
-    for number in range(FEW_ROUNDS + 1):
-        say(f"{title}: " + (f"round {number} of {FEW_ROUNDS}" if number else "once to warm up"))
+    rounds = FEW_ROUNDS if cold else TILE_ROUNDS
+    for number in range(rounds + 1):
+        say(f"{title}: " + (f"round {number} of {rounds}" if number else "once to warm up"))
         for name, base in zip(rates, bases, strict=True):
             if cold:
                 stock.renew(bench.host)
