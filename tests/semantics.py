@@ -17,7 +17,7 @@ from crossplane import analyzer
 from configuration import File, Item, Link
 from schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
 from tasks import passwords
-from tasks.nginx import REFUSALS
+from tasks.nginx import PLAIN, REFUSALS
 
 Directive = dict[str, Any]
 Block = list[Directive]
@@ -428,9 +428,24 @@ def _logs(tree: Block, _: Deployment) -> Iterator[str]:
     for server in servers(tree):
         if not {STATE_HOST, PASSWORD_HOST, "_"} & {*names(server)}:
             tests = [one for one in server["block"] if one["directive"] == "if"]
+            wanted = "$catmaid_unprintable"
+            if tests and tests[0]["args"] == ["$catmaid_line", "!~", PLAIN]:
+                # One look before the others, which are asked where it finds something.
+                line, asked = arguments(server["block"], "set"), arguments(tests.pop(0)["block"], "set")
+                wanted = next((name for name, value in asked if value == wanted), "")
+                if not line or line[0] != ["$catmaid_line", _line(tree)]:
+                    yield f"{names(server)}: looks at less than what a log gets"
             first = tests[0] if tests else {"args": [], "block": []}
-            if first["args"] != ["$catmaid_unprintable"] or arguments(first["block"], "return") != [["400"]]:
+            if first["args"] != [wanted] or arguments(first["block"], "return") != [["400"]]:
                 yield f"{names(server)}: writes any address to its log"
+
+
+def _line(tree: Block) -> str:
+    """A request's line, and all else that the map of control characters looks at."""
+    maps = [one["args"] for one, _ in walk(tree) if one["directive"] == "map"]
+    (source,) = (source for source, name in maps if name == "$catmaid_unprintable")
+    others = [name for name in source.split("|") if name not in ("$uri", "$request_uri")]
+    return "|".join(["$request", *sorted(others, key=lambda name: name == "$http_host")])
 
 
 def _links(tree: Block, deployment: Deployment) -> Iterator[str]:

@@ -11,8 +11,8 @@ from testbed.peers.sites import TILES
 from testbed.podman import BedError, root_words
 
 TILE_COUNT = 20_000
-# Of these nginx keeps all open, also in a container that may have few files.
-KEPT_COUNT = 2_000
+# Of these nginx keeps all open.
+KEPT_COUNT = 400
 CONNECTIONS = 16
 SECONDS = 2
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 import schema
 from catmaid_deploy.finding import Command
@@ -439,3 +442,31 @@ def test_all_sets_tiles_together_leave_connections_theirs(descriptors: int, sets
     assert used <= descriptors
     assert used >= 2 * server.connections + sets * server.open_tiles(sets)
     assert server.open_tiles(sets) >= 10
+
+
+# ---- One look at a request before others ----
+
+WORDS = st.lists(
+    st.sampled_from([*"/a.-_?#& ", "//", "%0a", "%2f", "%7F", "%c2%85", "\x1b", "\x7f", "\n", "\xc2\x85", "\xc3\xa9"])
+).map("".join)
+
+
+@given(st.sampled_from(["GET", "POST", "OPTIONS", "PROPFIND"]), WORDS, WORDS, WORDS, WORDS)
+def test_what_is_plain_has_nothing_of_what_is_looked_for(
+    method: str, address: str, referer: str, user: str, host: str
+) -> None:
+    """Bytes are letters here, as nginx has them."""
+    # nginx takes neither a control character nor an empty address in a line, nor a line's end or blanks in a host.
+    address, host = "/" + re.sub(r"[\x00-\x20\x7f]", "", address), re.sub(r"[\x00-\x20\x7f]", "", host)
+    line = "|".join((f"{method} {address} HTTP/1.1", referer, user, host))
+    if re.search(nginx.PLAIN, line):
+        uri = unquote_to_bytes(re.split("[?#]", address)[0].encode("latin-1")).decode("latin-1")
+        assert method != "OPTIONS"
+        assert "//" not in uri
+        assert not re.search("[\x00-\x1f\x7f]|\xc2[\x80-\x9f]", "|".join((uri, address, referer, user, host)))
+
+
+@pytest.mark.parametrize("address", ["/", "/tiles/fafb/0/1/2.jpg", "/catmaid/", "/catmaid/1/skeletons/?with=a,b&n=1"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+def test_what_users_ask_for_is_plain(method: str, address: str) -> None:
+    assert re.search(nginx.PLAIN, f"{method} {address} HTTP/2.0|https://lab.example.org/catmaid/|lab.example.org")
