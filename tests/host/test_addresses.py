@@ -138,6 +138,9 @@ def sent(web: Web, text: str, tls: bool = True) -> tuple[int, dict[str, str], st
 REST = " HTTP/1.1\r\nHost: tracing.test\r\nConnection: close\r\n"
 REFUSED = [
     (400, f"GET /catmaid/%00{REST}\r\n"),
+    (400, f"GET /catmaid/\xc2\x9b2J{REST}\r\n"),
+    (400, f"GET {TILES}/0/1/2.jpg{REST}Referer: \x1b[2J\r\n\r\n"),
+    (400, f"GET {TILES}/0/1/2.jpg{REST}Referer: \xc2\x9b2J\r\n\r\n"),
     (400, f"POST /catmaid/body{REST}Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n"),
     (400, "GET\x01 / HTTP/1.1\r\n\r\n"),
     (400, "GET /catmaid/ HTTP/1.1\r\nHost: a/b\r\n\r\n"),
@@ -145,6 +148,8 @@ REFUSED = [
     (403, f"GET /catmaid/static/{REST}\r\n"),
     (403, f"GET /catmaid/files/{REST}\r\n"),
     (404, f"GET /none{REST}\r\n"),
+    (404, f"GET /none{'/a' * 10000}%20{REST}\r\n"),
+    (404, f"GET /none{'//a' * 7000}{REST}\r\n"),
     (404, f"GET /catmaid/static/none{REST}\r\n"),
     (404, f"GET /catmaid/files/none{REST}\r\n"),
     (404, f"GET {TILES}/run.sh{REST}\r\n"),
