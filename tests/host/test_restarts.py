@@ -287,6 +287,22 @@ def test_what_others_have_under_supervisor_runs_once(host: BedHost) -> None:
         host.run("rm /etc/supervisor/conf.d/lab.conf; supervisorctl update")
 
 
+def test_what_runs_is_ended_where_its_notes_are_gone(host: BedHost) -> None:
+    """Somebody has emptied the folder of the sockets, and restarts what doesn't answer any more."""
+    task = begin(host, 15)
+    host.run("rm -r /run/catmaid/*")
+    restart(host)
+    wait_for("all programs", lambda: running(host) == 4, 60)
+    assert len(host.run("pgrep -f beat.py").split()) == 1
+    task.ends_well()
+    # The script of each worker that is there.
+    scripts = "pgrep -f 'start.sh celery-.$'"
+    wait_for("the end of the old Celery", lambda: len(host.run(scripts).split()) == 1, 60)
+    with client(host) as browser:
+        assert browser.get("whoami").status_code == 200
+    assert deploy(host).changed == []
+
+
 @pytest.mark.long
 def test_a_restart_in_the_middle_of_a_deploy(host: BedHost) -> None:
     """It succeeds, or is refused and what ran before runs on; users notice nothing, and the next one heals the rest."""
