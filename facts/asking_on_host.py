@@ -264,7 +264,9 @@ def _other_command(unit, state):
     own = re.findall(r"\bpath=(\S+)", state["command"]) == [COMMANDS[unit]]
     if not words or (own and all(path in CONFIGURATIONS for path in re.findall(r" -c\s*(\S+)", words[0]))):
         return None
-    files = [path for path in state["files"] if path.startswith(("/etc/", "/run/")) and "ExecStart" in ROOT.read(path)]
+    # Not those with another key that begins so, as this deploy's own ExecStartPre.
+    has = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
+    files = [path for path in state["files"] if path.startswith(("/etc/", "/run/")) and has.search(ROOT.read(path))]
     return "%s starts another command than its own, by %s: %s" % (unit, ", ".join(files) or "?", plain(words[0]))
 
 

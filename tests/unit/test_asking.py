@@ -40,6 +40,16 @@ def test_a_unit_that_starts_something_else(unit: str, path: str, words: str, wel
     assert (ON_HOST["_other_command"](unit, state) is None) == well
 
 
+def test_whose_drop_in_has_another_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what sets it: the deploy's own file has a key that begins with the same word."""
+    own, theirs = "/etc/systemd/system/nginx.service.d/catmaid.conf", "/etc/systemd/system/nginx.service.d/zz.conf"
+    files = {own: "[Service]\nExecStartPre=-/bin/sh x\n", theirs: "[Service]\n ExecStart =\nExecStart=/bin/true\n"}
+    monkeypatch.setattr(ON_HOST["ROOT"], "read", lambda path: files[path])
+    state = {"command": EXEC % ("/bin/true", "/bin/true"), "files": ["/lib/systemd/system/nginx.service", own, theirs]}
+    said = ON_HOST["_other_command"]("nginx.service", state)
+    assert said == f"nginx.service starts another command than its own, by {theirs}: /bin/true"
+
+
 def test_a_masked_unit_is_told_from_one_that_is_off() -> None:
     shown = (
         "Id=a.service\nUnitFileState=masked-runtime\n\nId=b.service\nUnitFileState=disabled\nActiveState=reloading\n"
