@@ -9,6 +9,7 @@ import os
 import re
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 from facts.clean_on_host import clean
@@ -81,6 +82,12 @@ def counted(at, path):
     now = statistics(at, path)
     seconds = time.monotonic() - begin
     return now, max(0, (now["requests"] - before["requests"]) / seconds) if now else None
+
+
+def counted_all(at, paths):
+    """What `counted` says of each path, of all at once: of one that is stopped a connection waits."""
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return dict(zip(paths, pool.map(lambda path: counted(at, path), paths)))
 
 
 def connections(path):
@@ -261,13 +268,19 @@ def strangers(pythons, virtualenvs, own, ending=()):
     return [found[group] for group in sorted(found)]
 
 
+def ask_statistics(question, places):
+    """Each instance's statistics, one question for each user: what returns them by path."""
+    paths = {}
+    for one in question["instances"]:
+        paths.setdefault(one["user"], []).append(one["statistics"])
+    asked = [places.ask(user, of[0], lambda at, of=of: counted_all(at, of), {}) for user, of in paths.items()]
+    return lambda: {path: numbers for answer in asked for path, numbers in answer.value.items()}
+
+
 def ask_instances(question, places):
-    """Each instance's statistics, which socket Daphne has, and which of the sockets aren't there."""
+    """Which socket Daphne has of each instance, and which of the sockets aren't there."""
     return {
         one["name"]: (
-            places.ask(
-                one["user"], one["statistics"], lambda at, one=one: counted(at, one["statistics"]), (None, None)
-            ),
             places.ask(one["user"], daphne, lambda at, daphne=daphne: at.real(daphne), daphne),
             places.ask(one["user"], daphne, lambda at, one=one: gone(at, one["sockets"]), {}),
         )
@@ -317,6 +330,7 @@ def health(question, how="status", places=None, meanwhile=None):
     nginx = nginxs_user(asked["nginx"])
     filling, logs = spaces(question, places, nginx), ask_logs(question, places)
     told, pythons, ending = ask_instances(question, places), ask_pythons(places), ask_ending(question, places)
+    statistics_of = ask_statistics(question, places)
     found = {"survey": survey(asked, places, answered_by(question, probes))}
     if meanwhile:
         found.update(meanwhile(question))
@@ -338,11 +352,13 @@ def health(question, how="status", places=None, meanwhile=None):
     own = [program["pid"] for name, program in programs.items() if name.partition(":")[0] in groups]
     found["strangers"] = strangers(pythons, {one["virtualenv"] for one in question["instances"]}, own, ending)
     found["instances"] = {}
+    counts = statistics_of()
     for one in question["instances"]:
-        numbers, socket, gone_sockets = told[one["name"]]
+        socket, gone_sockets = told[one["name"]]
+        numbers, rate = counts.get(one["statistics"]) or (None, None)
         found["instances"][one["name"]] = {
-            "statistics": numbers.value[0],
-            "rate": numbers.value[1],
+            "statistics": numbers,
+            "rate": rate,
             "websockets": connections(socket.value),
             "gone": gone_sockets.value,
             "probe": end_probe(

@@ -389,10 +389,12 @@ def records(at, folder):
 
 
 def statistics(at, path):
-    """What uWSGI tells of its workers; None where it doesn't, or tells what can't be."""
+    """What uWSGI tells of its workers; None where it doesn't, or tells what can't be. It tells at once, unless it is
+    stopped.
+    """
     try:
-        with at.connect(path) as connection:
-            told = json.loads(whole(connection, 5).decode("utf-8", "replace"))
+        with at.connect(path, 1) as connection:
+            told = json.loads(whole(connection, 1).decode("utf-8", "replace"))
         cores = [core for worker in told["workers"] for core in worker["cores"]]
         requests = [worker["requests"] for worker in told["workers"]]
         waiting = told.get("listen_queue", 0)

@@ -132,6 +132,24 @@ def test_statistics_without_end_are_none(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 10
 
 
+def test_stopped_ones_keep_nobody_from_the_others(tmp_path: Path) -> None:
+    """A stopped program has a connection wait: of many at once that would be more than the question has time for."""
+    told = json.dumps({"workers": [WORKER]}).encode()
+    silent = [str(tmp_path / f"silent-{number}") for number in range(30)]
+    waiting = []
+    for path in silent:
+        waiting.append(socket.socket(socket.AF_UNIX))
+        waiting[-1].bind(path)
+        waiting[-1].listen()
+    _tells(tmp_path / "well", told)
+    begin = time.monotonic()
+    found = OF_HEALTH["counted_all"](HERE, [*silent, str(tmp_path / "well")])
+    assert time.monotonic() - begin < OF_HEALTH["TOGETHER"]
+    assert {path for path, (numbers, _) in found.items() if numbers} == {str(tmp_path / "well")}
+    for one in waiting:
+        one.close()
+
+
 @THING
 def test_statistics_of_no_socket_are_none(tmp_path: Path, thing: Thing) -> None:
     thing(tmp_path / "stats")
