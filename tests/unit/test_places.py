@@ -81,20 +81,21 @@ def test_a_forged_record_is_none(tmp_path: Path, text: str) -> None:
     assert ON_HOST["records"](HERE, str(tmp_path)) == {}
 
 
-def _tells(path: Path, data: bytes, endless: bool = False) -> None:
+def _tells(path: Path, data: bytes, endless: bool = False, times: int = 1) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen()
 
     def answer() -> None:
-        connection, _ = server.accept()
-        with connection:
-            try:
-                connection.sendall(data)
-                while endless:
+        for _ in range(times):
+            connection, _ = server.accept()
+            with connection:
+                try:
                     connection.sendall(data)
-            except OSError:
-                pass
+                    while endless:
+                        connection.sendall(data)
+                except OSError:
+                    pass
 
     threading.Thread(target=answer, daemon=True).start()
 
@@ -141,7 +142,7 @@ def test_stopped_ones_keep_nobody_from_the_others(tmp_path: Path) -> None:
         waiting.append(socket.socket(socket.AF_UNIX))
         waiting[-1].bind(path)
         waiting[-1].listen()
-    _tells(tmp_path / "well", told)
+    _tells(tmp_path / "well", told, times=2)
     begin = time.monotonic()
     found = OF_HEALTH["counted_all"](HERE, [*silent, str(tmp_path / "well")])
     assert time.monotonic() - begin < OF_HEALTH["TOGETHER"]
