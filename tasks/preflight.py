@@ -467,6 +467,14 @@ def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[Finding
     return list(found.values())
 
 
+def _unsteady(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """Environments that their user couldn't get at, and to which every folder is open by now."""
+    for instance in deployment.instances:
+        if "unreachable" in survey["instances"][instance.name]["python"]:
+            what = f"{instance.user} couldn't reach {instance.virtualenv}, and then could: somebody changes its folders"
+            yield fault(f"site.instances[{instance.name}].virtualenv", what, "run again when nobody does")
+
+
 def _let_in(key: str, user: str, part: str, want: str, whom: str, survey: dict[str, Any]) -> Finding:
     """What to say of a file or folder that keeps a user out; nobody else gets in by the fix."""
     verb = {READ: "read", ENTER: "enter", WRITE: "write in"}[want]
@@ -683,6 +691,7 @@ def judge(deployment: Deployment, survey: dict[str, Any], sets: list[configurati
         wrong = [one for one in judged if one.place not in roots]
         faults += [one.below(f"site.instances[{instance.name}]") for one in (*wrong, *roots.values())]
     faults = faults or [*judge_served(deployment, survey), *judge_access(deployment, survey)]
+    faults = faults or list(_unsteady(deployment, survey))
     return [*faults, *asking.judge(survey), *configuration.in_the_way(sets, survey)]
 
 

@@ -168,6 +168,13 @@ def test_no_fix_opens_what_is_the_system_s(part: str) -> None:
     assert isinstance(finding.fix, str)
 
 
+def test_an_environment_that_was_closed_and_is_open_is_no_reason_to_go_on() -> None:
+    """Of what is in it nothing is known."""
+    (finding,) = preflight._unsteady(SITE, {"instances": {"catmaid": {"python": {"unreachable": True}}}})
+    assert finding.place == "site.instances[catmaid].virtualenv"
+    assert list(preflight._unsteady(SITE, {"instances": {"catmaid": {"python": {"have": {}}}}})) == []
+
+
 FOLDER = "/home/catmaid/catmaid-server/django/static"
 
 
