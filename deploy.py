@@ -10,7 +10,19 @@ from pathlib import Path
 # Of an installed deploy as well, which is run from another folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tasks import acme, certificates, nginx, packages, passwords, preflight, record, releases, requested, services, wsgi
+from catmaid_deploy.tasks import (
+    acme,
+    certificates,
+    nginx,
+    packages,
+    passwords,
+    preflight,
+    record,
+    releases,
+    requested,
+    services,
+    wsgi,
+)
 
 # All hosts are validated, asked and compared before the first change on any of them.
 plan = preflight.check()

@@ -15,29 +15,33 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_ON_HOST = "catmaid_deploy/on_host"
+
 # In the order in which an admin meets them; what is in none of these is in the last section.
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "The inventory": ("schema.py",),
+    "The inventory": ("catmaid_deploy/schema.py",),
     "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "tasks/connection.py"),
     "Before anything changes": (
-        *("tasks/preflight.py", "tasks/certificates.py", "tasks/releases.py", "configuration.py"),
+        *("tasks/preflight.py", "tasks/certificates.py", "tasks/releases.py", "catmaid_deploy/configuration.py"),
         *("tasks/migrations.py", "tasks/supervisor_file.py", "tasks/proxy.py", "tasks/acme.py", "tasks/requested.py"),
-        *("facts/survey.py", "facts/survey_on_host.py", "facts/places_on_host.py", "facts/probe_on_host.py"),
+        *("catmaid_deploy/facts/survey.py", f"{_ON_HOST}/facts/survey.py"),
+        *(f"{_ON_HOST}/facts/places.py", f"{_ON_HOST}/facts/probe.py"),
     ),
     "What a run will do, and why": ("tasks/plan.py", "tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),
     "While it changes the host": (
         *("tasks/packages.py", "tasks/wsgi.py", "tasks/services.py", "tasks/record.py"),
-        *("operations/configuration.py", "operations/apply_on_host.py", "operations/common_on_host.py"),
-        *("operations/files_on_host.py", "operations/certificates.py"),
+        *("catmaid_deploy/operations/configuration.py", f"{_ON_HOST}/operations/apply.py"),
+        *(f"{_ON_HOST}/operations/common.py", f"{_ON_HOST}/operations/files.py"),
+        "catmaid_deploy/operations/certificates.py",
     ),
-    "Updates and releases": ("operations/programs_on_host.py", "operations/release_on_host.py"),
+    "Updates and releases": (f"{_ON_HOST}/operations/programs.py", f"{_ON_HOST}/operations/release.py"),
     "Rollback and runbooks": ("tasks/rollback.py",),
     "The last lines of a run": ("tasks/run.py",),
     "What users see": ("tasks/notices.py",),
     "make demo, make test, make bench": ("testbed/bootstrap.sh",),
 }
 _OTHERS = {
-    "Rollback and runbooks": ("tasks", "operations", "facts", "runbooks"),
+    "Rollback and runbooks": ("tasks", "catmaid_deploy", "runbooks"),
     "make demo, make test, make bench": ("testbed",),
 }
 # What a message doesn't say by itself, by a part of its text that no other message has before it.

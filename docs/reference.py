@@ -1,4 +1,4 @@
-"""The reference of the inventory, made from the models in schema.py: the book's page has what the deploy accepts."""
+"""The reference of the inventory, made from its models: the book's page has what the deploy accepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typing_extensions import override
 
-import schema
+from catmaid_deploy import schema
 from catmaid_deploy.secret import Secret
 
 # Each model, as an inventory calls it, in the order of the page.
@@ -174,7 +174,7 @@ UNITS = {
     "body_limit": "bytes, or with k, m, g",
     "text": "characters",
 }
-# Types of schema.py in words.
+# Types of the schema in words.
 _NAMED: list[tuple[Any, str]] = [
     (schema.HostName, "host name"),
     (schema.ServerName, "host name"),

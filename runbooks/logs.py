@@ -12,6 +12,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import logs
+from catmaid_deploy.tasks import logs
 
 logs.show()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import maintenance, record
+from catmaid_deploy.tasks import maintenance, record
 
 plan = maintenance.check()
 

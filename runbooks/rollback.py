@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import rollback
+from catmaid_deploy.tasks import rollback
 
 plan = rollback.check()
 

@@ -9,6 +9,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import health, status
+from catmaid_deploy.tasks import health, status
 
 status.show(health.look(verify=False))

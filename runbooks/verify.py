@@ -11,6 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import health, verify
+from catmaid_deploy.tasks import health, verify
 
 verify.show(health.look(verify=True))

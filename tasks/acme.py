@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from catmaid_deploy.finding import Command, Finding, fault, warning
-from operations import certificates as operations
-from operations.configuration import hidden
-from schema import Deployment, Site, Tls
-from tasks import certificates, run
-from tasks.certificates import HOOK, LIVE, WEBROOT
+from catmaid_deploy.operations import certificates as operations
+from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.schema import Deployment, Site, Tls
+from catmaid_deploy.tasks import certificates, run
+from catmaid_deploy.tasks.certificates import HOOK, LIVE, WEBROOT
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a host is asked about itself, so that a run's last word is so: its pages, its programs, its services' own tests.
 
-The host answers for itself (`facts.asking_on_host`): within the one look at it, and once more at the end of a run that
+The host answers for itself (`on_host.facts.asking`): within the one look at it, and once more at the end of a run that
 changed something.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
-from facts.nginx_on_host import LOCATIONS
-from schema import NGINX_USER, Deployment, Instance, Site, is_address
-from tasks import causes, disks, nginx, passwords, program, run, shown, supervisor_file, system
+from catmaid_deploy.on_host.facts.nginx import LOCATIONS
+from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, is_address
+from catmaid_deploy.tasks import causes, disks, nginx, passwords, program, run, shown, supervisor_file, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -76,7 +76,7 @@ def pages(deployment: Deployment) -> Iterator[dict[str, Any]]:
 
 
 def question(deployment: Deployment) -> dict[str, Any]:
-    """What `facts.asking_on_host` is to ask."""
+    """What `on_host.facts.asking` is to ask."""
     renewal = [site.server_name for site in deployment.acme_sites]
     return {
         "pages": list(pages(deployment)),

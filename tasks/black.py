@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from render import KEPT, can_keep
+from catmaid_deploy.render import KEPT, can_keep
 
 _FORMATS = {"png": "PNG", "webp": "WEBP"}
 # A run of blocks without anything in them: the longest that JPEG knows.

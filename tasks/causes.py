@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from catmaid_deploy.finding import Finding
-from schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from tasks.program import PROGRAMS
+from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, TileSet
+from catmaid_deploy.tasks.program import PROGRAMS
 
 # The place of what differs in a set of files.
 CONFIGURATION = "configuration of "

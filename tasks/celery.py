@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schema import Instance
-from tasks.program import Program, program
+from catmaid_deploy.schema import Instance
+from catmaid_deploy.tasks.program import Program, program
 
 
 def programs(instance: Instance) -> list[Program]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.finding import Command, Finding, fault, warning
-from configuration import File, Folder, Item
-from operations import certificates
-from render import render
-from schema import Deployment, Site
+from catmaid_deploy.operations import certificates
+from catmaid_deploy.render import render
+from catmaid_deploy.schema import Deployment, Site
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 WEBROOT = "/var/lib/catmaid-deploy/acme"
 LIVE = "/etc/letsencrypt/live"

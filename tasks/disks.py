@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Finding, fault, warning
-from configuration import Change, ConfigurationSet, File, Folder, Reason, compare
-from render import render
-from schema import DISKS, NGINX_USER, Deployment
-from tasks import nginx
+from catmaid_deploy.render import render
+from catmaid_deploy.schema import DISKS, NGINX_USER, Deployment
+from catmaid_deploy.tasks import nginx
 
 SERVICE, PATH, RELOAD = "catmaid-disks.service", "catmaid-disks.path", "catmaid-disks-reload.service"
 REGROUPED = f"{NGINX_USER} gets other groups"

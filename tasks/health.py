@@ -11,11 +11,11 @@ from typing import Any
 import gevent
 from pyinfra import host
 
+from catmaid_deploy.configuration import Change, ConfigurationSet, Reason, lost
+from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.finding import Command, Finding
-from configuration import Change, ConfigurationSet, Reason, lost
-from facts import survey as facts
-from schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from tasks import (
+from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, TileSet
+from catmaid_deploy.tasks import (
     asking,
     causes,
     certificates,

@@ -10,10 +10,10 @@ from typing import Any
 
 from pyinfra import host
 
+from catmaid_deploy.facts.survey import Logs
 from catmaid_deploy.finding import Refused, fault
-from facts.survey import Logs
-from schema import Deployment, Instance
-from tasks import connection, preflight, tell
+from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.tasks import connection, preflight, tell
 
 SCREEN_LINES, BUNDLE_LINES = 15, 5000
 

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 from pyinfra import host
 
+from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import fault
-from configuration import Change
-from operations import configuration
-from schema import Deployment, Maintenance
-from tasks import asking, nginx, preflight, run
-from tasks.asking import HOST_FLAG
+from catmaid_deploy.operations import configuration
+from catmaid_deploy.schema import Deployment, Maintenance
+from catmaid_deploy.tasks import asking, nginx, preflight, run
+from catmaid_deploy.tasks.asking import HOST_FLAG
 
 OPTIONS = ("text", "end", "allow")
 USAGE = (

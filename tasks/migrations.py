@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import Finding, fault
-from configuration import Change
-from schema import Deployment, Instance
-from tasks import program, supervisor
+from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.tasks import program, supervisor
 
 # The ways of the web server to other code. A group that Supervisor takes anew starts without a look at the database.
 WAYS = {("hand over", "wsgi"), ("chain", "wsgi"), ("restart", "wsgi")}
@@ -37,7 +37,7 @@ def _has_other_code(instance: Instance, survey: dict[str, Any]) -> bool:
 
 
 def question(instances: Iterable[Instance], survey: dict[str, Any]) -> dict[str, Any]:
-    """What `facts.migrations_on_host` is to ask: the code in its place, or else the mirror of its repository."""
+    """What `on_host.facts.migrations` is to ask: the code in its place, or else the mirror of its repository."""
     return {"instances": [_asked(instance, survey) for instance in instances]}
 
 

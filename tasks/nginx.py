@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from pyinfra.operations import server
 
+from catmaid_deploy.configuration import (
+    Change,
+    ConfigurationSet,
+    Difference,
+    File,
+    Folder,
+    Item,
+    Link,
+    Reason,
+    compare,
+    is_stock_link,
+)
 from catmaid_deploy.finding import Finding, fault, warning
-from configuration import Change, ConfigurationSet, Difference, File, Folder, Item, Link, Reason, compare, is_stock_link
-from facts.nginx_on_host import HERE, LOCATIONS
-from render import digest, regex, render
-from schema import (
+from catmaid_deploy.on_host.facts.nginx import HERE, LOCATIONS
+from catmaid_deploy.render import digest, regex, render
+from catmaid_deploy.schema import (
     NGINX_USER,
     PASSWORD_HOST,
     SERVICE_USER,
@@ -24,10 +35,10 @@ from schema import (
     Site,
     TileSet,
 )
-from tasks import certificates, notices, packages, passwords, requested, sizes
+from catmaid_deploy.tasks import certificates, notices, packages, passwords, requested, sizes
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 DEFAULT_SITE = {"/etc/nginx/sites-enabled/default": "/etc/nginx/sites-available/default"}
 # A worker that started within so many seconds of its files' time may be as new as they are.

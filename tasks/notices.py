@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from configuration import File, Folder
-from render import render
-from schema import Maintenance, Site, TileSet
-from tasks import black
+from catmaid_deploy.configuration import File, Folder
+from catmaid_deploy.render import render
+from catmaid_deploy.schema import Maintenance, Site, TileSet
+from catmaid_deploy.tasks import black
 
 WEB = "/etc/catmaid/web"
 # When to try again, in seconds, where no end is known.

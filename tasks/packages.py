@@ -10,13 +10,13 @@ from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.operations import apt
 
 from catmaid_deploy.finding import Command
-from operations import configuration
-from operations.configuration import hidden
-from schema import Deployment
-from tasks import run, wsgi
+from catmaid_deploy.operations import configuration
+from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.schema import Deployment
+from catmaid_deploy.tasks import run, wsgi
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 # The start scripts use pkill and ss; openssl signs certificates.
 NEEDED = ("nginx", "supervisor", "logrotate", "procps", "iproute2", "openssl")

@@ -7,16 +7,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from catmaid_deploy.configuration import File, Folder
 from catmaid_deploy.finding import Finding
-from configuration import File, Folder
-from facts.nginx_on_host import HERE
-from operations import nginx
-from operations.nginx import PLACEHOLDER
-from render import render
-from schema import CHEAP_HASH, HASH_MS, NGINX_USER, PASSWORD_HOST, Deployment, Instance, Site, TileSet, is_costly
+from catmaid_deploy.on_host.facts.nginx import HERE
+from catmaid_deploy.operations import nginx
+from catmaid_deploy.operations.nginx import PLACEHOLDER
+from catmaid_deploy.render import render
+from catmaid_deploy.schema import (
+    CHEAP_HASH,
+    HASH_MS,
+    NGINX_USER,
+    PASSWORD_HOST,
+    Deployment,
+    Instance,
+    Site,
+    TileSet,
+    is_costly,
+)
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 FOLDER = "/etc/nginx/catmaid-passwords"
 LIMITS = "/etc/nginx/conf.d/catmaid-passwords.conf"

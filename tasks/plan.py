@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from catmaid_deploy.configuration import Change, ConfigurationSet, foreign_links
 from catmaid_deploy.finding import Finding, warning
-from configuration import Change, ConfigurationSet, foreign_links
-from schema import Deployment, Instance, Site
-from tasks import (
+from catmaid_deploy.schema import Deployment, Instance, Site
+from catmaid_deploy.tasks import (
     acme,
     certificates,
     disks,

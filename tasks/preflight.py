@@ -18,15 +18,12 @@ from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.context import ctx_config, ctx_host
 
-import configuration
-import schema
-from catmaid_deploy import shell
+from catmaid_deploy import configuration, schema, shell
+from catmaid_deploy.facts.survey import Acme, Available, Migrations, Proxied, Revisions, Survey, Unanswered
 from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
-from catmaid_deploy.visible import visible
-from facts.survey import Acme, Available, Migrations, Proxied, Revisions, Survey, Unanswered
-from render import digest
-from schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
-from tasks import (
+from catmaid_deploy.render import digest
+from catmaid_deploy.schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
+from catmaid_deploy.tasks import (
     acme,
     asking,
     causes,
@@ -48,6 +45,7 @@ from tasks import (
     system,
     wsgi,
 )
+from catmaid_deploy.visible import visible
 
 T = TypeVar("T")
 

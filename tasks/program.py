@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from configuration import File
-from render import digest, render
-from schema import Instance
-from tasks.system import DESCRIPTORS
+from catmaid_deploy.configuration import File
+from catmaid_deploy.render import digest, render
+from catmaid_deploy.schema import Instance
+from catmaid_deploy.tasks.system import DESCRIPTORS
 
 SLOTS = ("a", "b")
 PROGRAMS = ("wsgi", "daphne", "celery", "celery-beat")

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.finding import Finding, fault
-from configuration import File, Folder, Item
-from render import render
-from schema import Deployment
+from catmaid_deploy.render import render
+from catmaid_deploy.schema import Deployment
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 # What certbot.service reads: root alone may.
 VARIABLES = "/etc/catmaid/proxy.env"
@@ -37,7 +37,7 @@ def items(deployment: Deployment) -> Iterator[Item]:
 
 
 def question(plan: Plan) -> dict[str, Any] | None:
-    """What `facts.proxy_on_host` is to ask; None where nothing has to be fetched."""
+    """What `on_host.facts.proxy` is to ask; None where nothing has to be fetched."""
     if not plan.fetching or not (plan.packages or plan.servers or plan.releases or plan.from_acme):
         return None
     repositories = [i.releases.repository for i in plan.releases if i.releases]

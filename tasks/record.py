@@ -9,8 +9,8 @@ from pyinfra import state
 from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
 
-from operations import configuration
-from tasks import run
+from catmaid_deploy.operations import configuration
+from catmaid_deploy.tasks import run
 
 
 class Plan(Protocol):

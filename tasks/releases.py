@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from catmaid_deploy.finding import Command, Finding, fault
-from operations import releases as operations
-from operations.configuration import hidden
-from schema import Deployment, Instance
-from tasks import run
+from catmaid_deploy.operations import releases as operations
+from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.tasks import run
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 
 def missing(deployment: Deployment, survey: dict[str, Any]) -> list[Instance]:
@@ -46,7 +46,7 @@ def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
 
 
 def question(instances: list[Instance]) -> dict[str, Any]:
-    """What `facts.revisions_on_host` is to ask their repositories."""
+    """What `on_host.facts.revisions` is to ask their repositories."""
     keep = {"folder", "owner", "repository", "revision"}
     return {"releases": {one.name: one.releases.model_dump(include=keep) for one in instances if one.releases}}
 

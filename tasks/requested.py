@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from catmaid_deploy.finding import Finding, fault, warning
-from operations import certificates as operations
-from schema import Deployment, Site
-from tasks import certificates
-from tasks.certificates import DAY
+from catmaid_deploy.operations import certificates as operations
+from catmaid_deploy.schema import Deployment, Site
+from catmaid_deploy.tasks import certificates
+from catmaid_deploy.tasks.certificates import DAY
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 # Authorities of people take a while.
 SOON_DAYS = 30

@@ -9,9 +9,9 @@ from typing import Any
 from pyinfra import host
 
 from catmaid_deploy.finding import warning
-from operations import configuration
-from schema import Deployment, Instance
-from tasks import asking, preflight, record, run, supervisor
+from catmaid_deploy.operations import configuration
+from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.tasks import asking, preflight, record, run, supervisor
 
 
 @dataclass(frozen=True)

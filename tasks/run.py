@@ -27,10 +27,10 @@ from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_host
 
 from catmaid_deploy import typed
+from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import HERE, Command, Finding
+from catmaid_deploy.tasks import shown
 from catmaid_deploy.visible import visible, without_passwords
-from configuration import Change
-from tasks import shown
 
 NAME = secrets.token_hex(8)
 SINCE = time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -7,10 +7,10 @@ import sys
 import click
 from pyinfra import state
 
-from configuration import Change
-from operations import configuration
-from tasks import run, shown
-from tasks.plan import Plan
+from catmaid_deploy.configuration import Change
+from catmaid_deploy.operations import configuration
+from catmaid_deploy.tasks import run, shown
+from catmaid_deploy.tasks.plan import Plan
 
 
 def _details(change: Change) -> list[str]:

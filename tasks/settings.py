@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault, warning
-from schema import Deployment, Instance, Site
+from catmaid_deploy.schema import Deployment, Instance, Site
 
 # Of one host all names of itself are the same.
 HERE = ("localhost", "127.0.0.1", "::1", "[::1]")

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from catmaid_deploy.configuration import Change, Difference, Link
 from catmaid_deploy.finding import Command, Finding
 from catmaid_deploy.visible import visible
-from configuration import Change, Difference, Link
 
 if TYPE_CHECKING:
-    from tasks.run import Report
+    from catmaid_deploy.tasks.run import Report
 
 NOTHING = "nothing to do: everything is and runs as described"
 FOR_THE_BROKER = "for the broker"

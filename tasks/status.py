@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from schema import Instance
-from tasks import health, supervisor, tell
-from tasks.health import Health
+from catmaid_deploy.schema import Instance
+from catmaid_deploy.tasks import health, supervisor, tell
+from catmaid_deploy.tasks.health import Health
 
 
 def _release(instance: Instance, survey: dict[str, Any]) -> str:

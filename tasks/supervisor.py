@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
 from catmaid_deploy.finding import Finding, fault
-from configuration import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
-from render import digest, render
-from schema import Instance, Site
-from tasks import asking, celery, daphne, wsgi
-from tasks.program import Program, places, pointers, start_script
+from catmaid_deploy.render import digest, render
+from catmaid_deploy.schema import Instance, Site
+from catmaid_deploy.tasks import asking, celery, daphne, wsgi
+from catmaid_deploy.tasks.program import Program, places, pointers, start_script
 
 UP = ("RUNNING", "STARTING")
 # What an update leaves the host at least.

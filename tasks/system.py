@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from configuration import Change, ConfigurationSet, File, Folder, Reason, compare
-from render import render
-from schema import Deployment
-from tasks import proxy
+from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
+from catmaid_deploy.render import render
+from catmaid_deploy.schema import Deployment
+from catmaid_deploy.tasks import proxy
 
 # As many files and connections as a process of Supervisor's programs may have open; nginx has a number of its own.
 DESCRIPTORS = 65536

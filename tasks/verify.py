@@ -6,9 +6,9 @@ import http.client
 import socket
 import ssl
 
-from schema import Site
-from tasks import tell
-from tasks.health import Health, is_closed
+from catmaid_deploy.schema import Site
+from catmaid_deploy.tasks import tell
+from catmaid_deploy.tasks.health import Health, is_closed
 
 
 def _outside(one: Health, site: Site) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from catmaid_deploy.finding import Command, Finding, fault
-from operations import configuration
-from schema import SOCKET_GROUP, Deployment, Instance
-from tasks import run, sizes
-from tasks.program import Program, program
+from catmaid_deploy.operations import configuration
+from catmaid_deploy.schema import SOCKET_GROUP, Deployment, Instance
+from catmaid_deploy.tasks import run, sizes
+from catmaid_deploy.tasks.program import Program, program
 
 if TYPE_CHECKING:
-    from tasks.plan import Plan
+    from catmaid_deploy.tasks.plan import Plan
 
 # Requests that may wait for a free thread; kernels since 5.4 allow 4096.
 BACKLOG = 1024
@@ -72,7 +72,7 @@ def compiles(deployment: Deployment, survey: dict[str, Any]) -> bool:
 
 
 def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> dict[str, Any]:
-    """What `facts.available_on_host` is to ask the package index."""
+    """What `on_host.facts.available` is to ask the package index."""
     return {"packages": {virtualenv: packages for virtualenv, (_, packages) in outdated.items()}}
 
 

@@ -21,8 +21,8 @@ from statistics import median
 
 import httpx
 
-import schema
-from tasks import packages
+from catmaid_deploy import schema
+from catmaid_deploy.tasks import packages
 from testbed import hosts, images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import progress, say

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from allpairspy import AllPairs
 
-import schema
-from configuration import Item
-from tasks import nginx
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import Item
+from catmaid_deploy.tasks import nginx
 
 # 'openssl passwd -6 -salt catmaid "correct horse"'
 HASH = "$6$catmaid$A1jfmGmxYrBpImRg9MuPZYjW5K1SahXgnQDc2Vcl3Boq70OEuoLK32CUmQOJyQTZQVJSfvNW0ioD9wRKeEUFO1"

@@ -14,10 +14,10 @@ from typing import Any
 import crossplane
 from crossplane import analyzer
 
-from configuration import File, Item, Link
-from schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
-from tasks import passwords
-from tasks.nginx import PLAIN, REFUSALS
+from catmaid_deploy.configuration import File, Item, Link
+from catmaid_deploy.schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
+from catmaid_deploy.tasks import passwords
+from catmaid_deploy.tasks.nginx import PLAIN, REFUSALS
 
 Directive = dict[str, Any]
 Block = list[Directive]

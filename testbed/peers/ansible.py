@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import schema
-from configuration import File, Folder, Item, Link
-from tasks import nginx, packages, plan, system
-from tasks.passwords import KEY
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File, Folder, Item, Link
+from catmaid_deploy.tasks import nginx, packages, plan, system
+from catmaid_deploy.tasks.passwords import KEY
 from testbed import images, virtualenvs
 from testbed.hosts import BedHost
 from testbed.peers import deploys, script

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import schema
-from facts.survey import Survey
-from tasks import plan, preflight
+from catmaid_deploy import schema
+from catmaid_deploy.facts.survey import Survey
+from catmaid_deploy.tasks import plan, preflight
 from testbed.hosts import BedHost
 from testbed.images import ROOT, say
 from testbed.peers import script

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-import schema
-from configuration import Item
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import Item
 from testbed import images
 from testbed.hosts import BedHost
 from testbed.podman import BedError

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-import schema
+from catmaid_deploy import schema
 from testbed.run import CHECKOUT, VIRTUALENV
 
 MANY_INSTANCES, MANY_SETS = 30, 500

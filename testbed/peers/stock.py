@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import schema
+from catmaid_deploy import schema
 from testbed.hosts import BedHost, wait_for
 from testbed.peers.sites import SITE, TILES
 

@@ -15,10 +15,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-import schema
-from catmaid_deploy import secret
+from catmaid_deploy import schema, secret
+from catmaid_deploy.tasks import health, plan, program, proxy
 from docs import messages, reference
-from tasks import health, plan, program, proxy
 from tests.blocks import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -219,9 +218,8 @@ FOR_PROGRAMS = (
 
 def test_every_message_of_the_source_is_in_the_page(book: Path) -> None:
     text = Html((book / "messages" / "index.html").read_text()).text
-    folders = ("tasks", "operations", "facts", "runbooks", "testbed")
-    sources = [ROOT / name for name in ("schema.py", "configuration.py", "catmaid_deploy/checks.py")]
-    sources += [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    folders = ("tasks", "catmaid_deploy", "runbooks", "testbed")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     found = [(path.name, part) for path in sources for part in spoken(path) if not part.startswith(FOR_PROGRAMS)]
     assert len(found) > 150
     assert [(name, part) for name, part in found if part not in text] == []
@@ -393,7 +391,7 @@ def known_paths() -> set[str]:
     found.add(trial.certificate or "")
     found |= {f"{trial.requested_dir}/{name}" for name in ("request.csr", "fullchain.pem")}
     found |= {proxy.VARIABLES, f"{proxy.UNIT}/catmaid.conf"}
-    assert "/lock.json" in (ROOT / "operations/apply_on_host.py").read_text()
+    assert "/lock.json" in (ROOT / "catmaid_deploy/on_host/operations/apply.py").read_text()
     found |= {one["notes"] for one in health.question(deployment, [], verify=False)["instances"]}
     found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json", schema.DISKS}
     return found | {str(parent) for path in found for parent in Path(path).parents}
@@ -404,7 +402,9 @@ OURS = r"etc/(?:catmaid|nginx|supervisor|tmpfiles\.d|logrotate\.d|systemd)|run|v
 
 def test_paths_are_those_of_the_project() -> None:
     known = known_paths()
-    sources = [p for folder in ("templates", "tasks", "operations") for p in (ROOT / folder).rglob("*") if p.is_file()]
+    sources = [
+        p for folder in ("templates", "tasks", "catmaid_deploy") for p in (ROOT / folder).rglob("*") if p.is_file()
+    ]
     text = "\n".join(path.read_text() for path in sources if "__pycache__" not in path.parts)
     # What the distribution or the admin has.
     others = {

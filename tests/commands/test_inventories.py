@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-import schema
-from catmaid_deploy import secret
-from tasks import preflight
+from catmaid_deploy import schema, secret
+from catmaid_deploy.tasks import preflight
 from tests.commands.inventories import ROOT, debug_inventory
 
 INVENTORIES = ROOT / "inventories"

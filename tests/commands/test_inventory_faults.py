@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import preflight
+from catmaid_deploy.tasks import preflight
 from tests.commands.inventories import ROOT
 
 SITE = '{"server_name": "a.org", "instances": [{}]}'

@@ -7,10 +7,10 @@ import re
 import tarfile
 from dataclasses import replace
 
-import schema
-from configuration import File, Link
-from render import render
-from tasks import nginx, passwords
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File, Link
+from catmaid_deploy.render import render
+from catmaid_deploy.tasks import nginx, passwords
 from testbed.hosts import BedHost
 
 CAN = "nginx -v 2>&1; openssl version; ls /etc/nginx/modules-enabled /proc/net"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks import nginx
-from tasks.system import DESCRIPTORS
+from catmaid_deploy.tasks import nginx
+from catmaid_deploy.tasks.system import DESCRIPTORS
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra

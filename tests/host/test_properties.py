@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-import schema
-from tasks import nginx
+from catmaid_deploy import schema
+from catmaid_deploy.tasks import nginx
 from tests.host import nginx_on_hosts
 from tests.host.conftest import Deployed
 from tests.unit.test_properties import deployments

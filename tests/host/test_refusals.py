@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-import schema
+from catmaid_deploy import schema
 from testbed.hosts import BedHost
 from testbed.podman import command
 from testbed.run import CHECKOUT, VIRTUALENV, pyinfra

@@ -20,9 +20,9 @@ import httpx
 import pytest
 from websockets.exceptions import WebSocketException
 
-import schema
-from tasks import wsgi
-from tasks.nginx import Server
+from catmaid_deploy import schema
+from catmaid_deploy.tasks import wsgi
+from catmaid_deploy.tasks.nginx import Server
 from testbed import websocket
 from testbed.hosts import BedHost, wait_for
 from tests.host.conftest import LARGE_HEADERS, SITE, Deployed, place, running

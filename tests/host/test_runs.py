@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schema import NGINX_USER
+from catmaid_deploy.schema import NGINX_USER
 from testbed.run import pyinfra
 from tests.host.conftest import SITE, Deployed, processes
 

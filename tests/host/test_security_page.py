@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from schema import NGINX_USER
+from catmaid_deploy.schema import NGINX_USER
 from tests.host.web import Web
 
 pytestmark = pytest.mark.row_32

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from schema import NGINX_USER
-from tasks.certificates import HOOK
+from catmaid_deploy.schema import NGINX_USER
+from catmaid_deploy.tasks.certificates import HOOK
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers.script import ssh
 from testbed.run import CHECKOUT, Run, pyinfra

@@ -530,7 +530,7 @@ SAMPLE = {("after move wsgi", "supervisord")}
 def waiting(folder: Path) -> Path:
     """A copy of the project whose jobs wait at a moment."""
     copy_project(folder)
-    with (folder / "operations/programs_on_host.py").open("a") as file:
+    with (folder / "catmaid_deploy/on_host/operations/programs.py").open("a") as file:
         file.write(WAITING)
     return folder
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-import schema
+from catmaid_deploy import schema
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import pyinfra
 from tests.host.conftest import boot_ready, running

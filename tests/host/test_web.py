@@ -24,8 +24,8 @@ import pytest
 from PIL import Image
 from websockets.exceptions import InvalidStatus
 
-import schema
-from tasks import passwords
+from catmaid_deploy import schema
+from catmaid_deploy.tasks import passwords
 from testbed.hosts import wait_for
 from testbed.run import pyinfra
 from testbed.websocket import connect

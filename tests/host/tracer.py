@@ -2,7 +2,7 @@
 
 A call of root's trespasses if it looks a name up in a folder that another user may write: that user can put another
 file there, or a link, in the moment of the call. It doesn't if it looks the name up by a descriptor of that folder and
-follows no link, which is the way of `operations/trust_on_host.py`, or if root made the name by itself in a folder like
+follows no link, which is the way of `on_host/trust.py`, or if root made the name by itself in a folder like
 /tmp.
 """
 

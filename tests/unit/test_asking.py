@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import schema
-from facts.survey import Health, Survey, Verify
-from tasks import asking, plan, preflight
+from catmaid_deploy import schema
+from catmaid_deploy.facts.survey import Health, Survey, Verify
+from catmaid_deploy.tasks import asking, plan, preflight
 
 ON_HOST: dict[str, Any] = {}
 exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102

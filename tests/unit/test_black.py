@@ -5,8 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from schema import TileSet
-from tasks import black
+from catmaid_deploy.schema import TileSet
+from catmaid_deploy.tasks import black
 
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from configuration import (
+from catmaid_deploy.configuration import (
     MARK,
     ConfigurationSet,
     Difference,

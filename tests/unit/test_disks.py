@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import schema
-from configuration import File
-from tasks import disks, nginx
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File
+from catmaid_deploy.tasks import disks, nginx
 from tests.unit.test_configuration import on_host
 
 TILES = [{"name": f"t-{n}", "url": f"/t/{n}", "folder": f"/data/{n}", "mount": "/data"} for n in range(6)]

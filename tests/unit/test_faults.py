@@ -10,8 +10,8 @@ from itertools import product
 
 import pytest
 
+from catmaid_deploy.tasks import causes
 from docs.messages import ROOT, parts
-from tasks import causes
 from tests.host.faults import FAULTS, SAMPLE, Fault
 
 # Where the lines are from, and the functions there that speak of other things than a deployed host.
@@ -41,8 +41,8 @@ SOURCES = {
     "tasks/supervisor_file.py": set(),
     "tasks/disks.py": set(),
     "tasks/releases.py": {"judge_revision"},
-    "configuration.py": set(),
-    "facts/asking_on_host.py": {"_request", "_answers"},
+    "catmaid_deploy/configuration.py": set(),
+    "catmaid_deploy/on_host/facts/asking.py": {"_request", "_answers"},
 }
 KINDS = ("fault", "warning", "warn")
 Parts = tuple[tuple[bool, str], ...]

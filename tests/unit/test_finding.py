@@ -16,6 +16,8 @@ from catmaid_deploy import finding, visible
 from catmaid_deploy.finding import HERE, Command, fault, warning
 from testbed.images import ROOT
 
+ENGINE = ROOT / "catmaid_deploy"
+
 
 def test_the_examples_are_right() -> None:
     assert doctest.testmod(finding).failed == 0
@@ -74,7 +76,7 @@ def texts(node: ast.expr) -> Iterator[str]:
 
 def fixes() -> Iterator[tuple[str, bool, str]]:
     """Each fix of the source: its place, whether it is a command, and its text. A name is looked up in its function."""
-    for path in (*(ROOT / "tasks").glob("*.py"), ROOT / "configuration.py", ROOT / "schema.py"):
+    for path in (*(ROOT / "tasks").glob("*.py"), *(ENGINE / name for name in ("configuration.py", "schema.py"))):
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):
                 continue
@@ -139,7 +141,7 @@ def test_a_sentence_does_not_look_like_a_command(text: str) -> None:
 
 
 def test_no_message_is_cut_apart_again() -> None:
-    for path in (*(ROOT / "tasks").glob("*.py"), *(ROOT / "catmaid_deploy").glob("*.py")):
+    for path in (*(ROOT / "tasks").glob("*.py"), *ENGINE.glob("*.py")):
         assert not re.search(r"""r?partition\(": "\)""", path.read_text()), path.name
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-import schema
+from catmaid_deploy import schema
+from catmaid_deploy.facts import survey as facts
+from catmaid_deploy.facts.survey import Logs, Survey, Verify
 from catmaid_deploy.finding import Command, fault, warning
-from facts import survey as facts
-from facts.survey import Logs, Survey, Verify
-from tasks import asking, causes, health, logs, tell
-from tasks.health import Health
+from catmaid_deploy.tasks import asking, causes, health, logs, tell
+from catmaid_deploy.tasks.health import Health
 
 SITE: dict[str, Any] = {
     "server_name": "catmaid.example.org",

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-import schema
-from configuration import File
-from facts.survey import Survey
-from tasks import nginx
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File
+from catmaid_deploy.facts.survey import Survey
+from catmaid_deploy.tasks import nginx
 from testbed.peers import sites
 
 ON_HOST: dict[str, Any] = {}

@@ -9,9 +9,9 @@ from itertools import combinations as all_of
 
 import pytest
 
-import schema
-from configuration import File, Item
-from tasks import nginx
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File, Item
+from catmaid_deploy.tasks import nginx
 from tests import pairs, semantics
 
 FULL = {name: values[0] for name, values in pairs.OPTIONS.items()}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trustme
 
-from facts import survey
+from catmaid_deploy.facts import survey
 
 ON_HOST: dict[str, Any] = {}
 exec(survey.Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import schema
+from catmaid_deploy import schema
 from catmaid_deploy.finding import Finding
-from tasks import packages, preflight
-from tasks import settings as settings_of_django
+from catmaid_deploy.tasks import packages, preflight
+from catmaid_deploy.tasks import settings as settings_of_django
 
 TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}
 SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers": 8, "threads": 2}]})
@@ -264,8 +264,8 @@ def test_what_has_just_begun_is_waited_for(
     monkeypatch.setattr(preflight, "question", lambda *_: {})
     monkeypatch.setattr(preflight, "host", SimpleNamespace(print_prefix=""))
     monkeypatch.setattr(preflight, "logger", SimpleNamespace(info=said.append))
-    monkeypatch.setattr("tasks.packages.missing", lambda *_: [])
-    monkeypatch.setattr("tasks.run.DRY", dry)
+    monkeypatch.setattr("catmaid_deploy.tasks.packages.missing", lambda *_: [])
+    monkeypatch.setattr("catmaid_deploy.tasks.run.DRY", dry)
     preflight._survey(SITE, [])
     assert len(asks) == asked
     assert said == ["waiting for celery-beat of catmaid, which has just begun"]

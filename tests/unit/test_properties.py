@@ -29,10 +29,10 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-import schema
-from configuration import File, Item
-from render import regex
-from tasks import nginx, notices, passwords, supervisor, system, wsgi
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File, Item
+from catmaid_deploy.render import regex
+from catmaid_deploy.tasks import nginx, notices, passwords, supervisor, system, wsgi
 from tests import semantics
 from tests.effort import combinations, examples
 

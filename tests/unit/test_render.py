@@ -8,11 +8,11 @@ from typing import Any
 import crossplane
 import pytest
 
-import schema
-from configuration import File
-from render import FOLDER, render
-from tasks import nginx, supervisor
-from tasks.program import Program
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File
+from catmaid_deploy.render import FOLDER, render
+from catmaid_deploy.tasks import nginx, supervisor
+from catmaid_deploy.tasks.program import Program
 
 SITE = {
     "server_name": "catmaid.example.org",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks import run, shown
+from catmaid_deploy.tasks import run, shown
 
 ASKED = 'asked: ["https://a/"]'
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import schema
+from catmaid_deploy import schema
 from catmaid_deploy.secret import Secret
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import schema
-from catmaid_deploy import secret
+from catmaid_deploy import schema, secret
 
 VALUE = "correct horse"
 HASH = "$6$abcdefgh$" + "a" * 86

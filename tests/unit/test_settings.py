@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import schema
+from catmaid_deploy import schema
 from catmaid_deploy.finding import Command, Finding
-from tasks import settings
+from catmaid_deploy.tasks import settings
 
 FOLDERS = {"STATIC_ROOT": None, "MEDIA_ROOT": None, "real": {"STATIC_ROOT": None, "MEDIA_ROOT": None}}
 TOLD: dict[str, Any] = FOLDERS | {

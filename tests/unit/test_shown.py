@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Item, Link, Reason, compare
 from catmaid_deploy.finding import Command, fault, warning
-from configuration import Change, ConfigurationSet, File, Folder, Item, Link, Reason, compare
-from tasks import shown
-from tasks.run import Report
+from catmaid_deploy.tasks import shown
+from catmaid_deploy.tasks.run import Report
 from tests.unit.test_configuration import on_host, survey
 
 SECRET = "carol:$apr1$gBd8eYrM$cTRnNOKcHUVq5tFzmxOEi1"

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-import schema
-from tasks import nginx, sizes, wsgi
-from tasks.daphne import programs as daphne
+from catmaid_deploy import schema
+from catmaid_deploy.tasks import nginx, sizes, wsgi
+from catmaid_deploy.tasks.daphne import programs as daphne
 
 SITE = schema.load({"server_name": "a.org", "instances": [{}]})
 # What passes, whatever it consists of.

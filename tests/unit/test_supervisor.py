@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import schema
-from configuration import Change, ConfigurationSet, File
-from tasks.program import Program
-from tasks.supervisor import decide, judge_memory
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import Change, ConfigurationSet, File
+from catmaid_deploy.tasks.program import Program
+from catmaid_deploy.tasks.supervisor import decide, judge_memory
 
 FILES = {short: (File(f"/etc/catmaid/catmaid/{short}/run.sh", short),) for short in ("wsgi", "celery", "celery-beat")}
 MEMBERS = [

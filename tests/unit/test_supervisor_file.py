@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tasks import supervisor_file
+from catmaid_deploy.tasks import supervisor_file
 
-on_host: Any = importlib.import_module("facts.supervisor_on_host")
+on_host: Any = importlib.import_module("catmaid_deploy.on_host.facts.supervisor")
 
 DEBIAN = """
 ; supervisor config file

@@ -6,6 +6,7 @@ import ast
 import grp
 import importlib
 import os
+import re
 import socket
 import stat
 import sys
@@ -15,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from operations import configuration
+from catmaid_deploy import script
+from catmaid_deploy.operations import configuration
 
-trust: Any = importlib.import_module("operations.trust_on_host")
+trust: Any = importlib.import_module("catmaid_deploy.on_host.trust")
 HERE = trust.Here()
 
 
@@ -217,14 +219,20 @@ def test_a_process_is_told_by_the_kernel() -> None:
 
 # ---- what the scripts for the host may call by themselves ----
 
-FOLDER = Path(__file__).parents[2]
-ON_HOST = sorted(path for folder in ("operations", "facts") for path in (FOLDER / folder).glob("*_on_host.py"))
+ON_HOST = sorted(script.FOLDER.rglob("*.py"))
 # Of os, what touches no file of anybody's: names, and the process itself.
 HARMLESS = {
     *("path.basename", "path.dirname", "path.join", "path.split", "getpid", "getppid", "geteuid", "sysconf", "_exit"),
     *("environ", "statvfs_result", "get_terminal_size", "cpu_count", "getloadavg", "getgrouplist"),
 }
 TOUCHING = {"shutil", "subprocess", "tempfile", "glob", "pathlib", "fcntl", "ctypes", "pty", "mmap"}
+
+# Each that is sent to a host by itself.
+SCRIPTS = sorted(
+    ".".join(path.relative_to(script.FOLDER).with_suffix("").parts)
+    for path in ON_HOST
+    if re.search(r"^(?:answer\(\w+\)|sys\.exit\(main\(\)\))$", path.read_text(), re.MULTILINE)
+)
 
 # Texts that are run as the user whose files they read and change.
 AS_USERS = {"SHARE", "PYTHON", "NOTING", "LOADING", "SETTINGS", "NOTICE", "PROBE"}
@@ -262,10 +270,10 @@ def touches(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", ON_HOST, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ON_HOST, ids=lambda path: str(path.relative_to(script.FOLDER)))
 def test_one_module_touches_what_others_may_write(path: Path) -> None:
     found = touches(path.read_text())
-    assert bool(found) == (path.name == "trust_on_host.py"), found
+    assert bool(found) == (path == script.FOLDER / "trust.py"), found
 
 
 WRONG = """
@@ -287,17 +295,22 @@ def test_a_wrong_line_of_each_kind_is_found(line: str) -> None:
     assert touches(line)
 
 
-def test_each_name_of_the_joined_scripts_is_there_once() -> None:
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_each_name_of_a_script_is_there_once(name: str) -> None:
     """One would replace the other without a word."""
-    seen: dict[str, str] = {}
-    for part in configuration._PARTS:
-        tree = ast.parse((FOLDER / f"{part}_on_host.py").read_text())
-        for node in tree.body:
-            names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
-            names += [t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)]
-            for name in names:
-                assert name not in seen, f"{name} is in {seen[name]} and in {part}"
-                seen[name] = part
+    seen: set[str] = set()
+    for node in ast.parse(script.joined(name)).body:
+        names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+        names += [t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)]
+        assert not seen & set(names)
+        seen |= set(names)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_answers_once_and_imports_nothing_of_this_project(name: str) -> None:
+    text = script.joined(name)
+    assert "catmaid_deploy" not in {word for line in text.splitlines() for word in line.split() if "import" in line}
+    assert len(re.findall(r"^(?:answer\(\w+\)|sys\.exit\(main\(\)\))$", text, re.MULTILINE)) == 1
 
 
 def test_the_script_fits_into_one_argument() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-import schema
+from catmaid_deploy import schema
 from catmaid_deploy.finding import fault
 from catmaid_deploy.secret import Secret
-from tasks import proxy, system
+from catmaid_deploy.tasks import proxy, system
 
-on_host: Any = importlib.import_module("operations.packages_on_host")
+on_host: Any = importlib.import_module("catmaid_deploy.on_host.operations.packages")
 SITE = {"server_name": "a.org", "instances": [{}], "tls": {"certificate": "acme"}}
 BEHIND = schema.load(SITE, proxy=Secret("http://lab:hunter2@proxy.org:3128"))
 

@@ -11,11 +11,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-import schema
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import File
 from catmaid_deploy.finding import Command
-from configuration import File
-from schema import Deployment
-from tasks import acme, certificates, nginx, notices, packages, passwords, preflight, system
+from catmaid_deploy.schema import Deployment
+from catmaid_deploy.tasks import acme, certificates, nginx, notices, packages, passwords, preflight, system
 
 DAY = 24 * 3600
 HASH = "$6$abcdefgh$" + "a" * 86

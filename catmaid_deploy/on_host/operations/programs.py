@@ -1,0 +1,986 @@
+"""The programs of an instance under Supervisor, and the way from one release to the next (rows 26 to 28).
+
+A program with slots is handed over: the other slot gets the new files and starts, is asked what users will ask
+it, and then the link that leads to the slot in use is moved, in one step. What ran before ends when it has
+answered all that it was asked. Until the link is moved nobody notices; after it, one rename is the way back.
+
+Joined with the others of its kind: see `operations.configuration`.
+"""
+
+import http.client
+import json
+import os
+import re
+import stat
+import struct
+import sys
+import threading
+import time
+import xmlrpc.client
+
+from catmaid_deploy.on_host.facts.supervisor import ORDERS, SUPERVISORD, fits, supervisors_own
+from catmaid_deploy.on_host.operations.common import (
+    ending,
+    is_active,
+    lacking_migrations,
+    make_folders,
+    say,
+    start_unit,
+    tell,
+)
+from catmaid_deploy.on_host.operations.files import Files
+from catmaid_deploy.on_host.own import RUN, STATE
+from catmaid_deploy.on_host.trust import LARGEST, ROOT, As, Failed, proc, run, spare
+
+# A new release that leaves the host less than this is ended before the kernel ends something else.
+RESERVE_BYTES = 256 << 20
+# What a program that was replaced may take to end before its slot is needed again.
+BUSY_SECONDS = 900
+# What all trials of a web server may take together; each of them has its own limit.
+TRIAL_SECONDS = 600
+BEFORE = STATE + "/before"
+CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
+# What the start script ends with by itself.
+CODES = {
+    64: "it ended with the code 64: it saw no deploy that wants it",
+}
+INCLUDE = "[include] in %s has to name /etc/supervisor/conf.d/*.conf; what ran goes on" % SUPERVISORD
+DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN")
+
+
+class LocalConnection(http.client.HTTPConnection):
+    """HTTP over a socket, with the rights of ``at``."""
+
+    def __init__(self, at, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.at, self.path = at, path
+
+    def connect(self):
+        self.sock = self.at.connect(self.path, self.timeout)
+
+
+class Local(xmlrpc.client.Transport):
+    """One connection for all calls. Supervisor 4.2 goes on polling the number of one that was closed; a program
+    that it starts at that moment gets this number for a pipe, and supervisord is busy with it for good.
+    """
+
+    def __init__(self, seconds=900):
+        own = supervisors_own()
+        word = own and own.authorization
+        super().__init__(headers=[("Authorization", word)] if word else [])
+        self.socket, self.seconds = own.socket if own else ORDERS, seconds
+
+    def make_connection(self, host):
+        if self._connection[1] is None:
+            self._connection = host, LocalConnection(ROOT, self.socket, self.seconds)
+        return self._connection[1]
+
+
+def start_time(pid):
+    line = proc(pid, "stat")
+    return line.rpartition(")")[2].split()[19] if line else None
+
+
+def lives(noted):
+    """Whether the process lives that noted its number and its start."""
+    return len(noted) > 1 and start_time(noted[0]) == noted[1]
+
+
+def available_memory():
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", ROOT.read("/proc/meminfo"), re.MULTILINE)
+    return int(found.group(1)) << 10 if found else 1 << 62
+
+
+def size(log):
+    status = ROOT.status(log)
+    return status.st_size if status else 0
+
+
+def last_lines(log, offset):
+    """What a program wrote into its log since, as far as that isn't too much."""
+    return ROOT.read(log, most=65536, end=True, since=offset).splitlines()
+
+
+def last_words(log, offset):
+    """What a program says of its end: the last traceback, or else the last lines."""
+    lines = last_lines(log, offset)
+    found = []
+    for number, line in enumerate(lines):
+        if line.startswith("Traceback (most recent call last)"):
+            rest = enumerate(lines[number + 1 :], number + 1)
+            end = next((n for n, text in rest if text and not text.startswith(" ")), len(lines) - 1)
+            # The others are those of our own stop, and what an exception was raised upon.
+            upon = any(line.startswith(CHAINED) for line in lines[end + 1 : end + 3])
+            if not upon and not lines[end].startswith(("KeyboardInterrupt", "SystemExit")):
+                found = lines[max(number, end - 9) : end + 1]
+    return found or lines[-15:]
+
+
+# ---- asked with the rights of the service user, whose sockets and files these are ----
+
+
+def lacks_name(page, status):
+    """What is behind Django's short answer to a name that it doesn't know."""
+    if status == 400:
+        yield "400 is what Django answers to a name that ALLOWED_HOSTS in settings.py lacks: %s" % page["host"]
+
+
+def ask_http(at, path, page, timeout):
+    """The status of an answer by HTTP over a socket."""
+    connection = LocalConnection(at, path, timeout)
+    scheme = "https" if page["https"] else "http"
+    try:
+        connection.request("GET", page["path"], headers={"Host": page["host"], "X-Forwarded-Proto": scheme})
+        answer = connection.getresponse()
+        while answer.read(65536):
+            pass
+        return answer.status
+    finally:
+        connection.close()
+
+
+def ask_uwsgi(at, path, page, timeout):
+    """The status of an answer by the uwsgi protocol, with what nginx would send."""
+    where, _, query = page["path"].partition("?")
+    values = {
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": page["path"],
+        "PATH_INFO": where,
+        "QUERY_STRING": query,
+        "CONTENT_LENGTH": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": page["host"],
+        "SERVER_PORT": "443" if page["https"] else "80",
+        "REMOTE_ADDR": "127.0.0.1",
+        "REQUEST_SCHEME": "https" if page["https"] else "http",
+        "HTTP_HOST": page["host"],
+        "HTTP_X_FORWARDED_PROTO": "https" if page["https"] else "http",
+        "HTTP_USER_AGENT": "catmaid-deploy",
+    }
+    if page["https"]:
+        values["HTTPS"] = "on"
+    block = b""
+    for name, value in values.items():
+        for text in (name.encode(), value.encode()):
+            block += struct.pack("<H", len(text)) + text
+    with at.connect(path, timeout) as connection:
+        connection.sendall(struct.pack("<BHB", 0, len(block), 0) + block)
+        answer = connection.makefile("rb")
+        try:
+            status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(65536))
+            while answer.read(65536):
+                pass
+        except ConnectionError:
+            status = None
+    if not status:
+        raise OSError("no answer: its process died")
+    return int(status.group(1))
+
+
+def try_often(at, path, page, number, seconds=TRIAL_SECONDS):
+    """Ask a page by four threads, so often and until each worker has answered it: the first answer of a worker takes
+    seconds, since Django loads the URLs for it. Returns each kind of answer, and what went wrong.
+    """
+    answers, faults, left = set(), [], [number]
+    cold, end = [True], time.monotonic() + seconds
+
+    def ask():
+        while (left[0] > 0 or cold[0]) and not faults and time.monotonic() < end:
+            if left[0] <= 0:
+                time.sleep(0.05)  # what loads needs the processor
+            left[0] -= 1
+            try:
+                answers.add(ask_uwsgi(at, path, page, 30))
+            except (OSError, ValueError) as error:
+                faults.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while cold[0] and any(thread.is_alive() for thread in threads):
+        cold[0] = has_cold_worker(at, os.path.dirname(path) + "/private/stats.socket")
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    return sorted(answers), faults[:1]
+
+
+def uwsgi_workers(at, path):
+    """uWSGI's workers as its statistics socket tells them."""
+    with at.connect(path, 10) as connection:
+        text = connection.makefile("rb").read(LARGEST).decode("utf-8", "replace")
+    return json.loads(text)["workers"]
+
+
+def worker_states(at, path):
+    """For each process of uWSGI's workers whether it takes requests."""
+    return {int(worker["pid"]): bool(worker["accepting"]) for worker in uwsgi_workers(at, path)}
+
+
+def has_cold_worker(at, path):
+    """Whether one of uWSGI's workers has answered nothing yet. Gunicorn's have loaded the URLs when they are ready."""
+    try:
+        return any(not worker["requests"] for worker in uwsgi_workers(at, path))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def loaded(at, run_dir, server):
+    """The processes of a web server that have loaded the application."""
+    if server == "gunicorn":
+        return at.names(run_dir + "/workers")
+    try:
+        return [pid for pid, accepts in worker_states(at, run_dir + "/private/stats.socket").items() if accepts]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+
+
+def wait_until(seconds, holds):
+    """Whether something holds, at the latest when so many seconds have passed."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class Slot:
+    """The slot of a program that isn't in use, on its way to be it."""
+
+    def __init__(self, owner, short):
+        self.owner, self.short = owner, short
+        self.pointer = "%s/%s" % (owner.config_dir, short)
+        self.old = owner.in_use(short)
+        self.new = self.old[:-1] + ("b" if self.old.endswith("a") else "a")
+        self.name = owner.named(self.new)
+        self.run_dir = "%s/%s" % (owner.runtime_dir, self.new)
+        self.asked = "%s/%s" % (RUN, self.name)
+        self.log = "%s/%s.log" % (owner.log_dir, self.new)
+        # Without: a slot goes on with the files that it has.
+        self.files = None if owner.proven else owner.slot_files(short, self.new)
+        self.started = self.moved = False
+        self.pid = self.held = None
+
+    def start(self):
+        self._free()
+        self.started = True
+        self._write()
+        self.offset = size(self.log)
+        ROOT.write(self.asked, ("%d %s\n" % (os.getpid(), start_time(os.getpid()))).encode())
+        # Free when this process ends, whatever becomes of it: the start script looks at that.
+        self.held = ROOT.lock(self.asked)
+        self.begun = time.time()
+        self.owner.start(self.name)
+        say("started %s beside %s" % (self.name, self.old))
+
+    def _write(self):
+        # What tells of an earlier life there would be taken for the new one's.
+        names = ["%s/%s" % (self.run_dir, name) for name in ("ready", "pid", "socket")]
+        self.owner.ask(lambda at: [at.remove_tree(name) for name in names])
+        if self.files:
+            self.files.swap()
+        elif not ROOT.exists("%s/%s/run.sh" % (self.owner.config_dir, self.new)):
+            raise Failed("there is no release before this one in %s" % self.new)
+
+    def _free(self):
+        """Wait until what was in the slot before has ended."""
+        end = time.time() + BUSY_SECONDS
+        told = time.time()
+        while True:
+            info = self.owner.info(self.name)
+            state = info["statename"]
+            working = self.owner.working(self.new)
+            if state in DOWN and not working:
+                return
+            if state in ("STARTING", "RUNNING", "BACKOFF") and not working:
+                self.owner.stop(self.name)
+                continue
+            if time.time() > end:
+                raise Failed(
+                    "%s still has work in hand after %d s: wait for it, and run again" % (self.new, BUSY_SECONDS)
+                )
+            if time.time() > told + 10:
+                say("waiting for %s, which still has work in hand" % self.new)
+                told = time.time()
+                # Also one whose Supervisor was killed, of which the next one knows nothing.
+                if state != "STOPPING":
+                    self.owner.finish(self.new)
+            time.sleep(0.2)
+
+    def wait(self):
+        """Until it would serve; raises Failed with the last words of its log."""
+        seconds, told = self.owner.seconds, self.begun
+        while not self.is_ready():
+            self._check()
+            now = time.time()
+            if now > self.begun + seconds:
+                raise self.failed("isn't ready within %d s" % seconds)
+            if now > told + 10:
+                say("%s loads for %d s now, at most %d" % (self.new, now - self.begun, seconds))
+                told = now
+        getattr(self, "_try_" + self.short.replace("-", "_"))()
+        self._check()
+        tell("%s is ready after %.1f s" % (self.name, time.time() - self.begun))
+
+    def _check(self):
+        info = self.owner.info(self.name)
+        if info["statename"] in DOWN:
+            raise self.failed("ended", self._silent_end(info["exitstatus"]))
+        self.pid = self.pid or info["pid"]
+        if info["pid"] and info["pid"] != self.pid:
+            raise self.failed("ended")
+        left = available_memory()
+        if left < RESERVE_BYTES:
+            raise self.failed("takes too much memory: the host has %d MiB left" % (left >> 20))
+
+    def _silent_end(self, code):
+        """What an exit code means where the program itself says nothing."""
+        if last_words(self.log, self.offset):
+            return []
+        return [CODES.get(code, "it ended with the code %d and wrote nothing into its log" % code)]
+
+    def failed(self, what, said=()):
+        told = list(said) or last_words(self.log, self.offset)
+        source = "the cause" if said else self.log + " says"
+        return Failed(
+            "the new release is refused, the one before serves: %s %s; %s:\n%s"
+            % (self.new, what, source, "\n".join(told))
+        )
+
+    def is_ready(self):
+        """Whether it would serve, at the latest in half a second: then Supervisor and the memory are looked at."""
+        server = self.owner.described(self.new) if self.short == "wsgi" else None
+        return self.owner.is_ready(self.short, self.new, self.offset, server, 0.5)
+
+    def _workers(self):
+        """The processes that have loaded the application."""
+        server = self.owner.described(self.new)[0]
+        return set(map(str, self.owner.ask(lambda at: loaded(at, self.run_dir, server))))
+
+    def _answers(self, ask, page, seconds=60):
+        """What ``ask`` of a page returns; it raises OSError where nothing answers."""
+        try:
+            return self.owner.ask(lambda at: ask(at, self.run_dir + "/socket", page), seconds)
+        except (OSError, Failed) as error:
+            raise self._silent(page, error) from None
+
+    def _silent(self, page, why):
+        return self.failed("doesn't answer %s (%s)" % (page["path"], why))
+
+    def _judge(self, page, statuses, is_well):
+        for status in statuses:
+            if not is_well(status):
+                # Django tells nobody why, but for whoever asks it from within.
+                words = self.owner.explain(self.new, page["host"])[1].splitlines()
+                what = "answers %s as %s with %d" % (page["path"], page["host"], status)
+                raise self.failed(what, [*words, *lacks_name(page, status)])
+
+    def _try_wsgi(self):
+        """One more request than ten for each worker, so that at least one gets eleven: some die after a few."""
+        page, workers = self.owner.page, self._workers()
+        for name in page["names"]:
+            one = dict(page, host=name)
+            status = self._answers(lambda at, path, page: ask_uwsgi(at, path, page, 30), one)
+            self._judge(one, [status], self.owner.is_well)
+        number = 11 * len(workers)
+        trial = lambda at, path, page: try_often(at, path, page, number)  # noqa: E731
+        if self.owner.proven:
+            self._warm(page, number)
+            return
+        statuses, faults = self._answers(trial, page, TRIAL_SECONDS)
+        self._judge(page, statuses, self.owner.is_well)
+        if faults:
+            raise self._silent(page, faults[0])
+        if self._workers() != workers:
+            raise self.failed("has workers whose process died after a few requests")
+
+    def _warm(self, page, number):
+        """Have each worker load what the first answer takes. A release that has served before isn't judged by it."""
+        seconds = self.owner.seconds
+        warm = lambda at: try_often(at, self.run_dir + "/socket", page, number, seconds)  # noqa: E731
+        try:
+            faults = self.owner.ask(warm, seconds + 40)[1]
+        except (OSError, Failed) as error:
+            faults = [error]
+        if faults:
+            say("%s: not every worker has answered before users ask it: %s" % (self.name, faults[0]))
+
+    def _try_daphne(self):
+        page = dict(self.owner.page, path=self.owner.page["channels"])
+        status = self._answers(lambda at, path, page: ask_http(at, path, page, 30), page)
+        self._judge(page, [status], lambda status: status < 500)
+
+    def _try_celery(self):
+        pass
+
+    def _try_celery_beat(self):
+        pass
+
+    def move(self):
+        """The one step: from now on all that is new goes to this slot."""
+        ROOT.link(self.pointer, self.new)
+        self.moved = True
+
+    def back(self):
+        """As before, whatever was done."""
+        if not self.started:
+            return
+        if self.moved:
+            ROOT.link(self.pointer, self.old)
+        self.forget()
+        try:
+            self._end()
+        finally:
+            if self.files:
+                self.files.undo()
+
+    def _end(self):
+        if self.moved:
+            self.owner.finish(self.new)
+            return
+        # It has served nobody: one that hangs isn't waited for.
+        words = self.owner.started(self.new)
+        if lives(words):
+            self.owner.them.run(["pkill", "-KILL", "-g", words[0]], 20)
+        self.owner.stop(self.name)
+
+    def end_old(self):
+        """Have what ran before end, now that this one is in use."""
+        self.owner.finish(self.old)
+
+    def keep(self):
+        """It serves: no longer the first that the kernel ends where memory gets short."""
+        # Its main process as Supervisor knows it: what is noted in the slot is the service user's word.
+        for pid in run(["pgrep", "-U", self.owner.user, "-g", str(self.pid)], 20)[1].split() if self.pid else ():
+            spare(pid, self.owner.them.uid)
+
+    def forget(self):
+        ROOT.unlink(self.asked)
+        if self.held is not None:
+            ROOT.unlock(self.held)
+            self.held = None
+
+
+class Beat(Slot):
+    """There is never a second one: the new one has loaded, and begins when it is in use and the old one has ended."""
+
+    def move(self):
+        super().move()
+        self.owner.finish(self.old)
+        if self.owner.proven:
+            return
+        # Waited for where it isn't known that the new one can read its schedule: it would end at once.
+        noted = self.owner.started(self.old)
+        wait_until(30, lambda: not lives(noted))
+        # A Supervisor that was killed meanwhile has started it anew: that is no fault of the release.
+        self.pid = None
+        self._check()
+        time.sleep(0.3)
+        self._check()
+
+    def end_old(self):
+        pass  # when it was moved
+
+    def _end(self):
+        # It has written its schedule then.
+        self.owner.stop(self.name)
+
+    def back(self):
+        super().back()
+        if self.moved:
+            self.owner.start(self.owner.named(self.old))
+
+
+SLOTS = {"celery-beat": Beat}
+
+
+class Supervisor:
+    """One group of programs. ``calls`` are those of `tasks.supervisor.decide`."""
+
+    unit = "supervisor.service"
+
+    def __init__(self, job):
+        service = job["service"]
+        self.job = job
+        self.group, self.calls, self.removed = service["group"], service["calls"], service["removed"]
+        self.programs, self.user = service["programs"], service.get("user")
+        self.migrate = service.get("migrate")
+        self.config_dir, self.runtime_dir = service.get("config_dir"), service.get("runtime_dir")
+        self.state_dir = service.get("state_dir")
+        self.log_dir, self.seconds, self.page = service.get("log_dir"), service.get("seconds"), service.get("page")
+        self.proven = service.get("proven", False)
+        self.fresh = False  # the whole group was started by this job
+        self.closed = None
+        self.slots, self.written, self.restarted = [], [], []
+        self.proxy = None
+
+    # ---- files in slots ----
+
+    def owns(self, path):
+        """Whether a path is one by a slot's link, or goes with the whole instance."""
+        if self.removed:
+            return any(path == folder or path.startswith(folder + "/") for folder in self.job["sweep"])
+        return any(path.startswith("%s/%s/" % (self.config_dir, short)) for short in self.programs)
+
+    def in_use(self, short):
+        target = ROOT.target("%s/%s" % (self.config_dir, short))
+        return target if target in (short + "-a", short + "-b") else short + "-a"
+
+    def described(self, place):
+        """The web server and the number of its workers by a slot's own files: a rollback's are of before."""
+        folder = "%s/%s" % (self.config_dir, place)
+        ini = ROOT.read(folder + "/uwsgi.ini")
+        number = re.search(r"^workers = (\d+)$", ini or ROOT.read(folder + "/gunicorn.conf.py"), re.MULTILINE)
+        return "uwsgi" if ini else "gunicorn", int(number.group(1)) if number else 0
+
+    def named(self, place):
+        """What Supervisor calls the program in a slot."""
+        return "%s-%s" % (self.group, place)
+
+    def slot_files(self, short, place):
+        """A program's files for one of its slots; what else lies there goes."""
+        by_link, folder = "%s/%s/" % (self.config_dir, short), "%s/%s" % (self.config_dir, place)
+        items = [{"kind": "folder", "path": folder, "user": "root", "group": "root", "mode": "755"}]
+        for item in self.job["all"]:
+            if item["path"].startswith(by_link):
+                items.append(dict(item, path="%s/%s" % (folder, item["path"][len(by_link) :])))
+        # Where the slot's sockets are: the links in the socket folder lead here, by the slot in use.
+        run_dir = "%s/%s" % (self.runtime_dir, place)
+        items.append({"kind": "link", "path": folder + "/run", "target": run_dir})
+        kept = {item["path"] for item in items}
+        there = ["%s/%s" % (folder, name) for name in ROOT.names(folder)]
+        return Files(items, [path for path in there if path not in kept])
+
+    def _write_in_place(self, short):
+        """Files for a program that doesn't run: into the slot in use."""
+        place, pointer = self.in_use(short), "%s/%s" % (self.config_dir, short)
+        files = self.slot_files(short, place)
+        files.items.append({"kind": "link", "path": pointer, "target": place})
+        self.written.append(files)
+        files.swap()
+        # How often it has failed before: from now on each failure shows.
+        try:
+            self.ask(lambda at: at.remove_tree("%s/%s/tries" % (self.runtime_dir, place)))
+        except (OSError, Failed):
+            pass  # of the programs of another user, with whose folder it goes
+
+    # ---- Supervisor's own interface ----
+
+    def _ask(self, method, *words):
+        """Ask Supervisor; one that was killed is back in a moment."""
+        end = time.time() + 20
+        while True:
+            try:
+                if self.proxy is None:
+                    self.proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local())
+                return getattr(self.proxy.supervisor, method)(*words)
+            except xmlrpc.client.ProtocolError as error:
+                raise Failed(
+                    "Supervisor refuses what %s says of its socket: %s" % (SUPERVISORD, error.errmsg)
+                ) from None
+            except (OSError, http.client.HTTPException) as error:
+                self.proxy = None
+                if time.time() > end:
+                    raise Failed("Supervisor doesn't answer: %s" % error) from None
+                time.sleep(0.1)
+
+    def info(self, name):
+        return self._ask("getProcessInfo", "%s:%s" % (self.group, name))
+
+    def start(self, name):
+        try:
+            self._ask("startProcess", "%s:%s" % (self.group, name), False)
+        except xmlrpc.client.Fault as error:
+            # Started by an update a moment ago, or between two tries: the wait tells.
+            if error.faultCode != 60:
+                raise
+
+    def stop(self, name, wait=True):
+        try:
+            self._ask("stopProcess", "%s:%s" % (self.group, name), wait)
+        except xmlrpc.client.Fault as error:
+            if error.faultCode != 70:  # it doesn't run
+                raise
+
+    # ---- the service user's folders: what lies there is its own word ----
+
+    @property
+    def them(self):
+        """The service user."""
+        return As(self.user)
+
+    def ask(self, act, seconds=20):
+        """What ``act`` finds there with the service user's rights."""
+        return self.them.do(act, seconds)
+
+    def started(self, place):
+        """What a program noted when it started in a slot: its process, since when, and with which files and code."""
+        path = "%s/%s/started" % (self.runtime_dir, place)
+        words = self.ask(lambda at: at.read(path, most=1000)).split()
+        return words if words and words[0].isdigit() else []
+
+    def working(self, place):
+        """Whether the main process lives that was started in a slot, whoever is its parent now."""
+        return lives(self.started(place))
+
+    def is_ready(self, short, place, offset=0, server=None, seconds=0):
+        """Whether a program would serve, with all processes of a web server where these are given.
+
+        Of a worker without a broker nobody can say more than that it waits for it.
+        """
+        log = "%s/%s.log" % (self.log_dir, place)
+        if short == "celery" and any("Cannot connect to" in line for line in last_lines(log, offset)):
+            return True
+        # Daphne listens when it has loaded the application.
+        run_dir = "%s/%s" % (self.runtime_dir, place)
+        path = run_dir + ("/socket" if short == "daphne" else "/ready")
+
+        def holds(at):
+            return at.exists(path) and (not server or len(loaded(at, run_dir, server[0])) == server[1])
+
+        # One child waits: as many as there are looks would take the processor from what loads.
+        return self.ask(lambda at: wait_until(seconds, lambda: holds(at)))
+
+    def finish(self, place):
+        """Have what runs in a slot end when it has answered what it was asked."""
+        code, output = self.them.run([self.config_dir + "/start.sh", "finish", place], 200)
+        if code:
+            say("%s isn't told to end: %s" % (place, ending(output, 5)), sys.stderr)
+
+    # ---- what a set needs ----
+
+    def _check_include(self):
+        """Supervisor reads the files that its own file names, and no others."""
+        own = None if self.removed else supervisors_own()
+        if own is not None and not any(fits(self._group_file(), one) for one in own.patterns):
+            raise Failed("Supervisor won't read %s: %s" % (self._group_file(), INCLUDE))
+
+    def bring(self):
+        self._check_include()
+        if not is_active(self.unit):
+            start_unit(self.unit)
+            say("started Supervisor")
+        self._ask("getState")
+        calls = {}
+        for call, program in self.calls:
+            calls.setdefault(call, []).append(program)
+        try:
+            if "update" in calls:
+                for short in self.programs:
+                    self._write_in_place(short)
+                self._update(self.group)
+                calls = {"start": calls.get("start", [])}
+            for short in calls.get("start", ()):
+                if not self.fresh:
+                    self._write_in_place(short)
+                self.start(self.named(self.in_use(short)))
+                say("started %s" % short)
+            if "name" in calls:
+                self._make_names()
+            for short in calls.get("continue", ()):
+                self._continue(short)
+            self._hand_over(calls.get("hand over", ()))
+            for short in calls.get("chain", ()):
+                self._chain(short)
+            for short in calls.get("restart", ()):
+                self._restart(short)
+        except xmlrpc.client.Fault as error:
+            raise Failed("Supervisor refuses: %s" % error.faultString) from None
+        if not self.removed:
+            self._wait()
+        self._leave()
+
+    def _make_names(self):
+        """The links in the socket folder, which each program makes when it starts."""
+        code, output = self.them.run([self.config_dir + "/start.sh", "names"], 20)
+        if code:
+            raise Failed("the links in %s can't be made: %s" % (self.runtime_dir, output))
+        say("made the links in %s" % self.runtime_dir)
+
+    def _hand_over(self, shorts):
+        slots = [SLOTS.get(short, Slot)(self, short) for short in self.programs if short in shorts]
+        self.slots += slots
+        if self.proven:
+            # A release that has served before is known to work: all of it loads side by side.
+            for slot in slots:
+                if not self.working(slot.new):
+                    slot.start()
+        # A new worker takes tasks from its start on: it comes after all that can be tried without harm. And users
+        # don't wait for what it waits for.
+        for group in (("wsgi", "daphne"), ("celery", "celery-beat")):
+            members = [slot for slot in slots if slot.short in group]
+            for slot in members:
+                if not slot.started:
+                    slot.start()
+            for slot in members:
+                if slot.short == "wsgi" and not self.proven:
+                    self._migrate(slot.new)
+                slot.wait()
+            for slot in members:
+                slot.move()
+                say("handed over from %s to %s" % (slot.old, slot.name))
+
+    def _leave(self):
+        """End what was replaced. Nothing of this can fail any more."""
+        if self.slots:
+            self._note()
+        self._open()
+        for slot in self.slots:
+            slot.keep()
+        # Side by side: what waits in a socket's queue is answered first. Supervisor is asked by one of them alone.
+        ends = [threading.Thread(target=self._end_old, args=(slot,)) for slot in self.slots]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
+        for slot in self.slots:
+            slot.forget()
+
+    def _end_old(self, slot):
+        try:
+            slot.end_old()
+        except (OSError, xmlrpc.client.Error, Failed) as error:
+            # The next run ends it, before it needs the slot.
+            say("%s isn't told to end: %s" % (slot.old, error), sys.stderr)
+
+    def _note(self):
+        """For a rollback: which slots were in use before."""
+        make_folders(BEFORE)
+        path, now = "%s/%s.json" % (BEFORE, self.group), time.time()
+        kept = ROOT.json(path)
+        used = dict(kept.get("slots", {}), **{slot.short: [slot.old, slot.new] for slot in self.slots})
+        times = {short: kept.get("time") for short in kept.get("slots", {})}
+        times.update(kept.get("times", {}), **{slot.short: now for slot in self.slots})
+        ROOT.write(path, json.dumps({"slots": used, "times": times}).encode())
+
+    def back(self):
+        """What ran before runs again: the slots that were in use, and the group as its file says now. What one of the
+        steps meets keeps no other from being done; returns a line for each that failed.
+        """
+        steps = [slot.back for slot in reversed(self.slots)]
+        steps += [files.undo for files in reversed(self.written)]
+        failed = []
+        for step in (*steps, self._group_of_before, self._open):
+            try:
+                step()
+            except Exception as error:  # whatever it was, the other steps are done
+                failed.append("not all that ran before is back: %s" % (error or type(error).__name__))
+        return failed
+
+    def _group_of_before(self):
+        if self.written or self.fresh:
+            self.fresh = False
+            self._update(self.group)
+        in_use = [self.named(self.in_use(short)) for short in self.programs]
+        for program in self._programs():
+            if program["statename"] in DOWN and program["name"] in in_use:
+                self.start(program["name"])
+        for short in self.restarted:
+            self.stop(self.named(self.in_use(short)))
+            self.start(self.named(self.in_use(short)))
+
+    def _programs(self):
+        return [p for p in self._ask("getAllProcessInfo") if p["group"] == self.group]
+
+    def _update(self, group):
+        """What supervisorctl calls reread and update, of one group: others keep running as they are."""
+        ((added, changed, removed),) = self._ask("reloadConfig")
+        # Its file is gone when it leaves the inventory, and when a first deploy is undone.
+        if ROOT.exists(self._group_file()) and (group in removed or not self._is_known(group, added)):
+            raise Failed("Supervisor doesn't read %s: %s" % (self._group_file(), INCLUDE))
+        if group in changed or group in removed:
+            self._ask("stopProcessGroup", group)
+            self._ask("removeProcessGroup", group)
+            if group in removed:
+                say("stopped and removed the programs of %s" % group)
+        if group in changed or group in added:
+            self._hand_to_user()
+            self._ask("addProcessGroup", group)
+            self.fresh = True
+            say("started the programs of %s" % group)
+
+    def _group_file(self):
+        return "/etc/supervisor/conf.d/%s.conf" % self.group
+
+    def _is_known(self, group, added):
+        """Whether Supervisor has a group, or will. One that its files don't name would be taken for well."""
+        return group in added or any(p["group"] == group for p in self._ask("getAllProcessInfo"))
+
+    def _hand_to_user(self):
+        """Sockets and numbers of processes go that the programs of another user have left, who isn't the group's
+        any more.
+        """
+        if self.removed:
+            return
+        user, status = As(self.user), ROOT.status(self.runtime_dir)
+
+        def strangers(at):
+            found = [at.status("%s/%s" % (self.runtime_dir, name)) for name in at.names(self.runtime_dir)]
+            return any(one and stat.S_ISDIR(one.st_mode) and one.st_uid != user.uid for one in found)
+
+        if status and user.do(strangers):
+            ROOT.remove_tree(self.runtime_dir)
+            ROOT.make_folder(self.runtime_dir, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+    def is_well(self, status):
+        """Whether users may get such an answer to the page that is asked of a release."""
+        return status == self.page["status"] if self.page["status"] else status < 400
+
+    def explain(self, place, name):
+        """What the application says of its page when it is loaded by a process of its own: its last lines."""
+        return self.of_release(place, "explain", self.page["below"], name)
+
+    def of_release(self, place, *words):
+        """Ask the release in a slot, as its user; returns the exit code and the last lines."""
+        code, output = self.them.run([self.config_dir + "/start.sh", words[0], place, *words[1:]])
+        return code, ending(output, 10)
+
+    def _prove(self, place):
+        """Load the release by a process of its own, for which there is room, and have it answer."""
+        for name in self.page["names"]:
+            code, output = self.explain(place, name)
+            answer = re.search(r"^it answers (\d+)$", output, re.MULTILINE)
+            if code or not answer or not self.is_well(int(answer.group(1))):
+                lines = [output, *lacks_name(dict(self.page, host=name), int(answer.group(1)) if answer else 0)]
+                raise Failed("the new release is refused, the one before serves; the cause:\n" + "\n".join(lines))
+
+    def _chain(self, short):
+        """New processes one after the other. They would take the master along if they couldn't load the code."""
+        self._migrate(self.in_use(short))
+        self._prove(self.in_use(short))
+        run_dir = "%s/%s" % (self.runtime_dir, self.in_use(short))
+        stats = run_dir + "/private/stats.socket"
+        before = self._states(stats)
+        code, output = self.them.run(["sh", "-c", 'echo c > "$1"', "sh", run_dir + "/fifo"], 20)
+        if code:
+            raise Failed("uWSGI takes no order from %s/fifo: %s" % (run_dir, output))
+        # The application may say what it likes of itself: how many they are is in root's own file.
+        number = self.described(self.in_use(short))[1]
+        seconds = self.seconds * number
+        end = time.time() + seconds
+        while True:
+            now = self._states(stats)
+            if len(now) == number and all(accepts and pid not in before for pid, accepts in now.items()):
+                break
+            if time.time() > end:
+                raise Failed("the processes of %s are not replaced within %d s" % (short, seconds))
+            time.sleep(0.1)
+        # Noted: what they have loaded now.
+        now = self.of_release(self.in_use(short), "code")[1]
+        line = " ".join([*self.started(self.in_use(short))[:4], now]) + "\n"
+        self.ask(lambda at: at.write(run_dir + "/started", line.encode()))
+        say("replaced the processes of %s" % short)
+
+    def _states(self, stats):
+        try:
+            return self.ask(lambda at: worker_states(at, stats))
+        except (OSError, Failed) as error:
+            raise Failed("uWSGI's statistics at %s can't be read: %s" % (stats, error)) from None
+
+    def _migrate(self, place):
+        """Have the database as the release in a slot expects it, in the way that the inventory allows."""
+        manage = [self.config_dir + "/start.sh", "manage", place]
+        code, output = self.them.run([*manage, "showmigrations", "--plan"], self.seconds)
+        names = lacking_migrations(output)
+        if code or not names:
+            # Without a database there is nothing to do, and one that doesn't answer shows when its page is asked.
+            return
+        if self.migrate == "refuse":
+            raise Failed(
+                "the new release is refused, the one before serves: the database lacks its migrations %s: "
+                "allow them in the inventory, by migrate 'before' or 'closed'" % names
+            )
+        if self.migrate == "closed":
+            tell(
+                "users see the maintenance page: the inventory says that the release of before can't live with %s"
+                % names
+            )
+            self._close()
+        else:
+            tell("migrations run before users see the new release, as the inventory says")
+        code, output = self.them.run([*manage, "migrate", "--noinput"], 3600)
+        if code:
+            raise Failed("its migrations fail:\n" + ending(output, 10))
+        tell("the database has %s; a rollback leaves them" % names)
+
+    def _close(self):
+        """Users see the maintenance page from now on, unless they do already."""
+        flag = self.config_dir + "/maintenance"
+        if not ROOT.exists(flag):
+            ROOT.write(flag, b"closed by a deploy\n")
+            self.closed = flag
+
+    def _open(self):
+        if self.closed:
+            ROOT.unlink(self.closed)
+        self.closed = None
+
+    def _continue(self, short):
+        """Have a program go on that a signal has stopped, with all its processes."""
+        pid = self.info(self.named(self.in_use(short)))["pid"]
+        self.them.run(["pkill", "-CONT", "-g", str(pid)], 20)
+        say("continued %s, which a signal had stopped" % short)
+
+    def _restart(self, short):
+        """With the maintenance page, where there is no room for two: it comes back with its new files."""
+        place = self.in_use(short)
+        before = self.started(place)
+        self._write_in_place(short)
+        self._migrate(place)
+        self._prove(place)
+        self._close()
+        self.restarted.append(short)
+        self.finish(place)
+        end = time.time() + BUSY_SECONDS
+        while self.started(place) == before:
+            if time.time() > end:
+                raise Failed("%s still has work in hand after %d s: run again later" % (place, BUSY_SECONDS))
+            time.sleep(0.2)
+        say("restarted %s, closed meanwhile" % short)
+
+    def _wait(self):
+        """Until each program in use has shown that it stays up, and would serve. One that exits at once gets three
+        tries, not Supervisor's eleven: meanwhile nobody is served.
+        """
+        end = time.time() + self.seconds
+        exits = {}
+        expected = {self.named(self.in_use(short)): short for short in self.programs}
+        while True:
+            there = {program["name"]: program for program in self._programs() if program["name"] in expected}
+            if set(there) != set(expected):
+                raise Failed("Supervisor doesn't have %s" % ", ".join(sorted(set(expected) - set(there))))
+            late = [program for name, program in there.items() if not self._is_up(program, expected[name])]
+            if not late:
+                return
+            for program in late:
+                if program["statename"] == "BACKOFF":
+                    exits.setdefault(program["name"], set()).add(program["stop"])
+            given_up = any(p["statename"] == "FATAL" or len(exits.get(p["name"], ())) >= 3 for p in late)
+            if given_up or time.time() > end:
+                break
+            time.sleep(0.1)
+        lines = []
+        for program in late:
+            log = "%s/%s.log" % (self.log_dir, program["name"][len(self.group) + 1 :])
+            state = "not ready" if program["statename"] == "RUNNING" else program["statename"]
+            lines.append("%s is %s; the last lines of %s:" % (program["name"], state, log))
+            lines += last_words(log, 0)
+        raise Failed("\n".join(lines))
+
+    def _is_up(self, program, short):
+        if any(slot.short == short for slot in self.slots):
+            return True
+        if program["statename"] != "RUNNING":
+            return False
+        return self.is_ready(short, self.in_use(short))
+
+
+def supervisors():
+    """State and process of each program, by Supervisor's name; None where it doesn't run."""
+    try:
+        proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Local(10))
+        infos = proxy.supervisor.getAllProcessInfo()
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        return None
+    return {"%s:%s" % (i["group"], i["name"]): {"state": i["statename"], "pid": i["pid"]} for i in infos}

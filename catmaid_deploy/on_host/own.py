@@ -1,0 +1,7 @@
+"""Where a host keeps what the deploy notes there."""
+
+STATE = "/var/lib/catmaid-deploy"
+RUN = "/run/catmaid-deploy"
+LOG = "/var/log/catmaid-deploy.log"
+# A run that is older holds nothing any more.
+LOCK_SECONDS = 2 * 3600

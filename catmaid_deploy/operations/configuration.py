@@ -1,0 +1,180 @@
+"""Whole sets of files with the service that reads them, under the lock of one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import asdict
+from typing import Any
+
+from pyinfra.api import Host, State, StringCommand, operation
+from pyinfra.api.hiddenvalue import HiddenValue
+from pyinfra.connectors.util import CommandOutput
+
+from catmaid_deploy import shell
+from catmaid_deploy.configuration import Change, File, Folder, Item
+from catmaid_deploy.script import joined
+
+_KINDS = {File: "file", Folder: "folder"}
+
+
+class Told(StringCommand):
+    """A command whose output is shown as it comes, since it may take a while (row 26)."""
+
+    def execute(self, state: State, host: Host, connector_arguments: Any) -> tuple[bool, CommandOutput]:
+        connector_arguments.update(self.connector_arguments)
+        done, output = host.run_shell_command(self, print_output=True, print_input=False, **connector_arguments)
+        # pyinfra would show it once more. What the host was asked in the end, and what is left, is for the last words.
+        kept = [line for line in output if line.line.startswith(("asked: ", "away: ", "left: "))]
+        return done, output if done else CommandOutput(kept)
+
+
+def job(described: dict[str, Any], kind: type[StringCommand] = StringCommand) -> StringCommand:
+    """A job for the host: one transfer for all files, and none of it in a process list."""
+    # Python warns of children made beside threads.
+    return shell.python(
+        joined("operations.apply"), json.dumps(described), "-W", "ignore::DeprecationWarning", kind=kind
+    )
+
+
+def hidden(values: dict[str, Any]) -> HiddenValue:
+    """What may have a password in it, as an argument of an operation that pyinfra prints as masked."""
+    return HiddenValue(values)  # type: ignore[no-untyped-call]
+
+
+def shown(value: HiddenValue | None) -> dict[str, Any]:
+    """What `hidden` has, for the host."""
+    found: Any = value.unmask() if value else {}
+    return dict(found)
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    return asdict(item) | {"kind": _KINDS.get(type(item), "link")}
+
+
+@operation()
+def locked(run: str, admin: str, revision: str, since: str, last_run: str | None) -> Generator[StringCommand]:
+    """
+    Take the host for one run. Another run that holds it, or has changed it since it was looked at, stops this one.
+
+    + run: the run's own name
+    + admin: who runs it
+    + revision: the revision of the inventory's repository
+    + since: when it began
+    + last_run: the name of the run that the survey found as the last one
+
+    A lock whose SSH session has ended, or that is two hours old, doesn't count.
+    """
+    yield job({"do": "lock", "run": run, "admin": admin, "revision": revision, "since": since, "last_run": last_run})
+
+
+@operation()
+def installed(
+    virtualenv: str, packages: list[str], run: str, fetching: HiddenValue | None = None
+) -> Generator[StringCommand]:
+    """
+    Install packages into a virtualenv, as the user who may change it; never as root (row 2).
+
+    + virtualenv: its folder
+    + packages: each with its version
+    + run: the name of the run that holds the lock
+    + fetching: variables of pip's environment, from `hidden`
+    """
+    described = {"virtualenv": virtualenv, "packages": packages, "fetching": shown(fetching)}
+    yield job({"do": "install", "run": run, "install": described}, Told)
+
+
+@operation()
+def updated(run: str, fetching: HiddenValue | None = None) -> Generator[StringCommand]:
+    """
+    Have apt read its sources, and go on where one of them is stale: a warning names it.
+
+    + run: the name of the run that holds the lock
+    + fetching: variables of apt's environment, from `hidden`
+    """
+    yield job({"do": "update lists", "run": run, "fetching": shown(fetching)}, Told)
+
+
+@operation()
+def flagged(path: str, text: str | None) -> Generator[StringCommand]:
+    """
+    Put a file of root's in its place that closes CATMAID for users while it is there, or take it away (row 18).
+
+    + path: the file
+    + text: what it says; None takes it away
+    """
+    yield job({"do": "flag", "path": path, "text": text})
+
+
+@operation()
+def applied(change: Change, run: str) -> Generator[StringCommand]:
+    """
+    Put a set's files in place, all or none, and have its service run with them (rows 1, 14, 15 and 28).
+
+    + change: what differs, from `configuration.compare`
+    + run: the name of the run that holds the lock
+
+    The files are staged and tested by the service's own parser, then moved in place together. When the
+    service doesn't take them, the files of before are put back and the service goes on with those.
+    """
+    wanted = change.set
+    yield job(
+        {
+            "do": "apply",
+            "run": run,
+            "set": wanted.name,
+            "all": [_plain(item) for item in wanted.items],
+            "items": [_plain(one.item) for one in change.differences if one.item is not None],
+            "gone": change.gone,
+            "trees": wanted.trees,
+            "checks": wanted.checks,
+            "service": wanted.service,
+            "sweep": wanted.sweep,
+        },
+        Told,
+    )
+
+
+@operation()
+def rolled_back(
+    services: list[dict[str, Any]], claim: dict[str, Any], changed: list[str], asking: dict[str, Any]
+) -> Generator[StringCommand]:
+    """
+    Hand over to the slots that were in use before, code and configuration together (row 27).
+
+    + services: the programs of each instance, from `tasks.supervisor.service`
+    + claim: what `locked` takes
+    + changed: what this changes, a few words each, for the record
+    + asking: what the host is asked before that, from `tasks.asking.question`
+
+    It takes the host and records itself: one job, since users wait.
+    """
+    yield job({"do": "roll back", "services": services, "changed": changed, "asking": asking, **claim}, Told)
+
+
+@operation()
+def recorded(run: str, changed: list[str], asking: dict[str, Any]) -> Generator[StringCommand]:
+    """
+    End a run: the host is asked whether users see what they should, gets a line in /var/log/catmaid-deploy.log, and
+    is free. It fails, and the record says so, if they don't.
+
+    + run: the name of the run that holds the lock
+    + changed: what it changed, a few words each
+    + asking: what the host is asked, from `tasks.asking.question`
+    """
+    yield job({"do": "record", "run": run, "changed": changed, "asking": asking})
+
+
+def failed(run: str, what: str, changed: list[str], asking: dict[str, Any]) -> StringCommand:
+    """The command that ends a run which failed at ``what``: as `recorded`, whatever the host answers."""
+    return job({"do": "record", "run": run, "changed": changed, "asking": asking, "failed": what})
+
+
+@operation()
+def cleared(last_run: str) -> Generator[StringCommand]:
+    """
+    Write down that a run was cut before its end, when nothing is left of it to do.
+
+    + last_run: its name
+    """
+    yield job({"do": "clear", "last_run": last_run})
