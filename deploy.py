@@ -10,19 +10,8 @@ from pathlib import Path
 # Of an installed deploy as well, which is run from another folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from catmaid_deploy.tasks import (
-    acme,
-    certificates,
-    nginx,
-    packages,
-    passwords,
-    preflight,
-    record,
-    releases,
-    requested,
-    services,
-    wsgi,
-)
+from catmaid_deploy.run import apply, record
+from catmaid_deploy.tasks import acme, certificates, nginx, packages, passwords, preflight, releases, requested, wsgi
 
 # All hosts are validated, asked and compared before the first change on any of them.
 plan = preflight.check()
@@ -36,7 +25,7 @@ if plan:
     certificates.make(plan)
     requested.make(plan)
     passwords.make_key(plan)
-    services.apply(plan)
+    apply.apply(plan)
     acme.get(plan)
     releases.remove_old(plan)
     record.end(plan)

@@ -73,7 +73,7 @@ def _no_hosts() -> Iterator[Finding]:
         fix = "give it a list of them, hosts = [...], as inventories/prod.py does"
         yield fault(_inventory(), "it has no host", fix)
     elif not any(state.is_host_in_limit(host) for host in state.inventory):
-        fix = "correct --limit or --exclude, which take names of hosts and groups of the inventory"
+        fix = "correct what --limit or --exclude names: hosts and groups of the inventory"
         yield fault(_inventory(), "no host is left", fix)
 
 
@@ -87,9 +87,9 @@ def _bad_keys() -> Iterator[Finding]:
         try:
             ssh_util.get_private_key(state, key, host.data.get("ssh_key_password"))
         except EOFError:
-            what = f"{key} has a passphrase, and there is no terminal to ask for it"
+            what = f"{key} has a passphrase, and no terminal to ask for it; leave ssh_key out, for an agent"
             fix = Command('eval "$(ssh-agent)" && ssh-add ' + shlex.quote(key), HERE)
-            yield fault(place, what, f"{fix}; then leave ssh_key out")
+            yield fault(place, what, fix)
         except (PyinfraError, SSHException, OSError) as error:
             yield fault(place, str(error), "give the path of the private key that you log in with")
 

@@ -20,7 +20,7 @@ _ON_HOST = "catmaid_deploy/on_host"
 # In the order in which an admin meets them; what is in none of these is in the last section.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "The inventory": ("catmaid_deploy/schema.py",),
-    "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "tasks/connection.py"),
+    "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "catmaid_deploy/run/sudo.py"),
     "Before anything changes": (
         *("tasks/preflight.py", "tasks/certificates.py", "tasks/releases.py", "catmaid_deploy/configuration.py"),
         *("tasks/migrations.py", "tasks/supervisor_file.py", "tasks/proxy.py", "tasks/acme.py", "tasks/requested.py"),
@@ -29,14 +29,18 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "What a run will do, and why": ("tasks/plan.py", "tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),
     "While it changes the host": (
-        *("tasks/packages.py", "tasks/wsgi.py", "tasks/services.py", "tasks/record.py"),
+        *("tasks/packages.py", "tasks/wsgi.py", "catmaid_deploy/run/apply.py", "catmaid_deploy/run/record.py"),
         *("catmaid_deploy/operations/configuration.py", f"{_ON_HOST}/operations/apply.py"),
         *(f"{_ON_HOST}/operations/common.py", f"{_ON_HOST}/operations/files.py"),
         "catmaid_deploy/operations/certificates.py",
     ),
     "Updates and releases": (f"{_ON_HOST}/operations/programs.py", f"{_ON_HOST}/operations/release.py"),
     "Rollback and runbooks": ("tasks/rollback.py",),
-    "The last lines of a run": ("tasks/run.py",),
+    "The last lines of a run": (
+        "catmaid_deploy/plan/report.py",
+        "catmaid_deploy/run/ending.py",
+        "catmaid_deploy/run/patch.py",
+    ),
     "What users see": ("tasks/notices.py",),
     "make demo, make test, make bench": ("testbed/bootstrap.sh",),
 }

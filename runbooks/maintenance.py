@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from catmaid_deploy.tasks import maintenance, record
+from catmaid_deploy.run import record
+from catmaid_deploy.tasks import maintenance
 
 plan = maintenance.check()
 

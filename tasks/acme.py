@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import certificates as operations
 from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.plan import this_run
 from catmaid_deploy.schema import Deployment, Site, Tls
-from catmaid_deploy.tasks import certificates, run
+from catmaid_deploy.tasks import certificates
 from catmaid_deploy.tasks.certificates import HOOK, LIVE, WEBROOT
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def get(plan: Plan) -> None:
                 "deploy_hook": (plan.survey["lineages"].get(one.lineage) or {}).get("deploy_hook"),
                 "links": [site.tls_dir for site in one.sites],
             },
-            run=run.NAME,
+            run=this_run.NAME,
             unseen=hidden({"fetching": plan.fetching, "eab": tls.eab and tls.eab.told}),
         )
         plan.report.plan(title, details, operation)

@@ -13,8 +13,10 @@ from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.run import patch
 from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, is_address
-from catmaid_deploy.tasks import causes, disks, nginx, passwords, program, run, shown, supervisor_file, system
+from catmaid_deploy.tasks import causes, disks, nginx, passwords, program, supervisor_file, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -164,7 +166,7 @@ def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
 
 def _finding(answer: dict[str, Any], survey: dict[str, Any]) -> Finding:
     place, what, command = answer["place"], answer["what"], answer["command"]
-    fix = run.deploy() if answer["by_deploy"] else Command(command) if command else answer["todo"]
+    fix = this_run.deploy() if answer["by_deploy"] else Command(command) if command else answer["todo"]
     means = meaning(place.partition(" of ")[0], answer["status"]) if answer["status"] else ""
     return fault(_whose(place, what, survey), f"{what}: {means}" if means else what, fix)
 
@@ -198,7 +200,7 @@ def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
         for instance in deployment.instances
         for key in survey["instances"][instance.name]["silent"]
     ]
-    found = found or shown.waiting([name for name, word in survey["asked"]["programs"].items() if word == "away"])
+    found = found or patch.waiting([name for name, word in survey["asked"]["programs"].items() if word == "away"])
     found += disks.away(deployment, survey)
     return found + [
         f"the tiles of {tiles.name} are away: {tiles.mount} isn't mounted"

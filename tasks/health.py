@@ -14,21 +14,12 @@ from pyinfra import host
 from catmaid_deploy.configuration import Change, ConfigurationSet, Reason, lost
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.finding import Command, Finding
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.run import sudo
 from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from catmaid_deploy.tasks import (
-    asking,
-    causes,
-    certificates,
-    connection,
-    disks,
-    nginx,
-    plan,
-    preflight,
-    run,
-    settings,
-    supervisor,
-    tell,
-)
+from catmaid_deploy.tasks import asking, causes, certificates, disks, nginx, plan, preflight, settings, supervisor
+from catmaid_deploy.upkeep import output
 
 GIB = 1 << 30
 # A file system that is nearly full, and one that soon will be.
@@ -240,7 +231,7 @@ def _programs(one: Health, instance: Instance) -> None:
         program = (known or {}).get(name)
         if program is None:
             # Supervisor has a group whole or not at all.
-            one.fault(f"{supervisor.SET}{instance.name}", "Supervisor doesn't have them", run.deploy())
+            one.fault(f"{supervisor.SET}{instance.name}", "Supervisor doesn't have them", this_run.deploy())
             return
         if program["state"] == "STOPPED":
             one.fault(part, "it is stopped: somebody stopped it", Command(f"supervisorctl start {name}"))
@@ -365,7 +356,7 @@ def _host(one: Health, offset: float) -> None:
             continue
         share = space["free"] / space["size"]
         room = preflight.free_space(space["mount"])
-        text = f"{space['mount']} has {tell.size(space['free'])} of {tell.size(space['size'])} free"
+        text = f"{space['mount']} has {output.size(space['free'])} of {output.size(space['size'])} free"
         small = space["size"] < 2 * GIB
         if (share < FULL and space["free"] < 10 * GIB) or (space["free"] < LEAST_BYTES and not small):
             one.fault("space", text, room)
@@ -391,7 +382,7 @@ def _certificates(one: Health, site: Site) -> None:
     if site.tls_dir and file["problem"]:
         path = site.certificate_key if file["of_key"] else site.certificate
         what = f"{path} is missing or broken, and nginx would not start again"
-        one.fault(f"site[{site.server_name}].tls.certificate", what, run.deploy())
+        one.fault(f"site[{site.server_name}].tls.certificate", what, this_run.deploy())
     if served["problem"]:
         one.fault(place, f"no TLS connection: {served['problem']}", "correct what /var/log/nginx/error.log says")
         return
@@ -399,7 +390,7 @@ def _certificates(one: Health, site: Site) -> None:
     # A deploy gets or signs a new one where it is not the admin's own, and has nginx load what is there.
     own = site.tls.certificate not in ("acme", "self-signed")
     old = own and file["seconds_left"] < SOON_DAYS * 86400
-    fix = f"put a new one at {site.tls.certificate}, and deploy" if old else run.deploy()
+    fix = f"put a new one at {site.tls.certificate}, and deploy" if old else this_run.deploy()
     if days < 0:
         one.fault(place, f"the certificate ended {-days:.0f} days ago: browsers refuse the site", fix)
     elif days < (certificates.FEW_DAYS if site.tls.certificate == "self-signed" else SOON_DAYS):
@@ -493,31 +484,31 @@ def _difference(one: Health) -> None:
     """What a deploy would change: the host isn't, or doesn't run, as the inventory says."""
     deployment = one.deployment
     assert deployment
-    made = plan.make(deployment, one.survey, run.Report(one.host))
+    made = plan.make(deployment, one.survey, reports.Report(one.host))
     for name in made.packages:
-        one.fault("packages", f"{name} isn't installed", run.deploy())
+        one.fault("packages", f"{name} isn't installed", this_run.deploy())
     for instance in made.releases:
         assert instance.releases
         what = f"its release {instance.releases.revision} isn't on the host"
-        one.fault(f"release of {instance.name}", what, run.deploy())
+        one.fault(f"release of {instance.name}", what, this_run.deploy())
     for instance in deployment.instances:
         if instance.virtualenv in made.servers:
             names = ", ".join(made.servers[instance.virtualenv][1])
             what = f"{names} isn't installed in {instance.virtualenv} as described"
-            one.fault(f"web server of {instance.name}", what, run.deploy())
+            one.fault(f"web server of {instance.name}", what, this_run.deploy())
         sets = [change.set for change in made.changes if change.set.name == f"{supervisor.SET}{instance.name}"]
         links = [path for group in sets for path in lost(group, one.survey)]
         if not one.survey["files"].get(instance.runtime_dir):
             what = f"{instance.runtime_dir} isn't there, and so nobody reaches its programs"
-            one.fault(f"sockets of {instance.name}", what, run.deploy())
+            one.fault(f"sockets of {instance.name}", what, this_run.deploy())
         elif links:
             what = f"{', '.join(links)} doesn't lead to its program, and so nobody reaches that"
-            one.fault(f"sockets of {instance.name}", what, run.deploy())
+            one.fault(f"sockets of {instance.name}", what, this_run.deploy())
         else:
             _sockets(one, instance)
     if made.nginx_groups:
         what = f"it isn't in {', '.join(made.nginx_groups)}, whose sockets nginx has to open"
-        one.fault(f"user {NGINX_USER}", what, run.deploy())
+        one.fault(f"user {NGINX_USER}", what, this_run.deploy())
     for change in made.changes:
         # Of what Supervisor doesn't tell nothing is known.
         unknown = one.survey["supervisor"] is None and change.set.name.startswith(supervisor.SET)
@@ -526,7 +517,7 @@ def _difference(one: Health) -> None:
         if lines:
             more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
             what = f"not as the inventory says, a deploy would: {'; '.join(lines[:SHOWN])}{more}"
-            one.fault(f"{causes.CONFIGURATION}{change.set.name}", what, run.deploy())
+            one.fault(f"{causes.CONFIGURATION}{change.set.name}", what, this_run.deploy())
 
 
 def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
@@ -537,7 +528,7 @@ def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
     one.findings += refused
     last, lock = one.survey["last_run"], one.survey["lock"]
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        one.warn("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end", run.deploy())
+        one.warn("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end", this_run.deploy())
     for found in preflight.standing(deployment, one.survey):
         # A run goes on without them, users don't.
         missed = found.place.endswith((".database", ".broker", ".mount", ".prefix")) or found.place.startswith(
@@ -553,7 +544,7 @@ def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool
     _host(one, offset)
     if not one.survey["manifest"]:
         _inventory(one, sets)
-        one.fault("deploy", "nothing was deployed to this host yet", run.deploy())
+        one.fault("deploy", "nothing was deployed to this host yet", this_run.deploy())
         return
     _services(one)
     for instance in one.deployment.instances:
@@ -625,5 +616,5 @@ def look(verify: bool) -> list[Health]:
             results[asked.name] = answer
             continue
         results[asked.name] = Health(asked.name, deployments[asked], findings=list(answer.findings))
-    connection.keep_password_out_of_sight()
+    sudo.keep_password_out_of_sight()
     return [results[name] for name in sorted(results)]

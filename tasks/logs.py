@@ -12,8 +12,10 @@ from pyinfra import host
 
 from catmaid_deploy.facts.survey import Logs
 from catmaid_deploy.finding import Refused, fault
+from catmaid_deploy.run import sudo
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import connection, preflight, tell
+from catmaid_deploy.tasks import preflight
+from catmaid_deploy.upkeep import output
 
 SCREEN_LINES, BUNDLE_LINES = 15, 5000
 
@@ -51,12 +53,12 @@ def _ask(deployment: Deployment) -> dict[str, Any]:
 
 
 def _print(name: str, logs: dict[str, list[str]]) -> None:
-    tell.echo()
-    tell.echo(name + ("" if logs else ": there are no logs of it yet"), bold=True)
+    output.echo()
+    output.echo(name + ("" if logs else ": there are no logs of it yet"), bold=True)
     for path, lines in logs.items():
-        tell.echo(f"  {path}" + ("" if lines else ": empty"), fg="cyan")
+        output.echo(f"  {path}" + ("" if lines else ": empty"), fg="cyan")
         for line in lines:
-            tell.echo(f"    {line}")
+            output.echo(f"    {line}")
 
 
 def _pack(path: Path, answers: dict[str, dict[str, Any]]) -> None:
@@ -81,7 +83,7 @@ def show() -> None:
             faults += [(one.name, found) for found in answer.findings]
         else:
             answers[one.name] = answer
-    connection.keep_password_out_of_sight()
+    sudo.keep_password_out_of_sight()
     bundle = host.data.get("bundle")
     if bundle is not None and answers:
         path = Path(f"{str(bundle).removesuffix('.tar.gz')}.tar.gz")
@@ -91,12 +93,12 @@ def show() -> None:
             what = f"{path} can't be written ({error.strerror})"
             faults.append(("bundle", fault("path", what, "name a file in a folder that is there")))
         else:
-            tell.echo(
+            output.echo(
                 f"{path}: logs and files of {', '.join(answers)}, without secrets; look into it before you send it"
             )
-    elif not tell.JSON:
+    elif not output.JSON:
         for name, answer in answers.items():
             _print(name, answer["logs"])
     for name, found in faults:
-        tell.complain(found.line(name))
-    tell.end({name: answer["logs"] for name, answer in answers.items()}, int(bool(faults)))
+        output.complain(found.line(name))
+    output.end({name: answer["logs"] for name, answer in answers.items()}, int(bool(faults)))

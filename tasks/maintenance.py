@@ -13,8 +13,10 @@ from pyinfra import host
 from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import fault
 from catmaid_deploy.operations import configuration
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.plan import this_run
 from catmaid_deploy.schema import Deployment, Maintenance
-from catmaid_deploy.tasks import asking, nginx, preflight, run
+from catmaid_deploy.tasks import asking, nginx, preflight
 from catmaid_deploy.tasks.asking import HOST_FLAG
 
 OPTIONS = ("text", "end", "allow")
@@ -30,7 +32,7 @@ class Switch:
     """What is to be done on a host: which flags, and nginx's files where the words differ."""
 
     survey: dict[str, Any]
-    report: run.Report
+    report: reports.Report
     close: bool
     flags: list[str]
     change: Change | None
@@ -79,7 +81,7 @@ def check() -> Switch:
         raise _refuse("maintenance", "say what to do", f"give {USAGE}")
     deployment, survey = preflight.alone()
     flags = _flags(deployment)
-    report = run.report(host.name, asking.question(deployment))
+    report = reports.report(host.name, asking.question(deployment))
     as_described = nginx.change(deployment, survey)
     differs = bool(as_described.differences or as_described.reasons)
     change = None
@@ -100,7 +102,7 @@ def check() -> Switch:
     if change and not (change.differences or change.reasons):
         change = None
     switch = Switch(survey, report, state == "on", wanted, change, bool(words))
-    if run.DRY or not switch:
+    if this_run.DRY or not switch:
         report.served = survey["asked"]["served"]
         report.idle = f"nothing to do: it is {'closed' if switch.close else 'open'} already"
     return switch
@@ -113,11 +115,11 @@ def apply(switch: Switch) -> None:
         whose = "the host" if path == HOST_FLAG else path.split("/")[3]
         title = f"{'close' if switch.close else 'open'} {whose} for users"
         name = title.capitalize()
-        text = f"closed by {run.admin()} at {run.SINCE}{', ' + OWN_WORDS if switch.own_words else ''}\n"
+        text = f"closed by {this_run.admin()} at {this_run.SINCE}{', ' + OWN_WORDS if switch.own_words else ''}\n"
         made = partial(configuration.flagged, name=name, path=path, text=text if switch.close else None)
         steps.append((title, [path], made))
     if switch.change:
         title = "the maintenance page's words"
-        made = partial(configuration.applied, name=title.capitalize(), change=switch.change, run=run.NAME)
+        made = partial(configuration.applied, name=title.capitalize(), change=switch.change, run=this_run.NAME)
         steps.insert(0 if switch.close else len(steps), (title, switch.change.summary, made))
     switch.report.planned += [(title, details, make()) for title, details, make in steps]

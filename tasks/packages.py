@@ -12,8 +12,9 @@ from pyinfra.operations import apt
 from catmaid_deploy.finding import Command
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.plan import this_run
 from catmaid_deploy.schema import Deployment
-from catmaid_deploy.tasks import run, wsgi
+from catmaid_deploy.tasks import wsgi
 
 if TYPE_CHECKING:
     from catmaid_deploy.tasks.plan import Plan
@@ -83,7 +84,7 @@ def install(plan: Plan) -> None:
     """Install what is missing. The package lists are read anew only then, so a second run reports nothing."""
     if not plan.packages:
         return
-    update = configuration.updated(name="Read the package sources", run=run.NAME, fetching=hidden(plan.fetching))
+    update = configuration.updated(name="Read the package sources", run=this_run.NAME, fetching=hidden(plan.fetching))
     plan.report.plan("read the package sources", [], update, by_job=False)
     operation = apt.packages(
         name="Install nginx, Supervisor and what they need",

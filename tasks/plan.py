@@ -7,6 +7,7 @@ from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, foreign_links
 from catmaid_deploy.finding import Finding, warning
+from catmaid_deploy.plan import report as reports
 from catmaid_deploy.schema import Deployment, Instance, Site
 from catmaid_deploy.tasks import (
     acme,
@@ -17,7 +18,6 @@ from catmaid_deploy.tasks import (
     passwords,
     releases,
     requested,
-    run,
     supervisor,
     system,
     wsgi,
@@ -29,7 +29,7 @@ class Plan:
     """The differences between a host and its description. What isn't here isn't touched."""
 
     survey: dict[str, Any]
-    report: run.Report
+    report: reports.Report
     packages: list[str]
     nginx_groups: list[str]
     new_key: bool
@@ -68,7 +68,7 @@ def wanted_sets(deployment: Deployment) -> list[ConfigurationSet]:
     ]
 
 
-def make(deployment: Deployment, survey: dict[str, Any], report: run.Report) -> Plan:
+def make(deployment: Deployment, survey: dict[str, Any], report: reports.Report) -> Plan:
     """Compare a host with its description."""
     outdated = wsgi.outdated(deployment, survey)
     web = nginx.change(deployment, survey)

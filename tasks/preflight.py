@@ -21,14 +21,16 @@ from pyinfra.context import ctx_config, ctx_host
 from catmaid_deploy import configuration, schema, shell
 from catmaid_deploy.facts.survey import Acme, Available, Migrations, Proxied, Revisions, Survey, Unanswered
 from catmaid_deploy.finding import Command, Finding, Refused, fault, warning
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.plan import this_run
 from catmaid_deploy.render import digest
+from catmaid_deploy.run import ending, sudo
 from catmaid_deploy.schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, STATE_HOST, Deployment, Instance, TileSet
 from catmaid_deploy.tasks import (
     acme,
     asking,
     causes,
     certificates,
-    connection,
     disks,
     migrations,
     nginx,
@@ -39,13 +41,15 @@ from catmaid_deploy.tasks import (
     proxy,
     releases,
     requested,
-    run,
     settings,
     supervisor_file,
     system,
     wsgi,
 )
 from catmaid_deploy.visible import visible
+
+# Of every run, whichever file it was asked for: a deploy, or a runbook.
+ending.begin()
 
 T = TypeVar("T")
 
@@ -547,7 +551,7 @@ def _opened(deployment: Deployment, path: str) -> Command:
     """What opens again what is closed by a flag."""
     instance = next((i.name for i in deployment.instances if path == f"{i.config_dir}/maintenance"), None)
     which = f" --data instance={instance}" if instance else ""
-    return run.command("runbooks/maintenance.py", f"--data maintenance=off{which}")
+    return this_run.command("runbooks/maintenance.py", f"--data maintenance=off{which}")
 
 
 def _judge_work_mem(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
@@ -582,11 +586,11 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float, to_do: b
             what = f"its settings can't be loaded, and so its folders weren't compared with Django's: {problem}"
             found.append(warning(f"site.instances[{name}].checkout", what, "correct settings.py"))
     last, lock = survey["last_run"], survey["lock"]
-    if run.DRY and lock and lock["alive"]:
+    if this_run.DRY and lock and lock["alive"]:
         text = f"{lock['admin']} deploys there since {lock['since']}, which may change what is shown"
         found.append(warning("lock", text))
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        left = "a run does" if run.DRY else "this one does"
+        left = "a run does" if this_run.DRY else "this one does"
         end = f"{left} what is left" if to_do else "nothing is left to do of it"
         found.append(warning("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end; {end}"))
     return found
@@ -594,20 +598,20 @@ def warn(deployment: Deployment, survey: dict[str, Any], offset: float, to_do: b
 
 def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], float]:
     """What one of our scripts answers as root on the current host, and how many seconds its clock is ahead."""
-    connection.become_root()
+    sudo.become_root()
     before, question = time.time(), json.dumps(asked)
     # pyinfra shows what a fact is asked.
     hidden = HiddenValue(question) if asked.get("fetching") else question  # type: ignore[no-untyped-call]
     try:
         found: dict[str, Any] = host.get_fact(fact, hidden)
     except shell.NotBegun as said:
-        raise connection.no_commands(str(said)) from None
+        raise sudo.no_commands(str(said)) from None
     except Unanswered as said:
         raise Refused(fault("python3", f"the host's doesn't run ({said})", INSTALL_PYTHON)) from None
     if not found:
         raise Refused(fault("python3", "missing on the host", INSTALL_PYTHON))
     if found["uid"]:
-        raise connection.not_root()
+        raise sudo.not_root()
     then = found["time"]
     return found, then - time.time() if then > time.time() else min(0.0, then - before)
 
@@ -626,7 +630,7 @@ def _survey(
     """The host's answer, and how many seconds its clock is ahead. Waits for another run of the package manager."""
     end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(deployment, sets, load_settings)
     patience = max((instance.start_seconds for instance in deployment.instances), default=0)
-    latest = time.monotonic() + (min(patience, DRY_SECONDS) if run.DRY else patience)
+    latest = time.monotonic() + (min(patience, DRY_SECONDS) if this_run.DRY else patience)
     said = ""
     while True:
         survey, offset = ask(Survey, asked)
@@ -636,7 +640,7 @@ def _survey(
             said = say_begun(begun, said)
             gevent.sleep(2)
             continue
-        if run.DRY or not busy or not packages.missing(deployment, survey):
+        if this_run.DRY or not busy or not packages.missing(deployment, survey):
             return survey, offset
         who = f"{busy['name']} (process {busy['pid']})"
         if time.monotonic() > end:
@@ -647,7 +651,7 @@ def _survey(
 
 def _judge_lock(survey: dict[str, Any]) -> list[Finding]:
     lock = survey["lock"]
-    if not lock or not lock["alive"] or run.DRY:
+    if not lock or not lock["alive"] or this_run.DRY:
         return []
     since = f"{lock['admin']} deploys there since {lock['since']}"
     return [fault("lock", since, "run again after the end of that run, or end it on the admin's side")]
@@ -732,7 +736,7 @@ def _look(deployment: Deployment) -> plan.Plan:
     faults = judge(deployment, survey, sets) + _judge_lock(survey)
     if faults:
         raise Refused(*faults)
-    report = run.report(host.name, asking.question(deployment))
+    report = reports.report(host.name, asking.question(deployment))
     last = survey["last_run"]
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")
@@ -743,10 +747,10 @@ def _look(deployment: Deployment) -> plan.Plan:
     if made.faults:
         raise Refused(*made.faults)
     _refuse_what_is_nowhere(deployment, made)
-    if run.DRY:
+    if this_run.DRY:
         _foretell(deployment, made)
     # What a run changes is asked for at its end.
-    if run.DRY or not made:
+    if this_run.DRY or not made:
         wrong = asking.standing(survey) if made else asking.findings(survey)
         if survey["manifest"]:
             report.wrong = causes.folded(wrong, causes.needs(deployment))
@@ -806,7 +810,7 @@ def _look_at_all(hosts: list[Host]) -> tuple[dict[str, plan.Plan], list[tuple[st
 
 def refusal(faults: list[tuple[str, Finding]]) -> SystemExit:
     """What ends a run with exit code 1 and a line for each fault, which is one of a host."""
-    run.refused(faults)
+    reports.refused(faults)
     return SystemExit("\n".join(f"--> {found.line(name)}" for name, found in faults))
 
 
@@ -848,7 +852,7 @@ def alone() -> tuple[Deployment, dict[str, Any]]:
     if deployment is not None:
         try:
             survey = look(deployment)
-            connection.keep_password_out_of_sight()
+            sudo.keep_password_out_of_sight()
             return deployment, survey
         except Refused as refused:
             faults = list(refused.findings)
@@ -893,5 +897,5 @@ def check() -> plan.Plan:
     plans, faults = _found.get()
     if faults:
         raise refusal(faults)
-    connection.keep_password_out_of_sight()
+    sudo.keep_password_out_of_sight()
     return plans[host.name]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.operations import releases as operations
 from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.plan import this_run
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import run
 
 if TYPE_CHECKING:
     from catmaid_deploy.tasks.plan import Plan
@@ -76,7 +76,7 @@ def judge_revision(instance: Instance, found: dict[str, Any] | None) -> Iterator
 
 def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance, **more: Any) -> None:
     """Have an operation on an instance's releases done, and told of."""
-    operation = make(name=title.capitalize(), instance=instance, releases=instance.releases, run=run.NAME, **more)
+    operation = make(name=title.capitalize(), instance=instance, releases=instance.releases, run=this_run.NAME, **more)
     plan.report.plan(title, [detail], operation)
 
 

@@ -10,8 +10,11 @@ from pyinfra import host
 
 from catmaid_deploy.finding import warning
 from catmaid_deploy.operations import configuration
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.run import record
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import asking, preflight, record, run, supervisor
+from catmaid_deploy.tasks import asking, preflight, supervisor
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Rollback:
     """What a rollback has to do on a host: for each instance the slots that were in use before."""
 
     survey: dict[str, Any]
-    report: run.Report
+    report: reports.Report
     services: dict[str, dict[str, Any]]
 
     def __bool__(self) -> bool:
@@ -33,7 +36,7 @@ def _when(before: dict[str, Any], short: str) -> str:
 
 
 def _services(
-    deployment: Deployment, survey: dict[str, Any], report: run.Report, only: Instance | None
+    deployment: Deployment, survey: dict[str, Any], report: reports.Report, only: Instance | None
 ) -> dict[str, dict[str, Any]]:
     found = {}
     for site in deployment.sites:
@@ -66,9 +69,9 @@ def check() -> Rollback:
     only = preflight.one_instance(deployment)
     if blocked := list(asking.judge(survey)):
         raise preflight.refusal([(host.name, finding) for finding in blocked])
-    report = run.report(host.name, asking.question(deployment))
+    report = reports.report(host.name, asking.question(deployment))
     rollback = Rollback(survey, report, _services(deployment, survey, report, only))
-    if run.DRY or not rollback:
+    if this_run.DRY or not rollback:
         report.served = survey["asked"]["served"]
         report.idle = "nothing to do: there is no release to go back to"
     return rollback

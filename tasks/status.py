@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from catmaid_deploy.schema import Instance
-from catmaid_deploy.tasks import health, supervisor, tell
+from catmaid_deploy.tasks import health, supervisor
 from catmaid_deploy.tasks.health import Health
+from catmaid_deploy.upkeep import output
 
 
 def _release(instance: Instance, survey: dict[str, Any]) -> str:
@@ -79,25 +80,25 @@ def _instance(one: Health, instance: Instance) -> None:
         words.append(f"{sockets} WebSockets")
     queues = told["probe"].get("queues", {})
     words += [f"{length} tasks in {queue}" for queue, length in queues.items()]
-    tell.echo()
-    tell.echo(f"  {instance.name}  {_release(instance, one.survey)}", bold=True)
-    tell.echo(f"    {', '.join(words)}")
+    output.echo()
+    output.echo(f"  {instance.name}  {_release(instance, one.survey)}", bold=True)
+    output.echo(f"    {', '.join(words)}")
     rows = [("program", "slot", "state", "since", "ends/h", "memory")]
     rows += [
-        (p["program"], p["slot"][-1], p["state"], tell.age(p["seconds"]), str(p["ends"]), tell.size(p["memory"]))
+        (p["program"], p["slot"][-1], p["state"], output.age(p["seconds"]), str(p["ends"]), output.size(p["memory"]))
         for p in programs(one, instance)
     ]
-    for line in tell.table(rows):
-        tell.echo(line)
+    for line in output.table(rows):
+        output.echo(line)
 
 
 def _host(one: Health) -> None:
     assert one.deployment
     found, survey = one.found, one.survey
     free, total = survey["memory_available"] or 0, survey["memory"] or 0
-    tell.echo(
-        f"  up {tell.age(found['uptime'])}, load {found['load']:.2f} of {found['processors']} processors, "
-        f"{tell.size(free)} of {tell.size(total)} memory free"
+    output.echo(
+        f"  up {output.age(found['uptime'])}, load {found['load']:.2f} of {found['processors']} processors, "
+        f"{output.size(free)} of {output.size(total)} memory free"
     )
     rows = []
     for site in one.deployment.sites:
@@ -110,7 +111,7 @@ def _host(one: Health) -> None:
         rows.append(("tiles", tiles.name, f"{there}: {tiles.folder}"))
     for space in found["spaces"]:
         if space["size"]:
-            rows.append(("space", space["mount"], f"{tell.size(space['free'])} of {tell.size(space['size'])} free"))
+            rows.append(("space", space["mount"], f"{output.size(space['free'])} of {output.size(space['size'])} free"))
     last = survey["last_run"]
     if last:
         state = {"failed": ", failed", "cut": ", cut", None: ", cut"}.get(last.get("ended"), "")
@@ -118,8 +119,8 @@ def _host(one: Health) -> None:
     updates = found["security_updates"]
     rows.append(("updates", "unknown" if updates is None else f"{len(updates)} for security", ""))
     rows += [("closed", path, "users see the maintenance page") for path in survey["closed"]]
-    for line in tell.table(rows, 2):
-        tell.echo(line)
+    for line in output.table(rows, 2):
+        output.echo(line)
     for instance in one.deployment.instances:
         _instance(one, instance)
 
@@ -128,19 +129,19 @@ def show(hosts: list[Health]) -> None:
     """Print all hosts; ends the run with exit code 1 where one has a fault."""
     for one in hosts:
         one.fold()
-    if not tell.JSON:
+    if not output.JSON:
         for one in hosts:
-            tell.echo()
-            tell.echo(f"{one.host}: {tell.count(one.faults)}", bold=True, fg="red" if one.faults else "green")
+            output.echo()
+            output.echo(f"{one.host}: {output.count(one.faults)}", bold=True, fg="red" if one.faults else "green")
             if one.found:
                 _host(one)
             if one.findings:
-                tell.echo()
+                output.echo()
             for finding in one.findings:
-                tell.finding(finding)
+                output.finding(finding)
         if len(hosts) > 1:
             ill = [one.host for one in hosts if one.faults]
-            tell.echo()
-            tell.echo(f"{len(hosts)} hosts, {len(ill)} with faults" + (f": {', '.join(ill)}" if ill else ""))
+            output.echo()
+            output.echo(f"{len(hosts)} hosts, {len(ill)} with faults" + (f": {', '.join(ill)}" if ill else ""))
     code = int(any(one.faults for one in hosts))
-    tell.end({"time": time.time(), "hosts": [document(one) for one in hosts]}, code)
+    output.end({"time": time.time(), "hosts": [document(one) for one in hosts]}, code)

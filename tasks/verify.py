@@ -7,8 +7,8 @@ import socket
 import ssl
 
 from catmaid_deploy.schema import Site
-from catmaid_deploy.tasks import tell
 from catmaid_deploy.tasks.health import Health, is_closed
+from catmaid_deploy.upkeep import output
 
 
 def _outside(one: Health, site: Site) -> None:
@@ -59,15 +59,15 @@ def show(hosts: list[Health]) -> None:
             for site in one.deployment.sites:
                 _outside(one, site)
         one.fold()
-    if not tell.JSON:
+    if not output.JSON:
         for one in hosts:
-            tell.echo()
-            tell.echo(one.host, bold=True)
-            for line in tell.table([("ok", name, word) for name, word in one.checks], 2):
-                tell.echo(line, fg="green")
+            output.echo()
+            output.echo(one.host, bold=True)
+            for line in output.table([("ok", name, word) for name, word in one.checks], 2):
+                output.echo(line, fg="green")
             for finding in one.findings:
-                tell.finding(finding)
-            tell.echo(f"  {tell.count(one.faults)}", bold=True)
+                output.finding(finding)
+            output.echo(f"  {output.count(one.faults)}", bold=True)
     document = [
         {
             "host": one.host,
@@ -76,4 +76,4 @@ def show(hosts: list[Health]) -> None:
         }
         for one in hosts
     ]
-    tell.end({"hosts": document}, int(any(one.faults for one in hosts)))
+    output.end({"hosts": document}, int(any(one.faults for one in hosts)))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.operations import configuration
+from catmaid_deploy.plan import this_run
 from catmaid_deploy.schema import SOCKET_GROUP, Deployment, Instance
-from catmaid_deploy.tasks import run, sizes
+from catmaid_deploy.tasks import sizes
 from catmaid_deploy.tasks.program import Program, program
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def install(plan: Plan) -> None:
             name=title,
             virtualenv=virtualenv,
             packages=wanted,
-            run=run.NAME,
+            run=this_run.NAME,
             fetching=configuration.hidden(plan.fetching),
         )
         plan.report.plan(title, [f"in {virtualenv}"], operation)

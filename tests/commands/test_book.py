@@ -208,6 +208,7 @@ FOR_PROGRAMS = (
     "import os, sys, sysconfig",
     "During handling of",
     "umask 077",
+    ".j2; a change made here",
     "The above exception was",
     "Traceback (most recent call",
     'cd "$1"',

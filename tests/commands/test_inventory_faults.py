@@ -22,7 +22,7 @@ CASES: dict[str, tuple[str | bytes | None, list[str], str]] = {
     "no such group": (
         f'hosts = [("@local", {{"site": {SITE}}})]',
         ["--limit", "web"],
-        "INVENTORY: no host is left: correct --limit or --exclude, which take names of hosts and groups of the",
+        "INVENTORY: no host is left: correct what --limit or --exclude names: hosts and groups of the",
     ),
     "a key that is not there": (
         f'hosts = [("127.0.0.1", {{"ssh_key": "/none/key", "site": {SITE}}})]',
@@ -43,8 +43,8 @@ CASES: dict[str, tuple[str | bytes | None, list[str], str]] = {
     "a key with a passphrase": (
         'hosts = [("127.0.0.1", {"ssh_key": "FOLDER/key", "site": {}})]',
         [],
-        "127.0.0.1: ssh_key: FOLDER/key has a passphrase, and there is no terminal to ask for it: on this machine: "
-        'eval "$(ssh-agent)" && ssh-add FOLDER/key; then leave ssh_key out',
+        "127.0.0.1: ssh_key: FOLDER/key has a passphrase, and no terminal to ask for it; leave ssh_key out, for an "
+        'agent: on this machine: eval "$(ssh-agent)" && ssh-add FOLDER/key',
     ),
     "an import that is not there": (
         "import os\nimport labs_own",

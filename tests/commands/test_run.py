@@ -20,14 +20,16 @@ sys.path.insert(0, {root!r})
 from pyinfra import host
 from pyinfra.operations import server
 from catmaid_deploy.finding import fault
-from tasks import run
-report = run.report(host.name)
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.run import ending
+ending.begin()
+report = reports.report(host.name)
 commands = {commands!r}
 if "wait" in commands:
     print("waiting", flush=True)
     time.sleep(3)
 elif "refuse" in commands:
-    run.refused([("@local", fault("site.user", "wrong"))])
+    reports.refused([("@local", fault("site.user", "wrong"))])
     raise SystemExit("--> site.user: wrong")
 elif commands:
     report.planned.append(("a change", ["detail"], server.shell(name="A change", commands=commands)))

@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,13 @@ from catmaid_deploy import finding, visible
 from catmaid_deploy.finding import HERE, Command, fault, warning
 from testbed.images import ROOT
 
-ENGINE = ROOT / "catmaid_deploy"
+# What runs on the admin's machine; `catmaid_deploy/__main__.py` prints a path.
+SOURCES = [
+    path
+    for folder in ("tasks", "catmaid_deploy")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "on_host" not in path.parts and path.name != "__main__.py"
+]
 
 
 def test_the_examples_are_right() -> None:
@@ -76,7 +81,7 @@ def texts(node: ast.expr) -> Iterator[str]:
 
 def fixes() -> Iterator[tuple[str, bool, str]]:
     """Each fix of the source: its place, whether it is a command, and its text. A name is looked up in its function."""
-    for path in (*(ROOT / "tasks").glob("*.py"), *(ENGINE / name for name in ("configuration.py", "schema.py"))):
+    for path in SOURCES:
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):
                 continue
@@ -141,11 +146,11 @@ def test_a_sentence_does_not_look_like_a_command(text: str) -> None:
 
 
 def test_no_message_is_cut_apart_again() -> None:
-    for path in (*(ROOT / "tasks").glob("*.py"), *ENGINE.glob("*.py")):
+    for path in SOURCES:
         assert not re.search(r"""r?partition\(": "\)""", path.read_text()), path.name
 
 
 def test_nothing_else_prints_what_a_host_says() -> None:
     """Beside the one place that makes it visible."""
-    printing = [p.name for p in Path(ROOT / "tasks").glob("*.py") if re.search(r"\bprint\(", p.read_text())]
+    printing = [path.name for path in SOURCES if re.search(r"\bprint\(", path.read_text())]
     assert printing == []

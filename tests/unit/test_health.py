@@ -20,8 +20,9 @@ from catmaid_deploy import schema
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.facts.survey import Logs, Survey, Verify
 from catmaid_deploy.finding import Command, fault, warning
-from catmaid_deploy.tasks import asking, causes, health, logs, tell
+from catmaid_deploy.tasks import asking, causes, health, logs
 from catmaid_deploy.tasks.health import Health
+from catmaid_deploy.upkeep import output
 
 SITE: dict[str, Any] = {
     "server_name": "catmaid.example.org",
@@ -117,16 +118,16 @@ def test_who_listens_is_found_as_in_the_kernel_s_table(family: socket.AddressFam
 
 def test_tables_fit_the_terminal() -> None:
     rows = [("a", "b"), ("long name", "x" * 200)]
-    lines = tell.table(rows)
-    assert max(map(len, lines)) == tell.WIDTH
+    lines = output.table(rows)
+    assert max(map(len, lines)) == output.WIDTH
     assert lines[0].split() == ["a", "b"]
 
 
 def test_a_finding_fits_and_its_command_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     command = "systemctl restart " + "x" * 120
-    tell.finding(fault("nginx", "word " * 60, Command(command)))
+    output.finding(fault("nginx", "word " * 60, Command(command)))
     *lines, last = capsys.readouterr().out.splitlines()
-    assert all(len(line) <= tell.WIDTH for line in lines)
+    assert all(len(line) <= output.WIDTH for line in lines)
     assert last.strip() == f"fix: {command}"
 
 
@@ -135,14 +136,14 @@ def test_a_finding_fits_and_its_command_is_whole(capsys: pytest.CaptureFixture[s
     [(0, "0 B"), (2048, "2.0 KiB"), (300 << 20, "300 MiB"), (3 << 40, "3.0 TiB"), (5 << 30, "5.0 GiB")],
 )
 def test_sizes_are_read_by_people(number: int, text: str) -> None:
-    assert tell.size(number) == text
+    assert output.size(number) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, "-"), (5, "5 s"), (65, "1 min 5 s"), (7300, "2 h 1 min"), (100000, "1 d 3 h")]
 )
 def test_ages_are_read_by_people(seconds: float | None, text: str) -> None:
-    assert tell.age(seconds) == text
+    assert output.age(seconds) == text
 
 
 SECRETS = [

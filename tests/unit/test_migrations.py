@@ -12,7 +12,8 @@ from catmaid_deploy import schema
 from catmaid_deploy.configuration import Change, ConfigurationSet
 from catmaid_deploy.facts.survey import Migrations
 from catmaid_deploy.finding import Refused
-from catmaid_deploy.tasks import migrations, plan, preflight, run
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.tasks import migrations, plan, preflight
 
 common: Any = importlib.import_module("catmaid_deploy.on_host.operations.common")
 FOLDER = "/home/catmaid/releases"
@@ -108,7 +109,7 @@ def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pyt
         return {"migrations": {"catmaid": {"lacks": NAMES}}}, 0
 
     def foretell(migrate: str, *calls: tuple[str, str]) -> list[str]:
-        report = run.Report("host")
+        report = reports.Report("host")
         made = plan.Plan(survey(), report, [], [], False, {}, [], [], [], changes(*calls), [], [], [])
         preflight._foretell(deployment(migrate=migrate), made)
         return report.notes

@@ -265,7 +265,7 @@ def test_what_has_just_begun_is_waited_for(
     monkeypatch.setattr(preflight, "host", SimpleNamespace(print_prefix=""))
     monkeypatch.setattr(preflight, "logger", SimpleNamespace(info=said.append))
     monkeypatch.setattr("catmaid_deploy.tasks.packages.missing", lambda *_: [])
-    monkeypatch.setattr("catmaid_deploy.tasks.run.DRY", dry)
+    monkeypatch.setattr("catmaid_deploy.plan.this_run.DRY", dry)
     preflight._survey(SITE, [])
     assert len(asks) == asked
     assert said == ["waiting for celery-beat of catmaid, which has just begun"]

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from catmaid_deploy.tasks import run, shown
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.run import ending, patch
 
 ASKED = 'asked: ["https://a/"]'
 
@@ -20,33 +22,33 @@ def operation(*said: str, done: bool | None = True) -> Any:
     )
 
 
-def lines(monkeypatch: pytest.MonkeyPatch, report: run.Report, failed: bool = False) -> list[str]:
-    monkeypatch.setattr(run, "REPORTS", {report.host: report})
+def lines(monkeypatch: pytest.MonkeyPatch, report: reports.Report, failed: bool = False) -> list[str]:
+    monkeypatch.setattr(ending, "REPORTS", {report.host: report})
     monkeypatch.setattr(
-        run, "state", SimpleNamespace(failed_hosts=[SimpleNamespace(name=report.host)] if failed else [])
+        ending, "state", SimpleNamespace(failed_hosts=[SimpleNamespace(name=report.host)] if failed else [])
     )
-    run._settle()
-    return run._lines(report)
+    ending._settle()
+    return ending._lines(report)
 
 
 def test_what_was_changed_and_asked_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = run.Report("a", planned=[("nginx", [], operation())], last=operation(ASKED))
+    report = reports.Report("a", planned=[("nginx", [], operation())], last=operation(ASKED))
     assert lines(monkeypatch, report) == ["  nginx", "done", "serves https://a/"]
 
 
 def test_a_worker_that_waits_in_the_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was so before the run."""
     last = operation(ASKED, 'away: ["celery of a"]')
-    report = run.Report("a", planned=[("nginx", [], operation())], last=last)
+    report = reports.Report("a", planned=[("nginx", [], operation())], last=last)
     assert lines(monkeypatch, report)[1] == "done; but celery of a waits for the broker"
-    report = run.Report("a", planned=[("nginx", [], operation())], last=operation(ASKED, "away: []"))
-    report.away = shown.waiting(["celery of a", "celery-beat of a"])
+    report = reports.Report("a", planned=[("nginx", [], operation())], last=operation(ASKED, "away: []"))
+    report.away = patch.waiting(["celery of a", "celery-beat of a"])
     assert lines(monkeypatch, report)[1] == "done"
 
 
 def test_a_run_whose_end_was_not_reached_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyinfra goes operation by operation: another host may hold this one up before its last."""
-    report = run.Report("a", planned=[("nginx", [], operation())], last=operation(done=None), ended="cut")
+    report = reports.Report("a", planned=[("nginx", [], operation())], last=operation(done=None), ended="cut")
     assert report.pending
     assert lines(monkeypatch, report)[1].startswith("interrupted: ")
 
@@ -55,7 +57,7 @@ def test_a_run_whose_end_was_not_reached_is_not_done(monkeypatch: pytest.MonkeyP
 def test_only_of_its_own_jobs_it_is_known_that_they_end(
     monkeypatch: pytest.MonkeyPatch, by_job: bool, says: str
 ) -> None:
-    report = run.Report("a", last=operation(done=None), ended="cut")
+    report = reports.Report("a", last=operation(done=None), ended="cut")
     under_way = operation()
     report.plan("install packages", [], under_way, by_job)
     report.cut = under_way._hash
@@ -94,13 +96,13 @@ def test_only_of_its_own_jobs_it_is_known_that_they_end(
 def test_a_failure_says_what_it_left(
     monkeypatch: pytest.MonkeyPatch, first: Any, nginx: Any, last: Any, says: str
 ) -> None:
-    report = run.Report("a", planned=[("nginx", [], nginx)], first=first, last=last)
+    report = reports.Report("a", planned=[("nginx", [], nginx)], first=first, last=last)
     assert says in lines(monkeypatch, report, failed=True)
 
 
 def test_who_was_not_asked_is_not_said_to_serve(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lines(monkeypatch, run.Report("a")) == [shown.NOTHING]
-    idle = run.Report("a", idle="nothing to do: it is closed already", served=["https://a/b/"])
+    assert lines(monkeypatch, reports.Report("a")) == [reports.NOTHING]
+    idle = reports.Report("a", idle="nothing to do: it is closed already", served=["https://a/b/"])
     assert lines(monkeypatch, idle) == ["nothing to do: it is closed already", "serves https://a/b/"]
 
 
@@ -111,6 +113,6 @@ def test_a_fix_names_pyinfra_as_it_can_be_typed(tmp_path: Path, monkeypatch: pyt
     program.touch(mode=0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["env/pyinfra", "inventories/demo.py", "deploy.py"])
-    assert run.deploy().text == "env/pyinfra inventories/demo.py deploy.py"
+    assert this_run.deploy().text == "env/pyinfra inventories/demo.py deploy.py"
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    assert run.deploy().text == "pyinfra inventories/demo.py deploy.py"
+    assert this_run.deploy().text == "pyinfra inventories/demo.py deploy.py"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Item, Link, Reason, compare
 from catmaid_deploy.finding import Command, fault, warning
-from catmaid_deploy.tasks import shown
-from catmaid_deploy.tasks.run import Report
+from catmaid_deploy.plan.report import NOTHING, Report
+from catmaid_deploy.run import patch
 from tests.unit.test_configuration import on_host, survey
 
 SECRET = "carol:$apr1$gBd8eYrM$cTRnNOKcHUVq5tFzmxOEi1"
@@ -39,7 +39,7 @@ FOUND: dict[str, Any] = {
     "/etc/catmaid": {"kind": "folder", "user": "root", "group": "root", "mode": "755"},
     "/etc/nginx/moved.conf": {"kind": "link", "target": "/srv/b", "user": "root", "group": "root", "mode": "777"},
 }
-PLAIN = shown.Terminal()
+PLAIN = patch.Terminal()
 
 
 def report(host: str = "lab.example.org") -> Report:
@@ -56,7 +56,7 @@ def report(host: str = "lab.example.org") -> Report:
 
 
 def test_a_dry_run_reads_like_a_patch() -> None:
-    assert shown.text([report()], True, PLAIN).splitlines() == [
+    assert patch.text([report()], True, PLAIN).splitlines() == [
         "",
         "==== lab.example.org: install packages ".ljust(100, "="),
         "nginx",
@@ -103,7 +103,7 @@ def test_a_dry_run_reads_like_a_patch() -> None:
 
 
 def test_without_diff_it_is_the_same_without_the_diffs() -> None:
-    with_diffs, without = (shown.text([report()], diff, PLAIN).splitlines() for diff in (True, False))
+    with_diffs, without = (patch.text([report()], diff, PLAIN).splitlines() for diff in (True, False))
     diffs = [line for one in report().changes["nginx"].differences for line in one.lines]
     assert len(with_diffs) == len(without) + len(diffs) + 3
     assert [line for line in with_diffs if line in without and line] == [line for line in without if line]
@@ -111,7 +111,7 @@ def test_without_diff_it_is_the_same_without_the_diffs() -> None:
 
 
 def test_the_summaries_of_all_hosts_come_last() -> None:
-    rules = [line for line in shown.text([report("a"), report("b")], True, PLAIN).splitlines() if line[:4] == "===="]
+    rules = [line for line in patch.text([report("a"), report("b")], True, PLAIN).splitlines() if line[:4] == "===="]
     assert [rule.strip("= ") for rule in rules] == [
         *("a: install packages", "a: nginx", "b: install packages", "b: nginx", "a: summary", "b: summary")
     ]
@@ -119,14 +119,14 @@ def test_the_summaries_of_all_hosts_come_last() -> None:
 
 def test_nothing_to_do() -> None:
     quiet = Report("lab", served=["https://lab/"])
-    lines = shown.text([quiet], True, PLAIN).splitlines()
-    assert lines[1:] == ["==== lab: summary ".ljust(100, "="), shown.NOTHING, "serves https://lab/"]
-    assert "# Nothing to do\n" in shown.markdown([quiet], [], "lab.py", True, True)
+    lines = patch.text([quiet], True, PLAIN).splitlines()
+    assert lines[1:] == ["==== lab: summary ".ljust(100, "="), NOTHING, "serves https://lab/"]
+    assert "# Nothing to do\n" in patch.markdown([quiet], [], "lab.py", True, True)
 
 
 def test_colours_change_no_character() -> None:
-    coloured = shown.text([report()], True, shown.Terminal(colours=True))
-    assert click.unstyle(coloured) == shown.text([report()], True, PLAIN)
+    coloured = patch.text([report()], True, patch.Terminal(colours=True))
+    assert click.unstyle(coloured) == patch.text([report()], True, PLAIN)
     for line, style in (
         ("+workers 4;", {"fg": "green"}),
         ("-workers 2;", {"fg": "red"}),
@@ -160,7 +160,7 @@ def test_where_there_are_colours(
     monkeypatch.setenv("COLUMNS", "80")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert shown.Terminal.of(Stream()) == shown.Terminal(colours, 80 if tty else 0)
+    assert patch.Terminal.of(Stream()) == patch.Terminal(colours, 80 if tty else 0)
 
 
 def test_words_are_wrapped_in_a_terminal_and_lines_of_files_are_not() -> None:
@@ -173,17 +173,17 @@ def test_words_are_wrapped_in_a_terminal_and_lines_of_files_are_not() -> None:
         compare(ConfigurationSet("nginx", (File("/etc/long", f"{long}\n"),)), survey({})),
         (Reason("reload", "nginx", "why " * 40),),
     )
-    lines = shown.text([one], True, shown.Terminal(columns=100)).splitlines()
+    lines = patch.text([one], True, patch.Terminal(columns=100)).splitlines()
     assert [line for line in lines if len(line) > 100] == [f"+{long}", f"  fix: {command.text}"]
-    assert max(map(len, shown.text([one], True, PLAIN).splitlines())) > 200
+    assert max(map(len, patch.text([one], True, PLAIN).splitlines())) > 200
 
 
 def test_secrets_are_named_and_not_shown() -> None:
     for one in (
-        shown.text([report()], True, PLAIN),
-        shown.text([report()], True, shown.Terminal(colours=True)),
-        shown.markdown([report()], [], "lab.py", True, True),
-        shown.changes(report(), PLAIN),
+        patch.text([report()], True, PLAIN),
+        patch.text([report()], True, patch.Terminal(colours=True)),
+        patch.markdown([report()], [], "lab.py", True, True),
+        patch.changes(report(), PLAIN),
     ):
         assert "/etc/nginx/passwords" in one
         for text in (SECRET, SECRET[::-1]):
@@ -228,7 +228,7 @@ def test_patch_makes_one_text_of_the_other(
 
 
 def test_the_summary_has_a_heading_a_host_and_a_table_of_services() -> None:
-    text = shown.markdown(
+    text = patch.markdown(
         [report("a"), Report("b", served=["https://b/"])], [], "inventories/lab.py, revision 1234567", True, True
     )
     lines = text.splitlines()
@@ -243,16 +243,16 @@ def test_the_summary_has_a_heading_a_host_and_a_table_of_services() -> None:
     assert r"- **Warning:** workers: too \| many &lt;b&gt;\*of\* them" in lines
     assert "- Note: last changed by carol" in lines
     assert "<details><summary>nginx: 4 changed, 3 new, 1 removed</summary>" in lines
-    assert "<details>" not in shown.markdown([report()], [], "lab.py", True, False)
+    assert "<details>" not in patch.markdown([report()], [], "lab.py", True, False)
     # What wasn't done says so where it isn't a dry run.
-    real = shown.markdown([report()], [], "lab.py", False, False)
+    real = patch.markdown([report()], [], "lab.py", False, False)
     assert real.startswith("# Not done: changes on 1 of 1 host\n")
     assert "| install packages | not reached: nginx |" in real
 
 
 def test_no_line_of_a_file_ends_its_fence() -> None:
     """What is in fences is left out as a reader of CommonMark does; only ours may close the details."""
-    text = shown.markdown([report()], [], "lab.py", True, True)
+    text = patch.markdown([report()], [], "lab.py", True, True)
     outside, fence = [], ""
     for line in text.splitlines():
         ticks = re.match(r"(`{3,})(diff)?$", line)
@@ -266,15 +266,15 @@ def test_no_line_of_a_file_ends_its_fence() -> None:
     assert "+```" in text.splitlines()
     assert outside.count("</details>") == 1
     assert not any(line.startswith(("+", "--- a", "@@")) for line in outside)
-    assert shown._fence(["+````x", "`"]) == "`````"
+    assert patch._fence(["+````x", "`"]) == "`````"
 
 
 def test_diffs_that_are_too_long_for_a_comment_stay_out() -> None:
     one = report()
-    wide = ConfigurationSet("programs of catmaid", (File("/etc/wide", "wide\n" * shown.LARGEST_SUMMARY),))
+    wide = ConfigurationSet("programs of catmaid", (File("/etc/wide", "wide\n" * patch.LARGEST_SUMMARY),))
     one.changes["programs of catmaid"] = Change(wide, compare(wide, survey({})))
     one.planned.append(("programs of catmaid", [], None))
-    text = shown.markdown([one], [], "lab.py", True, True)
+    text = patch.markdown([one], [], "lab.py", True, True)
     assert len(text) < 65_536
     assert "| programs of catmaid | 1 new |" in text
     assert "The diffs of programs of catmaid are too long for here: see the run's output." in text
@@ -283,6 +283,6 @@ def test_diffs_that_are_too_long_for_a_comment_stay_out() -> None:
 
 def test_a_refusal_and_a_run_that_broke_are_told() -> None:
     finding = fault("site.user", "there is no user 'x'")
-    refused = shown.markdown([], [("a", finding)], "lab.py", True, True)
+    refused = patch.markdown([], [("a", finding)], "lab.py", True, True)
     assert refused.startswith("# Refused: nothing was changed on any host\n\n- a: site.user: there is no user 'x'")
-    assert shown.markdown([], [], "lab.py", True, True).startswith("# The run ended before it had looked at the hosts")
+    assert patch.markdown([], [], "lab.py", True, True).startswith("# The run ended before it had looked at the hosts")

@@ -10,7 +10,9 @@ from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
 
 from catmaid_deploy.operations import configuration
-from catmaid_deploy.tasks import run
+from catmaid_deploy.plan import report as reports
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.run import ending
 
 
 class Plan(Protocol):
@@ -20,16 +22,16 @@ class Plan(Protocol):
     def survey(self) -> dict[str, Any]: ...
 
     @property
-    def report(self) -> run.Report: ...
+    def report(self) -> reports.Report: ...
 
 
 def claim(survey: dict[str, Any]) -> dict[str, Any]:
     """By whom and when a host is taken, and which run was the last one before."""
     return {
-        "run": run.NAME,
-        "admin": run.admin(),
-        "revision": run.revision(run.inventory_file()),
-        "since": run.SINCE,
+        "run": this_run.NAME,
+        "admin": this_run.admin(),
+        "revision": this_run.revision(this_run.inventory_file()),
+        "since": this_run.SINCE,
         "last_run": survey["last_run"].get("run"),
     }
 
@@ -48,7 +50,7 @@ def _as_root(state: State, host: Host, op_hash: str) -> dict[str, Any]:
 class _Failures(BaseStateCallback):
     """Has a host write down that a run failed, and what was done until then: pyinfra goes on without it."""
 
-    reports: ClassVar[dict[str, run.Report]] = {}
+    reports: ClassVar[dict[str, reports.Report]] = {}
 
     @staticmethod
     def operation_host_error(
@@ -59,7 +61,7 @@ class _Failures(BaseStateCallback):
             return
         title = next(iter(state.get_op_meta(op_hash).names), "a step")
         changed = [words(title, details) for title, details in report.done]
-        command = configuration.failed(run.NAME, title, changed, report.asking)
+        command = configuration.failed(this_run.NAME, title, changed, report.asking)
         try:
             done, output = host.run_shell_command(
                 command, **command.connector_arguments, **_as_root(state, host, op_hash)
@@ -67,7 +69,7 @@ class _Failures(BaseStateCallback):
         except (OSError, SSHException):
             return  # the connection may be what failed
         if done:
-            report.served = run.answered(output.stdout_lines)
+            report.served = ending.answered(output.stdout_lines)
 
 
 def begin(plan: Plan) -> None:
@@ -82,7 +84,7 @@ def end(plan: Plan) -> None:
     """Ask the host whether all is as it should be, write down what changed, and let the host go."""
     changed = [words(title, details) for title, details, _ in plan.report.planned]
     plan.report.last = configuration.recorded(
-        name="Record what changed", run=run.NAME, changed=changed, asking=plan.report.asking
+        name="Record what changed", run=this_run.NAME, changed=changed, asking=plan.report.asking
     )
 
 

@@ -12,18 +12,15 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import click
 
 from catmaid_deploy.configuration import Change, Difference, Link
 from catmaid_deploy.finding import Command, Finding
+from catmaid_deploy.plan.report import Report
 from catmaid_deploy.visible import visible
 
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.run import Report
-
-NOTHING = "nothing to do: everything is and runs as described"
 FOR_THE_BROKER = "for the broker"
 WIDTH = 100
 # Characters: GitHub takes 65,536 in a comment. Diffs that would go beyond stay out.
