@@ -7,27 +7,65 @@ pyinfra inventories/prod.py deploy.py --dry --diff    shows the changes of every
 import sys
 from pathlib import Path
 
-# Of an installed deploy as well, which is run from another folder.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+# By this the code is found, from whatever folder; at the end, where no module of a lab's own is hidden by it.
+sys.path.append(str(Path(__file__).resolve().parent))
 
-from catmaid_deploy.run import apply, record
-from catmaid_deploy.tasks import acme, certificates, nginx, packages, passwords, preflight, releases, requested, wsgi
+from catmaid_deploy.run import job
+from catmaid_deploy.tasks import (
+    access,
+    acme,
+    application,
+    asking,
+    certificates,
+    disks,
+    logs,
+    maintenance,
+    migrations,
+    needs,
+    nginx,
+    packages,
+    passwords,
+    proxy,
+    releases,
+    requested,
+    rollback,
+    status,
+    supervisor,
+    system,
+    tiles,
+    verify,
+    wsgi,
+)
 
-# All hosts are validated, asked and compared before the first change on any of them.
-plan = preflight.check()
+# In this order a host is judged, and what there is to do is done: all of a task, or nothing.
+TASKS = (
+    disks.HANGING,
+    proxy.TASK,
+    packages.TASK,
+    nginx.USER,
+    wsgi.TASK,
+    releases.TASK,
+    certificates.TASK,
+    requested.TASK,
+    passwords.TASK,
+    system.TASK,
+    application.TASK,
+    tiles.TASK,
+    supervisor.TASK,
+    nginx.TASK,
+    disks.TASK,
+    supervisor.REMOVED,
+    acme.TASK,
+    releases.OLD,
+    access.TASK,
+    migrations.TASK,
+    maintenance.TASK,
+    asking.TASK,
+    needs.TASK,
+    rollback.TASK,
+    status.TASK,
+    verify.TASK,
+    logs.TASK,
+)
 
-if plan:
-    record.begin(plan)
-    packages.install(plan)
-    nginx.make_user(plan)
-    wsgi.install(plan)
-    releases.put_in_place(plan)
-    certificates.make(plan)
-    requested.make(plan)
-    passwords.make_key(plan)
-    apply.apply(plan)
-    acme.get(plan)
-    releases.remove_old(plan)
-    record.end(plan)
-else:
-    record.clear(plan)
+job.run(TASKS)

@@ -7,11 +7,6 @@ pyinfra inventories/prod.py runbooks/logs.py --data bundle=report         writes
 Passwords, tokens, cookies and the values of the inventory's environment are taken out on the host.
 """
 
-import sys
-from pathlib import Path
+from pyinfra import local
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from catmaid_deploy.tasks import logs
-
-logs.show()
+local.include("./../deploy.py", {"job": "logs"})

@@ -8,17 +8,6 @@ With on, for all of a host or one instance, and in place of what the inventory s
 --data allow=192.0.2.7,198.51.100.0/24 (who still sees the application)
 """
 
-import sys
-from pathlib import Path
+from pyinfra import local
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from catmaid_deploy.run import record
-from catmaid_deploy.tasks import maintenance
-
-plan = maintenance.check()
-
-if plan:
-    record.begin(plan)
-    maintenance.apply(plan)
-    record.end(plan)
+local.include("./../deploy.py", {"job": "maintenance"})

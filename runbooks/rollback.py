@@ -5,14 +5,6 @@ pyinfra inventories/prod.py runbooks/rollback.py          does it; done twice, i
 pyinfra inventories/prod.py runbooks/rollback.py --data instance=catmaid-fafb      of one instance; of all without
 """
 
-import sys
-from pathlib import Path
+from pyinfra import local
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from catmaid_deploy.tasks import rollback
-
-plan = rollback.check()
-
-if plan:
-    rollback.apply(plan)
+local.include("./../deploy.py", {"job": "rollback"})

@@ -4,11 +4,6 @@ pyinfra inventories/prod.py runbooks/status.py            tables; exit code 1 wh
 pyinfra inventories/prod.py runbooks/status.py --json     the same as one JSON document
 """
 
-import sys
-from pathlib import Path
+from pyinfra import local
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from catmaid_deploy.tasks import health, status
-
-status.show(health.look(verify=False))
+local.include("./../deploy.py", {"job": "status"})

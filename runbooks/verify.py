@@ -6,11 +6,6 @@ pyinfra inventories/prod.py runbooks/verify.py            exit code 1 where some
 pyinfra inventories/prod.py runbooks/verify.py --json     the same as one JSON document
 """
 
-import sys
-from pathlib import Path
+from pyinfra import local
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from catmaid_deploy.tasks import health, verify
-
-verify.show(health.look(verify=True))
+local.include("./../deploy.py", {"job": "verify"})

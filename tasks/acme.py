@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from catmaid_deploy.facts.survey import Acme
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import certificates as operations
 from catmaid_deploy.operations.configuration import hidden
 from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Site, Tls
-from catmaid_deploy.tasks import certificates
+from catmaid_deploy.tasks import certificates, proxy
 from catmaid_deploy.tasks.certificates import HOOK, LIVE, WEBROOT
 
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
+CERTBOT = "certbot"
 
 
 @dataclass(frozen=True)
@@ -145,13 +148,14 @@ def neighbours(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Findi
         yield warning("certificates", what, Command(" ".join(words)))
 
 
-def get(plan: Plan) -> None:
+def steps(plan: Plan) -> Iterator[Step]:
     """Get certificates from ACME servers, which ask nginx for a proof."""
-    for one in plan.from_acme:
+    for one in wanted(plan.look.deployment, plan.survey):
         tls = one.sites[0].tls
         title = f"Certificate of {one.sites[0].server_name} from {tls.acme_server.split('/')[2]}"
         details = [f"take over certbot's {one.lineage}, which {one.by} renews now"] if one.by else []
-        operation = operations.acme(
+        make = partial(
+            operations.acme,
             name=title,
             certificate={
                 "lineage": one.lineage,
@@ -168,6 +172,38 @@ def get(plan: Plan) -> None:
                 "links": [site.tls_dir for site in one.sites],
             },
             run=this_run.NAME,
-            unseen=hidden({"fetching": plan.fetching, "eab": tls.eab and tls.eab.told}),
+            unseen=hidden({"fetching": plan.look.deployment.fetching, "eab": tls.eab and tls.eab.told}),
         )
-        plan.report.plan(title, details, operation)
+        yield Step(title, details, make, fetches=(tls.acme_server,))
+
+
+def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
+    """Ask the ACME servers whether they give certificates to whoever comes."""
+    made = wanted(plan.look.deployment, plan.survey)
+    if servers := strange(made):
+        asked = {"servers": servers, "fetching": plan.look.deployment.fetching}
+        for one in judge(made, ask(Acme, asked)["strangers"]):
+            yield proxy.blamed(one, plan.look.deployment)
+
+
+def packages(deployment: Deployment) -> list[str]:
+    """certbot, and its plugins for the DNS."""
+    plugins = sorted({site.tls.dns.package for site in deployment.acme_sites if site.tls.dns})
+    return [CERTBOT, *plugins] if deployment.acme_sites else []
+
+
+def question(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "certbot": bool(deployment.acme_sites or brought(deployment)),
+        "packages": [CERTBOT, *packages(deployment)],
+    }
+
+
+TASK = Task(
+    "ACME",
+    question,
+    packages=lambda look: packages(look.deployment),
+    warnings=lambda look: neighbours(look.deployment, look.survey),
+    steps=steps,
+    sought=sought,
+)

@@ -13,10 +13,10 @@ from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS
-from catmaid_deploy.plan import this_run
-from catmaid_deploy.run import patch
+from catmaid_deploy.plan import causes, this_run
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, is_address
-from catmaid_deploy.tasks import causes, disks, nginx, passwords, program, supervisor_file, system
+from catmaid_deploy.tasks import disks, nginx, passwords, program, supervisor_file, system
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
@@ -188,22 +188,10 @@ def doing(survey: dict[str, Any], instance: Instance) -> dict[str, str]:
     return {short: words.get(f"{short} of {instance.name}", "") for short in program.PROGRAMS}
 
 
-def starting(survey: dict[str, Any]) -> list[str]:
-    """The programs that have just begun, of which nobody can say yet whether they are well."""
-    return [name for name, word in survey.get("asked", {}).get("programs", {}).items() if word == "starting"]
-
-
-def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    """The parts that are away by themselves, and don't make a run fail."""
-    found = [
-        f"the {key} of {instance.name} is away"
-        for instance in deployment.instances
-        for key in survey["instances"][instance.name]["silent"]
-    ]
-    found = found or patch.waiting([name for name, word in survey["asked"]["programs"].items() if word == "away"])
-    found += disks.away(deployment, survey)
-    return found + [
-        f"the tiles of {tiles.name} are away: {tiles.mount} isn't mounted"
-        for tiles in deployment.tiles
-        if tiles.mount and not survey["tiles"][tiles.name]["mounted"]
-    ]
+TASK = Task(
+    "last word",
+    last_word=question,
+    faults=lambda look: judge(look.survey),
+    wrong=lambda look: findings(look.survey),
+    lasting=lambda look: standing(look.survey),
+)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import certificates
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.schema import Deployment, Site
-
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
 
 WEBROOT = "/var/lib/catmaid-deploy/acme"
 LIVE = "/etc/letsencrypt/live"
@@ -205,14 +206,34 @@ def items(deployment: Deployment) -> Iterator[Item]:
         yield File(HOOK, render(HOOK[1:]), mode="755")
 
 
-def make(plan: Plan) -> None:
+def of_sites(judged: Callable[[Site, dict[str, Any]], Iterator[Finding]], look: Look) -> Iterator[Finding]:
+    """What is said of each site's certificate, with the site before it."""
+    for site in look.deployment.sites:
+        yield from (found.below(f"site[{site.server_name}]") for found in judged(site, look.survey))
+
+
+def steps(plan: Plan) -> Iterator[Step]:
     """Sign what a site needs before nginx can read its files."""
-    for site in plan.self_signed:
+    for site in self_signed(plan.look.deployment, plan.survey):
         title = f"Self-signed certificate of {site.server_name}"
-        operation = certificates.self_signed(
+        make = partial(
+            certificates.self_signed,
             name=title,
             names=site.names,
             folder=site.self_signed_dir,
             link=site.tls_dir if site.tls_dir != site.self_signed_dir else None,
         )
-        plan.report.plan(title, [], operation, by_job=False)
+        yield Step(title, [], make, by_job=False)
+
+
+TASK = Task(
+    "certificates",
+    lambda deployment: {
+        "certificates": question(deployment),
+        "paths": [*(site.tls_dir for site in deployment.acme_sites), *credentials(deployment)],
+        "secret": credentials(deployment),
+    },
+    faults=lambda look: of_sites(judge, look),
+    warnings=lambda look: of_sites(warn, look),
+    steps=steps,
+)

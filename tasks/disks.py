@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
-from catmaid_deploy.finding import Finding, fault, warning
+from catmaid_deploy.finding import Finding, Refused, fault, warning
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
+from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import DISKS, NGINX_USER, Deployment
 from catmaid_deploy.tasks import nginx
 
@@ -89,6 +92,13 @@ def judge(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
             yield fault("disk", f"{path} gives {user} no answer in time{more}", fix)
 
 
+def faults(look: Look) -> tuple[()]:
+    """Raises Refused: of what lies on a disk that hangs nothing is known, and it would be called missing."""
+    if late := list(judge(look.deployment, look.survey)):
+        raise Refused(*late)
+    return ()
+
+
 def wanted(deployment: Deployment) -> ConfigurationSet:
     units = [f"/etc/systemd/system/{unit}" for unit in (SERVICE, PATH, RELOAD)]
     items = [File(path, render(path[1:], nginx_user=NGINX_USER, flags=DISKS)) for path in (WATCH, *units)]
@@ -124,3 +134,14 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         restart=list(UNITS) if differences else [*off, *([SERVICE] if old or regrouped else [])],
     )
     return Change(one, differences, tuple(reasons))
+
+
+HANGING = Task("disks that hang", faults=faults)
+TASK = Task(
+    "disks",
+    lambda deployment: {"disks": places(deployment), "units": list(UNITS)},
+    sets=lambda deployment: [wanted(deployment)],
+    warnings=lambda look: warn(look.deployment, look.survey),
+    steps=lambda plan: configured(change(plan.look.deployment, plan.survey)),
+    away=lambda look: away(look.deployment, look.survey),
+)

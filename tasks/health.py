@@ -11,14 +11,17 @@ from typing import Any
 import gevent
 from pyinfra import host
 
-from catmaid_deploy.configuration import Change, ConfigurationSet, Reason, lost
+from catmaid_deploy.configuration import Change, Reason, lost
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.finding import Command, Finding
-from catmaid_deploy.plan import report as reports
-from catmaid_deploy.plan import this_run
-from catmaid_deploy.run import sudo
+from catmaid_deploy.plan import causes, this_run
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.report import Report
+from catmaid_deploy.plan.task import Tasks
+from catmaid_deploy.run import hosts, preflight, sudo
+from catmaid_deploy.run.ask import ask, say_begun
 from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from catmaid_deploy.tasks import asking, causes, certificates, disks, nginx, plan, preflight, settings, supervisor
+from catmaid_deploy.tasks import application, asking, certificates, disks, nginx, settings, supervisor, system
 from catmaid_deploy.upkeep import output
 
 GIB = 1 << 30
@@ -50,6 +53,7 @@ class Health:
 
     host: str
     deployment: Deployment | None
+    tasks: Tasks = ()
     found: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     checks: list[tuple[str, str]] = field(default_factory=list)
@@ -66,9 +70,8 @@ class Health:
     def fold(self) -> None:
         """Put what follows from a fault below it: to be done once all has been asked."""
         if self.deployment:
-            self.findings = causes.folded(
-                self.findings, causes.needs(self.deployment), {name for name, _ in self.checks}
-            )
+            needs = preflight.needs(self.tasks, self.deployment)
+            self.findings = causes.folded(self.findings, needs, {name for name, _ in self.checks})
 
     def fault(self, place: str, what: str, fix: Command | str) -> None:
         self.findings.append(Finding("fault", place, what, fix))
@@ -156,9 +159,9 @@ def spaces(deployment: Deployment) -> list[str]:
     ]
 
 
-def question(deployment: Deployment, sets: list[ConfigurationSet], verify: bool) -> dict[str, Any]:
+def question(tasks: Tasks, deployment: Deployment, verify: bool) -> dict[str, Any]:
     """What a host is asked."""
-    survey = preflight.question(deployment, sets)
+    survey = preflight.question(tasks, deployment)
     return {
         "survey": survey | {"units": [*survey["units"], ROTATION, ROTATED]},
         "sites": [_site(site) for site in deployment.sites],
@@ -282,10 +285,10 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
         if probe[part]:
             there = f"start it where {setting} in settings.py says that it is, or correct that"
             address = getattr(instance, part)
-            where = address.host if address else preflight.LOCAL[0]
+            where = address.host if address else application.LOCAL[0]
             # What listens and refuses is no matter of a start.
             is_off = re.search(r"connection refused|no such file|no answer within", probe[part], re.IGNORECASE)
-            fix = preflight.start_here(part, where, one.survey) if is_off else None
+            fix = application.start_here(part, where, one.survey) if is_off else None
             one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix or there)
     if verify and not probe["broker"]:
         if probe["task"] is None:
@@ -355,7 +358,7 @@ def _host(one: Health, offset: float) -> None:
         if not space["size"]:
             continue
         share = space["free"] / space["size"]
-        room = preflight.free_space(space["mount"])
+        room = system.free_space(space["mount"])
         text = f"{space['mount']} has {output.size(space['free'])} of {output.size(space['size'])} free"
         small = space["size"] < 2 * GIB
         if (share < FULL and space["free"] < 10 * GIB) or (space["free"] < LEAST_BYTES and not small):
@@ -365,8 +368,8 @@ def _host(one: Health, offset: float) -> None:
         if space["files_free"] < FULL:
             fix = f"remove files that nobody needs below {space['mount']}"
             one.fault("space", f"{space['mount']} has room for no more files", fix)
-    if wrong := preflight.clock(offset):
-        one.fault("clock", f"{wrong}: logins, certificates and tasks go wrong", preflight.SET_CLOCK)
+    if wrong := system.clock(offset):
+        one.fault("clock", f"{wrong}: logins, certificates and tasks go wrong", system.SET_CLOCK)
     if found["security_updates"]:
         names = found["security_updates"]
         one.warn("packages", f"{len(names)} security updates wait: {', '.join(names[:4])}", Command("apt-get upgrade"))
@@ -422,7 +425,7 @@ def _pages(one: Health) -> None:
                 what += ", and no volume"
                 one.fault(place, what, "have its disk mounted, or correct folder or suffix in the inventory")
             elif instance:
-                one.fault(place, what, preflight.collected(instance, one.survey["instances"][instance.name]["owner"]))
+                one.fault(place, what, application.collected(instance, one.survey["instances"][instance.name]["owner"]))
         elif wrong := _wrong_answer(one, page, answer, instance):
             # The host has found that out by itself as well, in fewer words.
             one.findings = [finding for finding in one.findings if finding.place != place]
@@ -480,22 +483,12 @@ def _sockets(one: Health, instance: Instance) -> None:
             one.fault(f"sockets of {instance.name}", what, Command(f"supervisorctl restart {name}"))
 
 
-def _difference(one: Health) -> None:
+def _difference(one: Health, look: Look) -> None:
     """What a deploy would change: the host isn't, or doesn't run, as the inventory says."""
-    deployment = one.deployment
-    assert deployment
-    made = plan.make(deployment, one.survey, reports.Report(one.host))
-    for name in made.packages:
-        one.fault("packages", f"{name} isn't installed", this_run.deploy())
-    for instance in made.releases:
-        assert instance.releases
-        what = f"its release {instance.releases.revision} isn't on the host"
-        one.fault(f"release of {instance.name}", what, this_run.deploy())
+    deployment = look.deployment
+    made = preflight.make(one.tasks, look, Report(one.host))
+    one.findings += [found for step in made.steps for found in step.lacks]
     for instance in deployment.instances:
-        if instance.virtualenv in made.servers:
-            names = ", ".join(made.servers[instance.virtualenv][1])
-            what = f"{names} isn't installed in {instance.virtualenv} as described"
-            one.fault(f"web server of {instance.name}", what, this_run.deploy())
         sets = [change.set for change in made.changes if change.set.name == f"{supervisor.SET}{instance.name}"]
         links = [path for group in sets for path in lost(group, one.survey)]
         if not one.survey["files"].get(instance.runtime_dir):
@@ -506,9 +499,6 @@ def _difference(one: Health) -> None:
             one.fault(f"sockets of {instance.name}", what, this_run.deploy())
         else:
             _sockets(one, instance)
-    if made.nginx_groups:
-        what = f"it isn't in {', '.join(made.nginx_groups)}, whose sockets nginx has to open"
-        one.fault(f"user {NGINX_USER}", what, this_run.deploy())
     for change in made.changes:
         # Of what Supervisor doesn't tell nothing is known.
         unknown = one.survey["supervisor"] is None and change.set.name.startswith(supervisor.SET)
@@ -520,16 +510,14 @@ def _difference(one: Health) -> None:
             one.fault(f"{causes.CONFIGURATION}{change.set.name}", what, this_run.deploy())
 
 
-def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
+def _inventory(one: Health, look: Look) -> bool:
     """What a run would refuse, or warn of; returns whether it would refuse, before it decides what there is to do."""
-    deployment = one.deployment
-    assert deployment
-    refused = preflight.judge(deployment, one.survey, sets)
+    refused = preflight.judge(one.tasks, look)
     one.findings += refused
     last, lock = one.survey["last_run"], one.survey["lock"]
     if last and not last.get("ended") and not (lock and lock["alive"]):
         one.warn("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end", this_run.deploy())
-    for found in preflight.standing(deployment, one.survey):
+    for found in preflight.standing(one.tasks, look):
         # A run goes on without them, users don't.
         missed = found.place.endswith((".database", ".broker", ".mount", ".prefix")) or found.place.startswith(
             "login of "
@@ -538,12 +526,12 @@ def _inventory(one: Health, sets: list[ConfigurationSet]) -> bool:
     return bool(refused)
 
 
-def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool) -> None:
+def judge(one: Health, look: Look, verify: bool) -> None:
     """All that is wrong with a host; what follows from what is for `causes`."""
     assert one.deployment
-    _host(one, offset)
+    _host(one, look.ahead)
     if not one.survey["manifest"]:
-        _inventory(one, sets)
+        _inventory(one, look)
         one.fault("deploy", "nothing was deployed to this host yet", this_run.deploy())
         return
     _services(one)
@@ -552,13 +540,13 @@ def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool
     _strangers(one)
     at_fault = {finding.place for finding in one.findings}
     one.findings += [finding for finding in asking.findings(one.survey) if finding.place not in at_fault]
-    refused = _inventory(one, sets)
+    refused = _inventory(one, look)
     for instance in one.deployment.instances:
         _applications(one, instance, verify)
     for site in one.deployment.sites:
         _certificates(one, site)
     if not refused:
-        _difference(one)
+        _difference(one, look)
     if verify:
         _pages(one)
 
@@ -569,10 +557,10 @@ def judge(one: Health, sets: list[ConfigurationSet], offset: float, verify: bool
 def begun(one: Health) -> list[str]:
     """The programs that have just begun, and at fault for no other reason: nobody can say yet whether they are well."""
     assert one.deployment
-    found = asking.starting(one.survey)
+    found = preflight.starting(one.survey)
     unanswered = {
         finding.place
-        for finding in causes.folded(one.faults, causes.needs(one.deployment))
+        for finding in causes.folded(one.faults, preflight.needs(one.tasks, one.deployment))
         if finding.place.startswith("task of ") or re.search(r" answers (502|nothing)", finding.what)
     }
     for instance in one.deployment.instances:
@@ -587,34 +575,37 @@ def begun(one: Health) -> list[str]:
     return sorted(set(found))
 
 
-def _look(name: str, deployment: Deployment, verify: bool) -> Health:
+def _look(tasks: Tasks, name: str, deployment: Deployment, verify: bool) -> Health:
     """Ask the current host, and judge what it says; to verify it, once all its programs have had time to begin."""
-    sets = plan.wanted_sets(deployment)
-    fact, asked = facts.Verify if verify else facts.Health, question(deployment, sets, verify)
+    fact, asked = facts.Verify if verify else facts.Health, question(tasks, deployment, verify)
+    sets = preflight.wanted_sets(tasks, deployment)
     patience = time.monotonic() + max((instance.start_seconds for instance in deployment.instances), default=0)
     said = ""
     while True:
-        one = Health(name, deployment)
-        one.found, offset = preflight.ask(fact, asked)
-        judge(one, sets, offset, verify)
+        one = Health(name, deployment, tasks)
+        one.found, ahead = ask(fact, asked)
+        look = Look(deployment, one.survey, sets, ahead)
+        look.missing = preflight.missing(tasks, look)
+        judge(one, look, verify)
         waits = begun(one) if verify and one.survey["manifest"] else []
         if not waits or time.monotonic() > patience:
             return one
-        said = preflight.say_begun(waits, said)
+        said = say_begun(waits, said)
         gevent.sleep(2)
 
 
-def look(verify: bool) -> list[Health]:
+def look_at_all(tasks: Tasks, verify: bool) -> list[Health]:
     """Ask all hosts of the run side by side, and judge each; the caller shows them and ends the run."""
-    preflight.options()
-    deployments, wrong = preflight.described(preflight.for_all())
+    hosts.options()
+    deployments, wrong = hosts.described(hosts.for_all())
     results = {}
     for name, faults in wrong.items():
         results[name] = Health(name, None, findings=faults)
-    for asked, answer in preflight.each(deployments, lambda deployment: _look(host.name, deployment, verify)).items():
+    answers = hosts.each(deployments, lambda deployment: _look(tasks, host.name, deployment, verify))
+    for asked, answer in answers.items():
         if isinstance(answer, Health):
             results[asked.name] = answer
             continue
-        results[asked.name] = Health(asked.name, deployments[asked], findings=list(answer.findings))
+        results[asked.name] = Health(asked.name, deployments[asked], tasks, findings=list(answer.findings))
     sudo.keep_password_out_of_sight()
     return [results[name] for name in sorted(results)]

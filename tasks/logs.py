@@ -12,9 +12,10 @@ from pyinfra import host
 
 from catmaid_deploy.facts.survey import Logs
 from catmaid_deploy.finding import Refused, fault
-from catmaid_deploy.run import sudo
+from catmaid_deploy.plan.task import Task, Tasks
+from catmaid_deploy.run import hosts, sudo
+from catmaid_deploy.run.ask import ask
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import preflight
 from catmaid_deploy.upkeep import output
 
 SCREEN_LINES, BUNDLE_LINES = 15, 5000
@@ -49,7 +50,7 @@ def _ask(deployment: Deployment) -> dict[str, Any]:
     lines = host.data.get("lines") or (BUNDLE_LINES if bundle else SCREEN_LINES)
     if not str(lines).isdigit():
         raise Refused(fault("lines", f"{lines!r} is no number", "give a number, --data lines=50"))
-    return preflight.ask(Logs, question(deployment, instance, int(lines), bundle))[0]
+    return ask(Logs, question(deployment, instance, int(lines), bundle))[0]
 
 
 def _print(name: str, logs: dict[str, list[str]]) -> None:
@@ -72,13 +73,13 @@ def _pack(path: Path, answers: dict[str, dict[str, Any]]) -> None:
                 archive.addfile(entry, io.BytesIO(data))
 
 
-def show() -> None:
+def show(_: Tasks) -> None:
     """Print the logs of all hosts of the run, or pack them; ends the run."""
-    preflight.options("instance", "lines", "bundle")
-    deployments, wrong = preflight.described(preflight.for_all())
+    hosts.options("instance", "lines", "bundle")
+    deployments, wrong = hosts.described(hosts.for_all())
     answers: dict[str, dict[str, Any]] = {}
     faults = [(name, found) for name, some in wrong.items() for found in some]
-    for one, answer in preflight.each(deployments, _ask).items():
+    for one, answer in hosts.each(deployments, _ask).items():
         if isinstance(answer, Refused):
             faults += [(one.name, found) for found in answer.findings]
         else:
@@ -102,3 +103,6 @@ def show() -> None:
     for name, found in faults:
         output.complain(found.line(name))
     output.end({name: answer["logs"] for name, answer in answers.items()}, int(bool(faults)))
+
+
+TASK = Task("logs", jobs={"logs": show})

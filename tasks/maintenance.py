@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,12 +11,15 @@ from pydantic import ValidationError
 from pyinfra import host
 
 from catmaid_deploy.configuration import Change
-from catmaid_deploy.finding import fault
+from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.task import Task, Tasks
+from catmaid_deploy.run import hosts, preflight, record
 from catmaid_deploy.schema import Deployment, Maintenance
-from catmaid_deploy.tasks import asking, nginx, preflight
+from catmaid_deploy.tasks import nginx
 from catmaid_deploy.tasks.asking import HOST_FLAG
 
 OPTIONS = ("text", "end", "allow")
@@ -43,7 +46,7 @@ class Switch:
 
 
 def _refuse(option: str, what: str, fix: str = "") -> SystemExit:
-    return preflight.refusal([(host.name, fault(option, what, fix))])
+    return hosts.refusal([(host.name, fault(option, what, fix))])
 
 
 def _said(name: str) -> str | None:
@@ -53,7 +56,7 @@ def _said(name: str) -> str | None:
 
 
 def _flags(deployment: Deployment) -> list[str]:
-    one = preflight.one_instance(deployment)
+    one = hosts.one_instance(deployment)
     return [f"{one.config_dir}/maintenance"] if one else [HOST_FLAG]
 
 
@@ -73,15 +76,16 @@ def _with_words(deployment: Deployment, words: dict[str, str]) -> Deployment:
     return deployment.model_copy(update={"sites": tuple(sites)})
 
 
-def check() -> Switch:
+def check(tasks: Tasks) -> Switch:
     """What the command line asks for; ends the run with exit code 1 and a line where that can't be."""
-    preflight.options("maintenance", "instance", *OPTIONS)
+    hosts.options("maintenance", "instance", *OPTIONS)
     state, words = _said("maintenance"), {key: said for key in OPTIONS if (said := _said(key)) is not None}
     if state not in ("on", "off") or (state == "off" and words):
         raise _refuse("maintenance", "say what to do", f"give {USAGE}")
-    deployment, survey = preflight.alone()
+    look = preflight.alone(tasks)
+    deployment, survey = look.deployment, look.survey
     flags = _flags(deployment)
-    report = reports.report(host.name, asking.question(deployment))
+    report = reports.report(host.name, preflight.last_word(tasks, deployment))
     as_described = nginx.change(deployment, survey)
     differs = bool(as_described.differences or as_described.reasons)
     change = None
@@ -123,3 +127,34 @@ def apply(switch: Switch) -> None:
         made = partial(configuration.applied, name=title.capitalize(), change=switch.change, run=this_run.NAME)
         steps.insert(0 if switch.close else len(steps), (title, switch.change.summary, made))
     switch.report.planned += [(title, details, make()) for title, details, make in steps]
+
+
+def switch(tasks: Tasks) -> None:
+    """What the runbook does on the current host."""
+    plan = check(tasks)
+    if plan:
+        record.begin(plan)
+        apply(plan)
+        record.end(plan)
+
+
+def flags(deployment: Deployment) -> list[str]:
+    """The files that close the host or an instance while they are there (row 18)."""
+    return ["/etc/catmaid/maintenance", *(f"{i.config_dir}/maintenance" for i in deployment.instances)]
+
+
+def _opened(deployment: Deployment, path: str) -> Command:
+    """What opens again what is closed by a flag."""
+    instance = next((i.name for i in deployment.instances if path == f"{i.config_dir}/maintenance"), None)
+    which = f" --data instance={instance}" if instance else ""
+    return this_run.command("runbooks/maintenance.py", f"--data maintenance=off{which}")
+
+
+def warnings(look: Look) -> Iterator[Finding]:
+    for path in look.survey["closed"]:
+        yield warning("maintenance", f"{path} is there, users see the notice", _opened(look.deployment, path))
+
+
+TASK = Task(
+    "maintenance", lambda deployment: {"flags": flags(deployment)}, warnings=warnings, jobs={"maintenance": switch}
+)

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from catmaid_deploy.configuration import Change
+from catmaid_deploy.facts.survey import Migrations
 from catmaid_deploy.finding import Finding, fault
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.plan import Plan
+from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Instance
 from catmaid_deploy.tasks import program, supervisor
 
@@ -75,3 +79,18 @@ def notes(instance: Instance, found: dict[str, Any]) -> Iterator[str]:
     elif found["lacks"] and instance.migrate != "refuse":
         when = {"before": "before users see the new release", "closed": "behind the maintenance page"}
         yield f"{instance.name}: migrations would run {when[instance.migrate]}: {found['lacks']}"
+
+
+def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
+    """In a dry run ask the database what a run would find out by itself. Only where other code comes: it takes time."""
+    deployment = plan.look.deployment
+    instances = waiting(deployment, plan.changes, plan.survey) if this_run.DRY else []
+    if not instances:
+        return
+    found = ask(Migrations, question(instances, plan.survey))["migrations"]
+    for instance in instances:
+        yield from judge(instance, found[instance.name])
+        plan.report.notes += notes(instance, found[instance.name])
+
+
+TASK = Task("migrations", sought=sought)

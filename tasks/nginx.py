@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyinfra.operations import server
 
@@ -18,11 +18,17 @@ from catmaid_deploy.configuration import (
     Link,
     Reason,
     compare,
+    foreign_links,
     is_stock_link,
 )
 from catmaid_deploy.finding import Finding, fault, warning
 from catmaid_deploy.on_host.facts.nginx import HERE, LOCATIONS
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest, regex, render
+from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import (
     NGINX_USER,
     PASSWORD_HOST,
@@ -36,9 +42,6 @@ from catmaid_deploy.schema import (
     TileSet,
 )
 from catmaid_deploy.tasks import certificates, notices, packages, passwords, requested, sizes
-
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
 
 DEFAULT_SITE = {"/etc/nginx/sites-enabled/default": "/etc/nginx/sites-available/default"}
 # A worker that started within so many seconds of its files' time may be as new as they are.
@@ -252,26 +255,32 @@ def judge_group(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]
         yield fault("runtime_group", what, f"leave it out, which is {SOCKET_GROUP!r}, or name a group of /etc/group")
 
 
-def make_user(plan: Plan) -> None:
+def make_user(plan: Plan) -> Iterator[Step]:
     """Make the user of nginx's workers, before nginx's files name it, or put it into a group that it needs."""
-    if not plan.nginx_groups:
+    names = missing_groups(plan.look.deployment, plan.survey)
+    if not names:
         return
-    if not plan.survey["accounts"][NGINX_USER]:
-        server.group(name=f"Group {NGINX_USER}", group=NGINX_USER, system=True)
-    operation = server.user(  # noqa: S604
-        name=f"User {NGINX_USER}",
-        user=NGINX_USER,
-        group=NGINX_USER,
-        groups=plan.nginx_groups,
-        append=True,
-        system=True,
-        home="/nonexistent",
-        ensure_home=False,
-        shell="/usr/sbin/nologin",
-        comment="nginx's workers",
-    )
-    words = [f"nginx's workers, in the groups {', '.join(plan.nginx_groups)}"]
-    plan.report.plan(f"user {NGINX_USER}", words, operation, by_job=False)
+
+    def make() -> Any:
+        if not plan.survey["accounts"][NGINX_USER]:
+            server.group(name=f"Group {NGINX_USER}", group=NGINX_USER, system=True)
+        return server.user(  # noqa: S604
+            name=f"User {NGINX_USER}",
+            user=NGINX_USER,
+            group=NGINX_USER,
+            groups=names,
+            append=True,
+            system=True,
+            home="/nonexistent",
+            ensure_home=False,
+            shell="/usr/sbin/nologin",
+            comment="nginx's workers",
+        )
+
+    words = [f"nginx's workers, in the groups {', '.join(names)}"]
+    what = f"it isn't in {', '.join(names)}, whose sockets nginx has to open"
+    lacks = fault(f"user {NGINX_USER}", what, this_run.deploy())
+    yield Step(f"user {NGINX_USER}", words, make, by_job=False, lacks=(lacks,))
 
 
 def neighbours(survey: dict[str, Any]) -> Iterator[Finding]:
@@ -401,3 +410,43 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     ):
         why = CHANGED_CERTIFICATE
     return Change(one, differences, (Reason(do, "nginx", why),) if why else ())
+
+
+def question(deployment: Deployment) -> dict[str, Any]:
+    return {
+        # Made where nginx is another packager's.
+        "paths": list(DEBIAN_FOLDERS),
+        "nginx": {"user": NGINX_USER, "like": SERVICE_USER, "groups": groups(deployment)},
+        "accounts": [NGINX_USER, SERVICE_USER],
+    }
+
+
+def warnings(look: Look) -> Iterator[Finding]:
+    yield from neighbours(look.survey)
+    for path, user in look.survey["nginx_files_of_others"]:
+        what = f"{path} can be changed by {user}, and nginx reads it as root"
+        yield warning("nginx", what, "have root alone own it and the folders that lead to it")
+    for path, sockets in Server.of(look.survey).answer_unknown_names.items():
+        what = f"{path} answers host names that no site has, on {', '.join(sockets)}"
+        yield warning("nginx", f"{what}; without its default_server nobody would")
+    if not packages.has_brotli(look.survey):
+        yield warning("nginx", "this host's has no brotli module, answers are compressed by gzip alone")
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    made = change(plan.look.deployment, plan.survey)
+    plan.report.warnings += [
+        warning("nginx", f"{path} stays, since its site was changed by somebody")
+        for path in foreign_links(made.set, plan.survey)
+    ]
+    yield from configured(made)
+
+
+USER = Task("nginx's user", steps=make_user)
+TASK = Task(
+    "nginx",
+    question,
+    sets=lambda deployment: [wanted(deployment, Server())[0]],
+    warnings=warnings,
+    steps=steps,
+)

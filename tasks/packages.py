@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.operations import apt
 
-from catmaid_deploy.finding import Command
+from catmaid_deploy.finding import Command, fault
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.operations.configuration import hidden
 from catmaid_deploy.plan import this_run
-from catmaid_deploy.schema import Deployment
-from catmaid_deploy.tasks import wsgi
-
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
 
 # The start scripts use pkill and ss; openssl signs certificates.
 NEEDED = ("nginx", "supervisor", "logrotate", "procps", "iproute2", "openssl")
-# What compiles uWSGI, which comes as source. A host with Gunicorn alone needs no compiler.
-COMPILER = ("gcc", "libc6-dev", "python3-dev")
-CERTBOT = "certbot"
-GIT = "git"
-# pip for virtualenvs that were made without it.
-PIP = "python3-pip-whl"
 # Not installed: a fix may need it.
 ACL = "acl"
 BROTLI = ("libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static")
@@ -64,35 +57,34 @@ def setfacl(entry: str, path: str, survey: dict[str, Any]) -> Command:
     return Command(f"{install}setfacl {entry} {shlex.quote(path)}")
 
 
-def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    return [
-        *NEEDED,
-        *(BROTLI if has_brotli(survey) else ()),
-        *([CERTBOT] if deployment.acme_sites else []),
-        *sorted({site.tls.dns.package for site in deployment.acme_sites if site.tls.dns}),
-        *([GIT] if any(i.releases for i in deployment.instances) else []),
-        *(COMPILER if wsgi.compiles(deployment, survey) else ()),
-        *([PIP] if wsgi.lack_pip(deployment, survey) else []),
-    ]
+def wanted(look: Look) -> list[str]:
+    """What every host needs; further packages are those of its other tasks."""
+    return [*NEEDED, *(BROTLI if has_brotli(look.survey) else ())]
 
 
-def missing(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    return [name for name in wanted(deployment, survey) if name not in survey["packages"]]
-
-
-def install(plan: Plan) -> None:
+def steps(plan: Plan) -> Iterator[Step]:
     """Install what is missing. The package lists are read anew only then, so a second run reports nothing."""
-    if not plan.packages:
+    names, fetching = plan.look.missing, plan.look.deployment.fetching
+    if not names:
         return
-    update = configuration.updated(name="Read the package sources", run=this_run.NAME, fetching=hidden(plan.fetching))
-    plan.report.plan("read the package sources", [], update, by_job=False)
-    operation = apt.packages(
-        name="Install nginx, Supervisor and what they need",
-        packages=plan.packages,
-        no_recommends=True,
-        # Another one may have begun since the host was looked at.
-        extra_install_args="-o DPkg::Lock::Timeout=300",
-        # Root's alone, and masked where pyinfra shows it. What apt's own files say of a proxy counts more.
-        _env={name: HiddenValue(value) for name, value in plan.fetching.items()},  # type: ignore[no-untyped-call]
-    )
-    plan.report.plan("install packages", [", ".join(plan.packages)], operation, by_job=False)
+
+    def update() -> Any:
+        return configuration.updated(name="Read the package sources", run=this_run.NAME, fetching=hidden(fetching))
+
+    def install() -> Any:
+        return apt.packages(
+            name="Install nginx, Supervisor and what they need",
+            packages=names,
+            no_recommends=True,
+            # Another one may have begun since the host was looked at.
+            extra_install_args="-o DPkg::Lock::Timeout=300",
+            # Root's alone, and masked where pyinfra shows it. What apt's own files say of a proxy counts more.
+            _env={name: HiddenValue(value) for name, value in fetching.items()},  # type: ignore[no-untyped-call]
+        )
+
+    yield Step("read the package sources", [], update, by_job=False)
+    lacks = tuple(fault("packages", f"{name} isn't installed", this_run.deploy()) for name in names)
+    yield Step("install packages", [", ".join(names)], install, by_job=False, fetches=(), lacks=lacks)
+
+
+TASK = Task("packages", lambda _: {"packages": [*NEEDED, *BROTLI, CONFIGURATION, ACL]}, packages=wanted, steps=steps)

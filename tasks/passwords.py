@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from catmaid_deploy.configuration import File, Folder
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.on_host.facts.nginx import HERE
 from catmaid_deploy.operations import nginx
 from catmaid_deploy.operations.nginx import PLACEHOLDER
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.schema import (
     CHEAP_HASH,
@@ -24,9 +28,6 @@ from catmaid_deploy.schema import (
     TileSet,
     is_costly,
 )
-
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
 
 FOLDER = "/etc/nginx/catmaid-passwords"
 LIMITS = "/etc/nginx/conf.d/catmaid-passwords.conf"
@@ -121,8 +122,23 @@ def key_missing(deployment: Deployment, survey: dict[str, Any]) -> bool:
     return bool(guards(deployment)) and not alone
 
 
-def make_key(plan: Plan) -> None:
+def _costly(look: Look, level: str) -> list[Finding]:
+    return [found for found in costly(look.deployment, look.survey) if found.level == level]
+
+
+def steps(plan: Plan) -> Iterator[Step]:
     """Make the key that cookies have in them, before nginx's files name it. It stays on the host."""
-    if plan.new_key:
-        operation = nginx.key(name="Key of password cookies", path=KEY, text=render(KEY[1:], placeholder=PLACEHOLDER))
-        plan.report.plan("key of password cookies", [f"create {KEY}"], operation, by_job=False)
+    if key_missing(plan.look.deployment, plan.survey):
+        text = render(KEY[1:], placeholder=PLACEHOLDER)
+        make = partial(nginx.key, name="Key of password cookies", path=KEY, text=text)
+        yield Step("key of password cookies", [f"create {KEY}"], make, by_job=False)
+
+
+TASK = Task(
+    "passwords",
+    # Folder and file of passwords that left the inventory as well.
+    lambda _: {"paths": [KEY], "secret": [FOLDER, LIMITS, KEY], "passwords": FOLDER},
+    faults=lambda look: _costly(look, "fault"),
+    warnings=lambda look: _costly(look, "warning"),
+    steps=steps,
+)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from catmaid_deploy.configuration import File, Folder, Item
-from catmaid_deploy.finding import Finding, fault
+from catmaid_deploy.facts.survey import Proxied
+from catmaid_deploy.finding import Finding, Refused, fault
+from catmaid_deploy.plan.plan import Plan
+from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.render import render
 from catmaid_deploy.schema import Deployment
-
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
 
 # What certbot.service reads: root alone may.
 VARIABLES = "/etc/catmaid/proxy.env"
@@ -38,12 +38,19 @@ def items(deployment: Deployment) -> Iterator[Item]:
 
 def question(plan: Plan) -> dict[str, Any] | None:
     """What `on_host.facts.proxy` is to ask; None where nothing has to be fetched."""
-    if not plan.fetching or not (plan.packages or plan.servers or plan.releases or plan.from_acme):
+    fetched = [step.fetches for step in plan.steps if step.fetches is not None]
+    fetching = plan.look.deployment.fetching
+    if not fetching or not fetched:
         return None
-    repositories = [i.releases.repository for i in plan.releases if i.releases]
-    servers = [one.sites[0].tls.acme_server for one in plan.from_acme]
-    targets = [one for one in (*repositories, *servers) if one.startswith(("http://", "https://"))]
-    return {"fetching": plan.fetching, "packages": bool(plan.packages), "targets": targets}
+    targets = [one for some in fetched for one in some if one.startswith(("http://", "https://"))]
+    return {"fetching": fetching, "packages": bool(plan.look.missing), "targets": targets}
+
+
+def sought(plan: Plan, ask: Ask) -> tuple[()]:
+    """Ask whether the proxy takes the host there; raises Refused, since of all else nothing would be known."""
+    if (asked := question(plan)) and (found := [*judge(plan.look.deployment, ask(Proxied, asked)["refused"])]):
+        raise Refused(*found)
+    return ()
 
 
 def judge(deployment: Deployment, refused: dict[str, Any] | None) -> Iterator[Finding]:
@@ -68,3 +75,6 @@ def blamed(found: Finding, deployment: Deployment) -> Finding:
     if deployment.proxy and any(words in found.what for words in OF_PROXY):
         return fault("proxy", f"by {address(deployment)} {found.what}", "have it allow that, or name it in no_proxy")
     return found
+
+
+TASK = Task("proxy", sought=sought)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from catmaid_deploy.facts.survey import Revisions
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.operations import releases as operations
 from catmaid_deploy.operations.configuration import hidden
 from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.tasks import proxy
 
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
+GIT = "git"
 
 
 def missing(deployment: Deployment, survey: dict[str, Any]) -> list[Instance]:
@@ -74,24 +79,48 @@ def judge_revision(instance: Instance, found: dict[str, Any] | None) -> Iterator
         yield fault(f"{place}.revision", what, f"give a tag that it has{newest}; or a commit by its first letters")
 
 
-def _planned(plan: Plan, title: str, detail: str, make: Any, instance: Instance, **more: Any) -> None:
-    """Have an operation on an instance's releases done, and told of."""
-    operation = make(name=title.capitalize(), instance=instance, releases=instance.releases, run=this_run.NAME, **more)
-    plan.report.plan(title, [detail], operation)
-
-
-def put_in_place(plan: Plan) -> None:
+def steps(plan: Plan) -> Iterator[Step]:
     """Each release that the host lacks, beside the others."""
-    for one in plan.releases:
+    for one in missing(plan.look.deployment, plan.survey):
         assert one.releases
         title = f"release {one.releases.revision} of {one.name}"
-        fetching = hidden(plan.fetching)
-        _planned(plan, title, f"in {one.checkout}", operations.in_place, one, fetching=fetching)
+        make = partial(
+            operations.in_place,
+            name=title.capitalize(),
+            instance=one,
+            releases=one.releases,
+            run=this_run.NAME,
+            fetching=hidden(plan.look.deployment.fetching),
+        )
+        what = f"its release {one.releases.revision} isn't on the host"
+        lacks = fault(f"release of {one.name}", what, this_run.deploy())
+        yield Step(title, [f"in {one.checkout}"], make, fetches=(one.releases.repository,), lacks=(lacks,))
 
 
-def remove_old(plan: Plan) -> None:
-    """Those beyond the number to keep."""
-    for one in plan.old_releases:
+def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
+    """Ask the repositories for the revisions that are to be put in place."""
+    found = missing(plan.look.deployment, plan.survey)
+    if found:
+        revisions = ask(Revisions, question(found) | {"fetching": plan.look.deployment.fetching})["revisions"]
+        for instance in found:
+            for one in judge_revision(instance, revisions[instance.name]):
+                yield proxy.blamed(one, plan.look.deployment)
+
+
+def old(plan: Plan) -> Iterator[Step]:
+    """Remove those beyond the number to keep."""
+    for one in too_many(plan.look.deployment, plan.survey):
         assert one.releases
         title = f"remove old releases of {one.name}"
-        _planned(plan, title, f"{one.releases.keep} stay", operations.old_removed, one)
+        make = partial(
+            operations.old_removed, name=title.capitalize(), instance=one, releases=one.releases, run=this_run.NAME
+        )
+        yield Step(title, [f"{one.releases.keep} stay"], make, follows=True)
+
+
+def packages(look: Look) -> list[str]:
+    return [GIT] if any(instance.releases for instance in look.deployment.instances) else []
+
+
+TASK = Task("releases", lambda _: {"packages": [GIT]}, packages=packages, steps=steps, sought=sought)
+OLD = Task("old releases", steps=old)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from catmaid_deploy.finding import Finding, fault, warning
 from catmaid_deploy.operations import certificates as operations
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Site
 from catmaid_deploy.tasks import certificates
 from catmaid_deploy.tasks.certificates import DAY
-
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
 
 # Authorities of people take a while.
 SOON_DAYS = 30
@@ -97,12 +97,13 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
         yield warning(key, f"it ends in {found['seconds_left'] // DAY:.0f} days", _again(site))
 
 
-def make(plan: Plan) -> None:
+def steps(plan: Plan) -> Iterator[Step]:
     """Make what is to be signed, and use what was."""
-    for one in plan.requests:
+    for one in wanted(plan.look.deployment, plan.survey):
         site = one.site
         title = f"{'Request for' if one.make else 'Signed'} certificate of {site.server_name}"
-        operation = operations.requested(
+        make = partial(
+            operations.requested,
             name=title,
             names=site.names,
             subject=site.tls.subject,
@@ -110,4 +111,13 @@ def make(plan: Plan) -> None:
             folder=site.requested_dir,
             link=site.tls_dir if one.use else None,
         )
-        plan.report.plan(title, [f"{site.requested_dir}/request.csr"] if one.make else [], operation, by_job=False)
+        yield Step(title, [f"{site.requested_dir}/request.csr"] if one.make else [], make, by_job=False)
+
+
+TASK = Task(
+    "requested certificates",
+    lambda deployment: {"paths": list(paths(deployment))},
+    faults=lambda look: certificates.of_sites(judge, look),
+    warnings=lambda look: certificates.of_sites(warn, look),
+    steps=steps,
+)

@@ -12,9 +12,10 @@ from catmaid_deploy.finding import warning
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
-from catmaid_deploy.run import record
+from catmaid_deploy.plan.task import Task, Tasks
+from catmaid_deploy.run import hosts, preflight, record
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import asking, preflight, supervisor
+from catmaid_deploy.tasks import asking, supervisor
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,15 @@ def _services(
     return found
 
 
-def check() -> Rollback:
+def check(tasks: Tasks) -> Rollback:
     """Look at the current host; ends the run with exit code 1 and a line for each fault."""
-    preflight.options("instance")
-    deployment, survey = preflight.alone()
-    only = preflight.one_instance(deployment)
+    hosts.options("instance")
+    look = preflight.alone(tasks)
+    deployment, survey = look.deployment, look.survey
+    only = hosts.one_instance(deployment)
     if blocked := list(asking.judge(survey)):
-        raise preflight.refusal([(host.name, finding) for finding in blocked])
-    report = reports.report(host.name, asking.question(deployment))
+        raise hosts.refusal([(host.name, finding) for finding in blocked])
+    report = reports.report(host.name, preflight.last_word(tasks, deployment))
     rollback = Rollback(survey, report, _services(deployment, survey, report, only))
     if this_run.DRY or not rollback:
         report.served = survey["asked"]["served"]
@@ -89,3 +91,13 @@ def apply(rollback: Rollback) -> None:
     )
     rollback.report.last = operation
     rollback.report.planned += [(title, lines, operation) for title, lines in details.items()]
+
+
+def roll_back(tasks: Tasks) -> None:
+    """What the runbook does on the current host."""
+    rollback = check(tasks)
+    if rollback:
+        apply(rollback)
+
+
+TASK = Task("rollback", jobs={"rollback": roll_back})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from catmaid_deploy.plan.task import Task, Tasks
 from catmaid_deploy.schema import Instance
 from catmaid_deploy.tasks import health, supervisor
 from catmaid_deploy.tasks.health import Health
@@ -125,8 +126,9 @@ def _host(one: Health) -> None:
         _instance(one, instance)
 
 
-def show(hosts: list[Health]) -> None:
+def show(tasks: Tasks) -> None:
     """Print all hosts; ends the run with exit code 1 where one has a fault."""
+    hosts = health.look_at_all(tasks, verify=False)
     for one in hosts:
         one.fold()
     if not output.JSON:
@@ -145,3 +147,6 @@ def show(hosts: list[Health]) -> None:
             output.echo(f"{len(hosts)} hosts, {len(ill)} with faults" + (f": {', '.join(ill)}" if ill else ""))
     code = int(any(one.faults for one in hosts))
     output.end({"time": time.time(), "hosts": [document(one) for one in hosts]}, code)
+
+
+TASK = Task("status", jobs={"status": show})

@@ -11,9 +11,12 @@ from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
 from catmaid_deploy.finding import Finding, fault
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest, render
-from catmaid_deploy.schema import Instance, Site
-from catmaid_deploy.tasks import asking, celery, daphne, wsgi
+from catmaid_deploy.run.apply import configured
+from catmaid_deploy.schema import Deployment, Instance, Site
+from catmaid_deploy.tasks import asking, celery, daphne, supervisor_file, wsgi
 from catmaid_deploy.tasks.program import Program, places, pointers, start_script
 
 UP = ("RUNNING", "STARTING")
@@ -301,3 +304,33 @@ def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterato
         left = ConfigurationSet(title, service=service, sweep=(f"/run/{name}", f"/etc/catmaid/{name}"))
         why = "it left the inventory; its logs and data stay"
         yield Change(left, compare(left, survey), (Reason("stop and remove", f"the programs of {name}", why),))
+
+
+def question(deployment: Deployment) -> dict[str, Any]:
+    return {"paths": [path for instance in deployment.instances for path in pointers(instance)]}
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    outdated = wsgi.outdated(plan.look.deployment, plan.survey)
+    for site in plan.look.deployment.sites:
+        for instance in site.instances:
+            replaced = outdated.get(instance.virtualenv, (None, {}))[1]
+            made = change(site, instance, plan.survey, replaced)
+            if found := judge_memory(instance, made, plan.survey):
+                plan.faults.append(found.below(f"site.instances[{instance.name}]"))
+            yield from configured(made)
+
+
+def removed(plan: Plan) -> Iterator[Step]:
+    for one in removals(plan.look.deployment.instances, plan.survey):
+        yield from configured(one)
+
+
+TASK = Task(
+    "programs",
+    question,
+    sets=lambda deployment: [files(instance) for instance in deployment.instances],
+    warnings=lambda look: supervisor_file.warn(look.survey),
+    steps=steps,
+)
+REMOVED = Task("instances that left", steps=removed)

@@ -1,11 +1,18 @@
-"""What all instances share of the system: folders at boot, logs, units (rows 6, 7, 23 and 28)."""
+"""The host as a whole: its system, room and memory, folders at boot, logs, and what systemd starts."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
+from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
+from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment
 from catmaid_deploy.tasks import proxy
 
@@ -21,6 +28,18 @@ END = "/etc/catmaid/end.sh"
 OTHERS_SECONDS = 300
 # Renews what certbot got, twice a day.
 RENEWAL, RENEWED = "certbot.timer", "certbot.service"
+
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("24.04",)}
+# Where the deploy writes, and how much the first time, in MiB: the packages (some 250 in /usr, with apt's lists and
+# archives), and a uWSGI that is compiled below /tmp. Later runs write little anywhere.
+SPACE = {"/usr": 320, "/var/cache/apt/archives": 180, "/var/lib": 110, "/tmp": 60, "/var/log": 10, "/etc": 10}
+VIRTUALENV_MIB, LATER_MIB = 20, 50
+# Less than a worker has for itself: 35 MiB with an application that is nearly nothing but Django.
+LEAST_BYTES = 32 << 20
+# Where a run notes that it works, and the programs what they are: in memory.
+RUN, RUN_MIB = "/run", 1
+CLOCK_SECONDS = 30
+SET_CLOCK = "correct the one that is wrong; 'timedatectl set-ntp true' keeps it right"
 
 
 def wanted(deployment: Deployment) -> ConfigurationSet:
@@ -81,3 +100,86 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     reasons += [Reason("start", unit, "it is off") for unit in start if unit not in enable and "certbot" in packages]
     one.service.update(enable=[*enable, *start] if reasons or differences else [], reload=reload)
     return Change(one, differences, tuple(reasons))
+
+
+# ---- the host as it is ----
+
+
+def judge_system(look: Look) -> Iterator[Finding]:
+    """What is wrong with the host as a whole."""
+    deployment, survey = look.deployment, look.survey
+    system = survey["os"]
+    if system["version"] not in SUPPORTED.get(system["id"], ()):
+        yield fault("system", f"{system['name']} isn't supported", "use Debian 12 or 13, or Ubuntu 24.04")
+    if not survey["systemd"]:
+        yield fault("system", "systemd doesn't run there", "use a host that was booted with systemd")
+    needed: dict[str, int] = {}
+    for one in survey["free"]:
+        mount, first = one["mount"], SPACE.get(one["path"], VIRTUALENV_MIB)
+        if mount == RUN:
+            needed[mount] = RUN_MIB
+        else:
+            needed[mount] = needed.get(mount, 0) + first if look.missing else LATER_MIB
+    for mount, free in {one["mount"]: one["bytes"] for one in survey["free"]}.items():
+        if free < needed[mount] << 20:
+            text = f"{free >> 20} MiB are free on {mount}, {needed[mount]} MiB are needed"
+            yield fault("space", text, free_space(mount))
+    yield from _judge_memory(deployment, survey)
+    for port, holders in survey["ports"].items():
+        for name, holder in holders.items():
+            if name != "nginx":
+                yield fault(f"port {port}", f"held by {name} (process {holder['pid']})", _freed(port, holder["unit"]))
+
+
+def _judge_memory(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    """What is asked for and can't fit, whatever runs now."""
+    number = sum(i.workers + (i.celery.concurrency or survey["processors"]) for i in deployment.instances)
+    has = (survey["memory"] or 0) + survey["swap"]
+    if survey["memory"] and number * LEAST_BYTES > has:
+        what = (
+            f"{number} workers (workers and celery.concurrency of all instances) need {number * LEAST_BYTES >> 20} MiB "
+            f"at the very least, and the host has {has >> 20} MiB with its swap"
+        )
+        yield fault("workers", what, "lower workers or celery.concurrency")
+
+
+def free_space(mount: str) -> Command | str:
+    """How a file system gets room: the one with the packages' archives and the journal has some for sure."""
+    if mount in ("/", "/var"):
+        return Command("apt-get clean; journalctl --vacuum-size=100M")
+    return f"remove what isn't needed below {mount}"
+
+
+def _freed(port: str, unit: str | None) -> Command | str:
+    if unit:
+        return Command(f"systemctl disable --now {shlex.quote(unit)}")
+    return f"have it listen on another port than {port}, or end it and what starts it"
+
+
+def clock(offset: float) -> str:
+    """What is wrong with a host's clock; empty where nothing is."""
+    if abs(offset) <= CLOCK_SECONDS:
+        return ""
+    return f"the host's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
+
+
+def question(deployment: Deployment) -> dict[str, Any]:
+    return {"units": [*UNITS, RENEWAL, RENEWED], "space": [*SPACE, RUN], "ports": deployment.ports}
+
+
+def faults(look: Look) -> Iterator[Finding]:
+    return judge_system(look)
+
+
+def remarks(look: Look) -> Iterator[Finding]:
+    if clock(look.ahead):
+        yield warning("clock", clock(look.ahead), SET_CLOCK)
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    yield from configured(change(plan.look.deployment, plan.survey))
+
+
+TASK = Task(
+    "system", question, sets=lambda deployment: [wanted(deployment)], faults=faults, remarks=remarks, steps=steps
+)

@@ -6,7 +6,9 @@ import http.client
 import socket
 import ssl
 
+from catmaid_deploy.plan.task import Task, Tasks
 from catmaid_deploy.schema import Site
+from catmaid_deploy.tasks import health
 from catmaid_deploy.tasks.health import Health, is_closed
 from catmaid_deploy.upkeep import output
 
@@ -52,8 +54,9 @@ def _outside(one: Health, site: Site) -> None:
         connection.close()
 
 
-def show(hosts: list[Health]) -> None:
+def show(tasks: Tasks) -> None:
     """Print all checks of all hosts; ends the run with exit code 1 where one fails."""
+    hosts = health.look_at_all(tasks, verify=True)
     for one in hosts:
         if one.deployment and one.survey.get("manifest"):
             for site in one.deployment.sites:
@@ -77,3 +80,6 @@ def show(hosts: list[Health]) -> None:
         for one in hosts
     ]
     output.end({"hosts": document}, int(any(one.faults for one in hosts)))
+
+
+TASK = Task("verify", jobs={"verify": show})

@@ -6,21 +6,27 @@ Rows 2, 3, 4, 16, 24, 25 and 29. All of them speak the uwsgi protocol with nginx
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from catmaid_deploy.finding import Command, Finding, fault
+from catmaid_deploy.facts.survey import Available
+from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import SOCKET_GROUP, Deployment, Instance
-from catmaid_deploy.tasks import sizes
+from catmaid_deploy.tasks import proxy, sizes
 from catmaid_deploy.tasks.program import Program, program
-
-if TYPE_CHECKING:
-    from catmaid_deploy.tasks.plan import Plan
 
 # Requests that may wait for a free thread; kernels since 5.4 allow 4096.
 BACKLOG = 1024
 STOP_SECONDS = 60
+# What compiles uWSGI, which comes as source. A host with Gunicorn alone needs no compiler.
+COMPILER = ("gcc", "libc6-dev", "python3-dev")
+# pip for virtualenvs that were made without it.
+PIP = "python3-pip-whl"
 # What gevent needs for a database that is asked by psycopg2.
 PSYCOGREEN = "1.0.2"
 FILES = {
@@ -113,20 +119,58 @@ def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str
             yield fault(place, what, Command(f"chown -R {owner}: {virtualenv}"))
 
 
-def install(plan: Plan) -> None:
+def steps(plan: Plan) -> Iterator[Step]:
     """Install the pinned packages into the virtualenvs that lack them, as the user who owns each."""
-    for virtualenv, (instance, packages) in plan.servers.items():
+    found = outdated(plan.look.deployment, plan.survey)
+    plan.faults.extend(judge(found, plan.survey))
+    for virtualenv, (instance, packages) in found.items():
         title = f"{', '.join(f'{name} {version}' for name, version in packages.items())} for {instance.name}"
         title = title.replace("uwsgi ", "uWSGI ").replace("gunicorn ", "Gunicorn ")
-        wanted = [f"{name}=={version}" for name, version in packages.items()]
-        operation = configuration.installed(
+        make = partial(
+            configuration.installed,
             name=title,
             virtualenv=virtualenv,
-            packages=wanted,
+            packages=[f"{name}=={version}" for name, version in packages.items()],
             run=this_run.NAME,
-            fetching=configuration.hidden(plan.fetching),
+            fetching=configuration.hidden(plan.look.deployment.fetching),
         )
-        plan.report.plan(title, [f"in {virtualenv}"], operation)
+        what = f"{', '.join(packages)} isn't installed in {virtualenv} as described"
+        lacks = [i.name for i in plan.look.deployment.instances if i.virtualenv == virtualenv]
+        lacking = tuple(fault(f"web server of {name}", what, this_run.deploy()) for name in lacks)
+        yield Step(title, [f"in {virtualenv}"], make, fetches=(), lacks=lacking)
+
+
+def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
+    """Ask the package index for what is to be installed."""
+    found = outdated(plan.look.deployment, plan.survey)
+    if found:
+        asked = question(found) | {"fetching": plan.look.deployment.fetching}
+        for one in judge_available(found, ask(Available, asked)["available"]):
+            yield proxy.blamed(one, plan.look.deployment)
+
+
+def warnings(look: Look) -> Iterator[Finding]:
+    somaxconn = look.survey["somaxconn"]
+    if somaxconn < BACKLOG and any(i.wsgi_server == "uwsgi" for i in look.deployment.instances):
+        what = f"net.core.somaxconn is {somaxconn}: so few requests may wait for uWSGI, further ones get 502"
+        keep = "/etc/sysctl.d/60-catmaid.conf"
+        yield warning("kernel", what, Command(f"echo net.core.somaxconn=4096 > {keep} && sysctl -p {keep}"))
+
+
+def packages(look: Look) -> list[str]:
+    """Debian's packages by which the web server gets into the virtualenvs."""
+    compiler = COMPILER if compiles(look.deployment, look.survey) else ()
+    return [*compiler, *([PIP] if lack_pip(look.deployment, look.survey) else [])]
+
+
+TASK = Task(
+    "web server",
+    lambda _: {"packages": [*COMPILER, PIP]},
+    packages=packages,
+    warnings=warnings,
+    steps=steps,
+    sought=sought,
+)
 
 
 def programs(instance: Instance) -> list[Program]:

@@ -22,7 +22,7 @@ from statistics import median
 import httpx
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import packages
+from catmaid_deploy.tasks import wsgi
 from testbed import hosts, images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import progress, say
@@ -145,7 +145,7 @@ def first(bench: Bench) -> list[Line]:
     site = schema.load(SITE)
     work = ansible.Work.of(bench.host, site)
     # What compiles uWSGI isn't asked for where that is installed, as on the host that the files come from.
-    text = script.plain(site, [*work.packages, *packages.COMPILER], ansible.absent())
+    text = script.plain(site, [*work.packages, *wsgi.COMPILER], ansible.absent())
     data = script.archive(bench.host, site, work.items)
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for number in range(FIRST_ROUNDS):

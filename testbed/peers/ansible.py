@@ -12,10 +12,13 @@ from typing import Any
 
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File, Folder, Item, Link
-from catmaid_deploy.tasks import nginx, packages, plan, system
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.run import preflight
+from catmaid_deploy.tasks import nginx, system
 from catmaid_deploy.tasks.passwords import KEY
 from testbed import images, virtualenvs
 from testbed.hosts import BedHost
+from testbed.order import TASKS
 from testbed.peers import deploys, script
 from testbed.podman import BedError
 
@@ -85,12 +88,13 @@ class Work:
                     found.append(File(f"{folder}/{name}", script.ssh(host, f"cat {folder}/{name}").decode(), mode))
         key = script.ssh(host, f"cat {KEY} 2>/dev/null || true").decode()
         found += [File(KEY, key, "600")] if key else []
-        return Work(packages.wanted(deployment, survey), found)
+        return Work(preflight.packages(TASKS, Look(deployment, survey)), found)
 
 
 def items(deployment: schema.Deployment, server: nginx.Server) -> list[Item]:
     """All files, folders and links of a host, as they are with the nginx that it has."""
-    sets = [one for one in plan.wanted_sets(deployment) if one.name != "nginx"] + [nginx.wanted(deployment, server)[0]]
+    others = [one for one in preflight.wanted_sets(TASKS, deployment) if one.name != "nginx"]
+    sets = [*others, nginx.wanted(deployment, server)[0]]
     return [item for one in sets for item in one.items]
 
 

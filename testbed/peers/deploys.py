@@ -11,9 +11,10 @@ from typing import Any
 
 from catmaid_deploy import schema
 from catmaid_deploy.facts.survey import Survey
-from catmaid_deploy.tasks import plan, preflight
+from catmaid_deploy.run import preflight
 from testbed.hosts import BedHost
 from testbed.images import ROOT, say
+from testbed.order import TASKS
 from testbed.peers import script
 from testbed.podman import BedError
 from testbed.run import PYINFRA, Run
@@ -69,7 +70,7 @@ def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
 
 def survey(host: BedHost, deployment: schema.Deployment) -> dict[str, Any]:
     """What a host says of itself, as a deploy asks it."""
-    question = json.dumps(preflight.question(deployment, plan.wanted_sets(deployment)))
+    question = json.dumps(preflight.question(TASKS, deployment))
     found: dict[str, Any] = json.loads(script.ssh(host, Survey().command(question).get_raw_value()))
     return found
 

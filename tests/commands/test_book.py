@@ -16,8 +16,10 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from catmaid_deploy import schema, secret
-from catmaid_deploy.tasks import health, plan, program, proxy
+from catmaid_deploy.run import preflight
+from catmaid_deploy.tasks import health, program, proxy
 from docs import messages, reference
+from testbed.order import TASKS
 from tests.blocks import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -380,7 +382,7 @@ def known_paths() -> set[str]:
         "instances": [{"name": "catmaid"}, {"name": "catmaid-fafb", "prefix": "/b"}],
     }
     deployment = schema.load(data)
-    found = {item.path for one in plan.wanted_sets(deployment) for item in one.everything}
+    found = {item.path for one in preflight.wanted_sets(TASKS, deployment) for item in one.everything}
     for instance in deployment.instances:
         found |= {f"{instance.state_dir}/celery-beat-schedule", f"{instance.config_dir}/maintenance"}
         for short in program.PROGRAMS:
@@ -393,7 +395,7 @@ def known_paths() -> set[str]:
     found |= {f"{trial.requested_dir}/{name}" for name in ("request.csr", "fullchain.pem")}
     found |= {proxy.VARIABLES, f"{proxy.UNIT}/catmaid.conf"}
     assert "/lock.json" in (ROOT / "catmaid_deploy/on_host/operations/apply.py").read_text()
-    found |= {one["notes"] for one in health.question(deployment, [], verify=False)["instances"]}
+    found |= {one["notes"] for one in health.question(TASKS, deployment, verify=False)["instances"]}
     found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json", schema.DISKS}
     return found | {str(parent) for path in found for parent in Path(path).parents}
 

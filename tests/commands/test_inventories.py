@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import schema, secret
-from catmaid_deploy.tasks import preflight
+from catmaid_deploy.run import hosts
 from tests.commands.inventories import ROOT, debug_inventory
 
 INVENTORIES = ROOT / "inventories"
@@ -30,7 +30,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def check(data: dict[str, Any]) -> schema.Deployment:
     """The description of a host, if it is valid and has no key that nobody knows."""
-    assert set(data) <= {*preflight.KEYS, *preflight.PYINFRAS}
+    assert set(data) <= {*hosts.KEYS, *hosts.PYINFRAS}
     return schema.load(data.get("site"), data.get("sites"))
 
 

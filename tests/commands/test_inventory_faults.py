@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catmaid_deploy.tasks import preflight
+from catmaid_deploy.run import hosts
 from tests.commands.inventories import ROOT
 
 SITE = '{"server_name": "a.org", "instances": [{}]}'
@@ -160,6 +160,6 @@ def test_a_reader_that_has_ended(tmp_path: Path) -> None:
 
 def test_a_labs_own_keys_are_let_through() -> None:
     own = {"site": {}, "rack": 3, "size": 2, "env": "test", "sites_before": 1, "_sudo_user": "root", "ssh_user": "a"}
-    assert preflight.misspelt(own) == []
-    (finding,) = preflight.misspelt({"sites": [], "ssh_usr": "a"})
+    assert hosts.misspelt(own) == []
+    (finding,) = hosts.misspelt({"sites": [], "ssh_usr": "a"})
     assert finding.line() == "ssh_usr: unknown key; did you mean 'ssh_user'?"

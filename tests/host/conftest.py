@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import packages
+from catmaid_deploy.tasks import packages, wsgi
 from testbed import hosts, images
 from testbed.podman import check_machine
 from testbed.run import VIRTUALENV, Run, place_application, pyinfra
@@ -149,7 +149,7 @@ def copy_project(folder: Path) -> None:
             shutil.copy(images.ROOT / name, folder / name)
 
 
-ALL = " ".join((*packages.NEEDED, *packages.COMPILER, *packages.BROTLI))
+ALL = " ".join((*packages.NEEDED, *wsgi.COMPILER, *packages.BROTLI))
 PACKAGES = f"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update

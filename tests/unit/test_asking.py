@@ -9,7 +9,9 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.facts.survey import Health, Survey, Verify
-from catmaid_deploy.tasks import asking, plan, preflight
+from catmaid_deploy.run import preflight
+from catmaid_deploy.tasks import asking
+from testbed.order import TASKS
 
 ON_HOST: dict[str, Any] = {}
 exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102
@@ -85,7 +87,7 @@ def test_the_look_at_a_host_with_many_instances_is_one_argument(fact: type[Surve
     """Linux takes 128 KiB, of which sudo's shell needs some for its own quotes."""
     many = [{"name": f"catmaid-{n}", "prefix": f"/lab/{n}", "checkout": f"/srv/catmaid/{n}"} for n in range(40)]
     deployment = schema.load({"server_name": "a.org", "instances": many})
-    question = preflight.question(deployment, plan.wanted_sets(deployment))
+    question = preflight.question(TASKS, deployment)
     assert len(fact().command(json.dumps(question)).get_raw_value()) < 100 << 10
 
 

@@ -10,37 +10,32 @@ from itertools import product
 
 import pytest
 
-from catmaid_deploy.tasks import causes
+from catmaid_deploy.plan import causes
 from docs.messages import ROOT, parts
 from tests.host.faults import FAULTS, SAMPLE, Fault
 
 # Where the lines are from, and the functions there that speak of other things than a deployed host.
 SOURCES = {
-    "tasks/health.py": {"look"},
+    "tasks/health.py": {"look_at_all"},
     "tasks/verify.py": set(),
     "tasks/asking.py": {"_finding"},
-    "tasks/preflight.py": {
-        "options",
-        "one_instance",
-        "misspelt",
-        "validate",
-        "described",
-        "warn",
-        "ask",
-        "_survey",
-        "_judge_lock",
-        # Only while somebody changes things: `test_hostile` has it.
-        "_unsteady",
-    },
+    "tasks/system.py": {"remarks"},
+    "tasks/application.py": {"remarks"},
+    # Only while somebody changes things: `test_hostile` has it.
+    "tasks/access.py": {"_unsteady"},
+    "tasks/tiles.py": set(),
+    "tasks/wsgi.py": {"judge", "judge_available"},
+    "tasks/maintenance.py": {"_refuse", "check"},
     "tasks/settings.py": set(),
     "tasks/certificates.py": set(),
     "tasks/acme.py": {"judge"},
     "tasks/requested.py": set(),
     "tasks/passwords.py": set(),
-    "tasks/nginx.py": set(),
+    "tasks/nginx.py": {"steps"},
     "tasks/supervisor_file.py": set(),
     "tasks/disks.py": set(),
     "tasks/releases.py": {"judge_revision"},
+    "tasks/packages.py": set(),
     "catmaid_deploy/configuration.py": set(),
     "catmaid_deploy/on_host/facts/asking.py": {"_request", "_answers"},
 }
@@ -211,7 +206,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "<place>: <path> has <held> in it, which nginx would serve",
         "<short> of <name>: it is <state>: it ended again and again; its log ends with: <last>",
         "packages: <name> isn't installed",
-        "web server of <name>: <names> isn't installed in <virtualenv> as described",
+        "web server of <name>: <packages> isn't installed in <virtualenv> as described",
     },
     "It passes by itself within start_seconds": {"<place>: it has just begun and isn't ready"},
     "The site of these tests has no ACME server, and the instance no releases": {

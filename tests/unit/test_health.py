@@ -20,9 +20,11 @@ from catmaid_deploy import schema
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.facts.survey import Logs, Survey, Verify
 from catmaid_deploy.finding import Command, fault, warning
-from catmaid_deploy.tasks import asking, causes, health, logs
+from catmaid_deploy.plan import causes
+from catmaid_deploy.tasks import asking, health, logs, needs
 from catmaid_deploy.tasks.health import Health
 from catmaid_deploy.upkeep import output
+from testbed.order import TASKS
 
 SITE: dict[str, Any] = {
     "server_name": "catmaid.example.org",
@@ -240,7 +242,7 @@ def test_a_command_is_short_enough_for_the_kernel(fact: type[Survey]) -> None:
 
 # ---- one cause, one line ----
 
-NEEDS = causes.needs(schema.load(SITE))
+NEEDS = needs.needs(schema.load(SITE))
 THEIRS = "nginx's file /etc/nginx/conf.d/theirs.conf"
 PARTS = (
     "page of catmaid",
@@ -365,7 +367,7 @@ def test_ends_before_a_program_was_started_by_somebody_don_t_count(
     ],
 )
 def test_what_has_just_begun_is_waited_for(fault: tuple[str, str], age: float, so: list[str]) -> None:
-    one = Health("host", schema.load(SITE))
+    one = Health("host", schema.load(SITE), TASKS)
     names = [f"catmaid:catmaid-{short}-a" for short in ("wsgi", "daphne", "celery")]
     supervisor: dict[str, dict[str, Any]] = {name: {"state": "RUNNING", "digest": "x"} for name in names}
     one.found = {"survey": {"supervisor": supervisor, "files": {}}, "ages": dict.fromkeys(names, age)}

@@ -11,9 +11,11 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import Change, ConfigurationSet
 from catmaid_deploy.facts.survey import Migrations
-from catmaid_deploy.finding import Refused
 from catmaid_deploy.plan import report as reports
-from catmaid_deploy.tasks import migrations, plan, preflight
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.tasks import migrations
 
 common: Any = importlib.import_module("catmaid_deploy.on_host.operations.common")
 FOLDER = "/home/catmaid/releases"
@@ -104,22 +106,24 @@ def test_what_is_said(migrate: str, found: dict[str, Any], refused: str, noted: 
 def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def ask(fact: object, question: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    def ask(fact: object, question: dict[str, Any]) -> dict[str, Any]:
         asked.append([one["name"] for one in question["instances"]])
-        return {"migrations": {"catmaid": {"lacks": NAMES}}}, 0
+        return {"migrations": {"catmaid": {"lacks": NAMES}}}
 
     def foretell(migrate: str, *calls: tuple[str, str]) -> list[str]:
         report = reports.Report("host")
-        made = plan.Plan(survey(), report, [], [], False, {}, [], [], [], changes(*calls), [], [], [])
-        preflight._foretell(deployment(migrate=migrate), made)
-        return report.notes
+        steps = [Step("programs", [], object, change) for change in changes(*calls)]
+        plan = Plan(Look(deployment(migrate=migrate), survey()), report, steps)
+        faults = list(migrations.sought(plan, ask))
+        return [*report.notes, *(fault.what for fault in faults)]
 
-    monkeypatch.setattr(preflight, "ask", ask)
+    assert foretell("before", ("hand over", "wsgi")) == []
+    monkeypatch.setattr(this_run, "DRY", True)
     assert foretell("refuse") == foretell("refuse", ("hand over", "celery")) == []
     assert asked == []
     assert len(foretell("before", ("hand over", "wsgi"), ("hand over", "daphne"))) == 1
-    with pytest.raises(Refused, match=r"the database lacks its migrations mysite\.0002_more"):
-        foretell("refuse", ("hand over", "wsgi"))
+    (what,) = foretell("refuse", ("hand over", "wsgi"))
+    assert "the database lacks its migrations mysite.0002_more" in what
     assert asked == [["catmaid"], ["catmaid"]]
 
 

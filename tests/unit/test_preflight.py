@@ -9,8 +9,11 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.finding import Finding
-from catmaid_deploy.tasks import packages, preflight
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.run import preflight
+from catmaid_deploy.tasks import access, application, system
 from catmaid_deploy.tasks import settings as settings_of_django
+from testbed.order import TASKS
 
 TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}
 SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers": 8, "threads": 2}]})
@@ -23,9 +26,14 @@ def survey(**more: Any) -> dict[str, Any]:
     found |= {"own_locations": {}, "nginx_files_of_others": [], "supervisor_file": None}
     found |= {"somaxconn": 4096, "swap": 0, "processors": 2}
     found["hanging"] = []
-    found["served_folders"] = {path: {"links": []} for _, path in preflight._served(SITE)}
+    found["served_folders"] = {path: {"links": []} for _, path in access.served(SITE)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
     return found | {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}} | more
+
+
+def warned(found: dict[str, Any], ahead: float = 0, to_do: bool = True) -> list[Finding]:
+    look = Look(SITE, found, ahead=ahead)
+    return [*preflight.standing(TASKS, look), *preflight.of_this_run(TASKS, look, to_do)]
 
 
 def only(findings: list[Finding]) -> str:
@@ -35,18 +43,18 @@ def only(findings: list[Finding]) -> str:
 
 @pytest.mark.row_5
 def test_work_mem_that_does_not_fit_is_told_with_the_three_figures() -> None:
-    line = only(preflight.warn(SITE, survey(work_mem=128 << 10), 0))
+    line = only(warned(survey(work_mem=128 << 10), 0))
     assert line.startswith(
         "workers: 16 (workers x threads of all instances) x 128 MiB (PostgreSQL's work_mem) = 2048 MiB"
     )
     assert "the host has 1024 MiB: lower workers, threads or work_mem" in line
-    assert preflight.warn(SITE, survey(work_mem=4 << 10), 0) == []
-    assert preflight.warn(SITE, survey(), 0) == []
+    assert warned(survey(work_mem=4 << 10), 0) == []
+    assert warned(survey(), 0) == []
 
 
 @pytest.mark.row_34
 def test_a_queue_that_the_kernel_cuts() -> None:
-    line = only(preflight.warn(SITE, survey(somaxconn=128), 0))
+    line = only(warned(survey(somaxconn=128), 0))
     assert line.startswith(
         "kernel: net.core.somaxconn is 128: so few requests may wait for uWSGI, further ones get 502"
     )
@@ -61,7 +69,7 @@ def test_what_is_asked_for_has_to_fit_whatever_runs(memory: int, swap: int, work
     site = schema.load({"server_name": "a.org", "instances": [{"workers": workers}]})
     found = survey(memory=memory << 30, swap=swap << 30, systemd=True, free=[], ports={})
     found["os"]["name"] = "Debian"
-    said = [finding.line() for finding in preflight.judge_system(site, found)]
+    said = [finding.line() for finding in system.judge_system(Look(site, found))]
     assert (said == []) == fits
     if not fits:
         assert said[0].startswith(f"workers: {workers + 2} workers (workers and celery.concurrency of all instances) ")
@@ -86,15 +94,15 @@ def test_a_file_system_is_judged_by_what_is_written_to_it(
 ) -> None:
     found = survey(systemd=True, ports={}, memory=64 << 30)
     found["os"]["name"] = "Debian"
-    found["packages"] = dict.fromkeys(packages.wanted(SITE, found), "1") if has_packages else {}
+    missing = [] if has_packages else ["nginx"]
     # systemd always has one of its own for /run.
-    mounts = {preflight.RUN: 1} | mounts
-    paths = [*preflight.SPACE, preflight.RUN, SITE.instances[0].virtualenv]
+    mounts = {system.RUN: 1} | mounts
+    paths = [*system.SPACE, system.RUN, SITE.instances[0].virtualenv]
     found["free"] = []
     for path in paths:
         mount = max((one for one in mounts if f"{path}/".startswith(f"{one.rstrip('/')}/")), key=len)
         found["free"].append({"path": path, "mount": mount, "bytes": mounts[mount] << 20})
-    said = [finding.line() for finding in preflight.judge_system(SITE, found)]
+    said = [finding.line() for finding in system.judge_system(Look(SITE, found, missing=missing))]
     assert [line.partition(" needed")[0] + " needed" for line in said] == says
 
 
@@ -102,34 +110,34 @@ def test_links_that_nginx_does_not_follow() -> None:
     found = survey()
     folder = SITE.instances[0].files_folder
     found["served_folders"][folder]["links"] = ["old files"]
-    line = only(preflight.warn(SITE, found, 0))
+    line = only(warned(found, 0))
     assert line.startswith(f"site.instances[catmaid].files_folder: {folder}/old files is a link to what another user")
 
 
 def test_a_clock_that_is_off() -> None:
-    line = only(preflight.warn(SITE, survey(), -95.0))
+    line = only(warned(survey(), -95.0))
     assert line.startswith("clock: the host's is 95 s behind this machine's: correct the one that is wrong")
-    assert preflight.warn(SITE, survey(), 5.0) == []
+    assert warned(survey(), 5.0) == []
 
 
 def test_a_run_that_broke_off() -> None:
     last = {"admin": "jane@lab", "since": "2026-11-24T10:00:00+0000"}
-    line = only(preflight.warn(SITE, survey(last_run=last), 0))
+    line = only(warned(survey(last_run=last), 0))
     assert line == (
         "deploy: the run of jane@lab at 2026-11-24T10:00:00+0000 was cut before its end; this one does what is left"
     )
-    line = only(preflight.warn(SITE, survey(last_run=last), 0, False))
+    line = only(warned(survey(last_run=last), 0, False))
     assert line.endswith("was cut before its end; nothing is left to do of it")
-    assert preflight.warn(SITE, survey(last_run=last | {"ended": True}), 0) == []
+    assert warned(survey(last_run=last | {"ended": True}), 0) == []
     holder = last | {"alive": True}
-    assert preflight.warn(SITE, survey(last_run=last, lock=holder), 0) == []
+    assert warned(survey(last_run=last, lock=holder), 0) == []
 
 
 @pytest.mark.row_9
 def test_the_first_folder_that_blocks_is_named_once() -> None:
-    asked = preflight.accesses(SITE)
+    asked = access.accesses(SITE)
     blocked = [("/home/catmaid", "o") if user == schema.NGINX_USER else None for _, user, _, _ in asked]
-    line = only(preflight.judge_access(SITE, {"blocked": blocked, "packages": {"acl": "2"}}))
+    line = only(access.judge_access(SITE, {"blocked": blocked, "packages": {"acl": "2"}}))
     assert line.endswith("can't enter /home/catmaid: setfacl -m g:www-data:x /home/catmaid")
 
 
@@ -143,16 +151,16 @@ def test_the_first_folder_that_blocks_is_named_once() -> None:
     ],
 )
 def test_a_service_user_who_is_root_by_another_name(account: dict[str, Any] | None, said: str) -> None:
-    found = list(preflight.judge_user(SITE.instances[0], account))
+    found = list(application.judge_user(SITE.instances[0], account))
     assert bool(found) == bool(said)
     assert all(said in finding.what for finding in found)
 
 
 @pytest.mark.row_9
 def test_a_folder_of_files_is_to_be_written_to() -> None:
-    asked = preflight.accesses(SITE)
-    blocked = [(path, "o") if want == preflight.WRITE else None for _, _, path, want in asked]
-    line = only(preflight.judge_access(SITE, {"blocked": blocked, "packages": {}}))
+    asked = access.accesses(SITE)
+    blocked = [(path, "o") if want == access.WRITE else None for _, _, path, want in asked]
+    line = only(access.judge_access(SITE, {"blocked": blocked, "packages": {}}))
     files = SITE.instances[0].files_folder
     install = "apt-get update && apt-get install -y acl && "
     assert line.endswith(
@@ -162,17 +170,17 @@ def test_a_folder_of_files_is_to_be_written_to() -> None:
 
 @pytest.mark.parametrize("part", ["/etc", "/etc/shadow", "/root"])
 def test_no_fix_opens_what_is_the_system_s(part: str) -> None:
-    asked = preflight.accesses(SITE)
+    asked = access.accesses(SITE)
     blocked = [(part, "o") if number == 0 else None for number in range(len(asked))]
-    (finding,) = preflight.judge_access(SITE, {"blocked": blocked, "packages": {}})
+    (finding,) = access.judge_access(SITE, {"blocked": blocked, "packages": {}})
     assert isinstance(finding.fix, str)
 
 
 def test_an_environment_that_was_closed_and_is_open_is_no_reason_to_go_on() -> None:
     """Of what is in it nothing is known."""
-    (finding,) = preflight._unsteady(SITE, {"instances": {"catmaid": {"python": {"unreachable": True}}}})
+    (finding,) = access._unsteady(SITE, {"instances": {"catmaid": {"python": {"unreachable": True}}}})
     assert finding.place == "site.instances[catmaid].virtualenv"
-    assert list(preflight._unsteady(SITE, {"instances": {"catmaid": {"python": {"have": {}}}}})) == []
+    assert list(access._unsteady(SITE, {"instances": {"catmaid": {"python": {"have": {}}}}})) == []
 
 
 FOLDER = "/home/catmaid/catmaid-server/django/static"
@@ -194,9 +202,9 @@ FOLDER = "/home/catmaid/catmaid-server/django/static"
 def test_what_is_served_is_what_is_meant(static: str, real: str, holds: list[list[str]], said: str) -> None:
     site = schema.load({"server_name": "a.org", "instances": [{"static_folder": static}]})
     served = {static: {"real": real, "holds": holds}}
-    for _, path in preflight._served(site):
+    for _, path in access.served(site):
         served.setdefault(path, {"real": path, "holds": []})
-    found = list(preflight.judge_served(site, {"served_folders": served}))
+    found = list(access.judge_served(site, {"served_folders": served}))
     assert len(found) == bool(said)
     assert all(said in finding.what and finding.place.endswith(".static_folder") for finding in found)
 
@@ -204,7 +212,7 @@ def test_what_is_served_is_what_is_meant(static: str, real: str, holds: list[lis
 def test_a_fallback_is_no_file_of_the_system_s() -> None:
     tiles = {"name": "t", "url": "/t", "folder": "/d/t", "fallback": "/etc/shadow"}
     site = schema.load({"server_name": "a.org", "tiles": [tiles]})
-    (finding,) = preflight.judge_served(site, {"served_folders": {"/d/t": {"real": "/d/t", "holds": []}}})
+    (finding,) = access.judge_served(site, {"served_folders": {"/d/t": {"real": "/d/t", "holds": []}}})
     assert finding.place == "site.tiles[t].fallback"
 
 
@@ -229,7 +237,7 @@ def test_folders_are_those_of_django(root: str | None, real: str | None, said: b
 
 def test_a_disk_that_does_not_answer_is_all_that_is_said() -> None:
     hanging = [["www-data", "/home/lab", "/home"], ["www-data", "/home/more", "/home"], ["root", "/x", "/"]]
-    home, other = preflight.judge(SITE, {"hanging": hanging}, [])
+    home, other = preflight.judge(TASKS, Look(SITE, {"hanging": hanging}))
     assert home.what == "/home/lab gives www-data no answer in time, and 1 more about /home"
     assert other.what == "/x gives root no answer in time"
 
@@ -237,7 +245,7 @@ def test_a_disk_that_does_not_answer_is_all_that_is_said() -> None:
 def test_settings_that_can_t_be_loaded_and_files_that_root_reads_are_named() -> None:
     broken = {"catmaid": {"silent": {}, "settings_problem": "NameError: x"}}
     others = [["/etc/nginx/conf.d/lab.conf", "alice"]]
-    first, second = preflight.warn(SITE, survey(instances=broken, nginx_files_of_others=others), 0)
+    first, second = warned(survey(instances=broken, nginx_files_of_others=others), 0)
     assert "can be changed by alice, and nginx reads it as root" in first.what
     assert second.what.endswith("NameError: x")
 
@@ -261,11 +269,10 @@ def test_what_has_just_begun_is_waited_for(
     monkeypatch.setattr(preflight, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr("gevent.sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
     monkeypatch.setattr(preflight, "ask", ask)
-    monkeypatch.setattr(preflight, "question", lambda *_: {})
     monkeypatch.setattr(preflight, "host", SimpleNamespace(print_prefix=""))
-    monkeypatch.setattr(preflight, "logger", SimpleNamespace(info=said.append))
-    monkeypatch.setattr("catmaid_deploy.tasks.packages.missing", lambda *_: [])
+    monkeypatch.setattr("catmaid_deploy.run.ask.host", SimpleNamespace(print_prefix=""))
+    monkeypatch.setattr("catmaid_deploy.run.ask.logger", SimpleNamespace(info=said.append))
     monkeypatch.setattr("catmaid_deploy.plan.this_run.DRY", dry)
-    preflight._survey(SITE, [])
+    preflight.survey((), SITE)
     assert len(asks) == asked
     assert said == ["waiting for celery-beat of catmaid, which has just begun"]

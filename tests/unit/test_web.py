@@ -14,8 +14,12 @@ from hypothesis import given
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File
 from catmaid_deploy.finding import Command
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.run import preflight
 from catmaid_deploy.schema import Deployment
-from catmaid_deploy.tasks import acme, certificates, nginx, notices, packages, passwords, preflight, system
+from catmaid_deploy.tasks import acme, certificates, nginx, notices, packages, passwords, system
+from catmaid_deploy.tasks.tiles import judge_tiles
+from testbed.order import TASKS
 
 DAY = 24 * 3600
 HASH = "$6$abcdefgh$" + "a" * 86
@@ -228,7 +232,7 @@ def test_a_key_that_others_can_read_is_a_fault(mode: str, readers: list[str], sa
 def test_tiles_that_are_not_there(tiles: dict[str, Any], host: dict[str, Any], lines: list[str]) -> None:
     (one,) = load(tiles=[{"name": "t", "url": "/t", "folder": "/d/t"} | tiles]).tiles
     there = {"folder": True, "proof": True, "fallback": True, "mounted": False, "is_mount": False}
-    judged = [finding.line() for finding in preflight.judge_tiles(one, there | host)]
+    judged = [finding.line() for finding in judge_tiles(one, there | host)]
     assert len(judged) == len(lines)
     assert all(line.startswith(start) for line, start in zip(judged, lines, strict=True))
 
@@ -335,10 +339,10 @@ def test_only_what_is_to_be_compiled_needs_a_compiler(server: str, have: dict[st
     site = load(instances=[{"wsgi_server": server}])
     host: dict[str, Any] = {"packages": {}, "os": {"id": "debian", "version": "12"}}
     host["instances"] = {"catmaid": {"python": {"have": have | {"pip": "23"}}}}
-    assert ("gcc" in packages.wanted(site, host)) == compiler
+    assert ("gcc" in preflight.packages(TASKS, Look(site, host))) == compiler
     # Nothing can be said of a virtualenv that isn't there.
     host["instances"] = {"catmaid": {}}
-    assert ("gcc" in packages.wanted(site, host)) == (server == "uwsgi")
+    assert ("gcc" in preflight.packages(TASKS, Look(site, host))) == (server == "uwsgi")
 
 
 @pytest.mark.row_19

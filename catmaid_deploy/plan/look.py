@@ -1,0 +1,30 @@
+"""One look at a host: what the inventory says of it, and what it answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from catmaid_deploy.configuration import ConfigurationSet
+from catmaid_deploy.finding import Finding
+from catmaid_deploy.schema import Deployment
+
+
+@dataclass
+class Look:
+    """What is known of a host, for all tasks the same.
+
+    + deployment: what the inventory describes
+    + survey: what the host answered, see ``on_host/facts/survey.py``
+    + sets: the sets of files, as far as they don't depend on the answer
+    + ahead: seconds that its clock is ahead of this machine's
+    + missing: Debian's packages that it needs and doesn't have
+    + faults: what keeps a run from being done, as found until now
+    """
+
+    deployment: Deployment
+    survey: dict[str, Any]
+    sets: list[ConfigurationSet] = field(default_factory=list)
+    ahead: float = 0.0
+    missing: list[str] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)

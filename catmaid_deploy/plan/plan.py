@@ -1,0 +1,60 @@
+"""What a run has to do on a host: decided once, from the look at it, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from catmaid_deploy.configuration import Change
+from catmaid_deploy.finding import Finding
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.report import Report
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that there is to do.
+
+    + title: what it is called in the last lines of a run
+    + details: a line each of what it does
+    + make: queues its operation, which it returns
+    + change: the set of files that it puts in place
+    + by_job: whether the deploy's own job does it, which writes down what it has done
+    + fetches: the addresses that the host needs for it, as far as they are known; None where it needs none
+    + lacks: what `status` says of a host to which it is to be done
+    + follows: whether it is done because of other steps, and alone no reason for a run
+    """
+
+    title: str
+    details: list[str]
+    make: Callable[[], Any]
+    change: Change | None = None
+    by_job: bool = True
+    fetches: tuple[str, ...] | None = None
+    lacks: tuple[Finding, ...] = ()
+    follows: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run on one host, in their order. What isn't here isn't touched.
+
+    ``faults`` are what keeps it from being done; ``report`` is told what comes of it.
+    """
+
+    look: Look
+    report: Report
+    steps: list[Step] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(not step.follows for step in self.steps)
+
+    @property
+    def survey(self) -> dict[str, Any]:
+        return self.look.survey
+
+    @property
+    def changes(self) -> list[Change]:
+        return [step.change for step in self.steps if step.change]

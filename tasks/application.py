@@ -1,0 +1,208 @@
+"""CATMAID on the host: its user, code, Python environment and folders, as somebody has installed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.task import Task
+from catmaid_deploy.render import digest
+from catmaid_deploy.run.patch import waiting
+from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.tasks import nginx, program, releases, settings
+
+OLDEST_PYTHON = (3, 8)
+# The files in which CATMAID names the packages that it was made for, with their versions.
+REQUIREMENTS = ("requirements.txt", "requirements-async.txt")
+# Debian's services of the kinds that an application may use.
+PEERS = {"database": ("postgresql.service",), "broker": ("rabbitmq-server.service", "redis-server.service")}
+LOCAL = ("localhost", "127.0.0.1", "::1")
+# Groups whose members are root whenever they like.
+LIKE_ROOT = ("root", "disk", "kmem", "shadow", "docker", "lxd", "incus-admin", "libvirt")
+
+
+def _loading(instance: Instance) -> dict[str, Any]:
+    """How Django loads the settings for the deploy."""
+    environment = program.environment(instance)
+    said = digest(instance.projects_dir, *(f"{name}={value}" for name, value in sorted(environment.items())))
+    notes = f"{instance.runtime_dir}/settings"
+    return {"folder": instance.projects_dir, "environment": environment, "said": said, "notes": notes}
+
+
+def collected(instance: Instance, owner: str) -> Command:
+    """What puts an application's static files in place."""
+    # CATMAID's settings call cssmin, which is in the virtualenv.
+    collect = f"cd {instance.projects_dir} && PATH={instance.virtualenv}/bin:$PATH python manage.py collectstatic"
+    return settings.as_owner(owner, f"{collect} --noinput")
+
+
+def _judge_python(python: dict[str, Any], instance: Instance, requirements: list[str]) -> Iterator[Finding]:
+    again = "have it made anew with the host's python3, and install CATMAID's requirements into it"
+    key = "virtualenv"
+    version = ".".join(str(n) for n in python.get("version", ()))
+    if "unreachable" in python:
+        return  # who is kept out, and by which folder, has a line of its own
+    if "missing" in python:
+        yield fault(key, f"{python['missing']} isn't there", f"correct the path, or {again}")
+    elif "broken" in python:
+        yield fault(key, f"{instance.virtualenv}/bin/python doesn't run ({python['broken']})", again)
+    elif tuple(python["version"]) < OLDEST_PYTHON:
+        yield fault(key, f"{instance.virtualenv}/bin/python is Python {version}, 3.8 or later is needed", again)
+    elif not python["packages_exist"]:
+        yield fault(key, f"it was made for another Python than {version}, which runs there now", again)
+    elif lacking := [name for name in ("django", "daphne", "celery") if not python["have"][name]]:
+        # The versions that this CATMAID was made for, and no others.
+        install = f"{instance.virtualenv}/bin/pip install " + " ".join(f"-r {path}" for path in requirements)
+        fix = (
+            settings.as_owner(python["owner"], install)
+            if requirements
+            else "have CATMAID's own requirements installed into it"
+        )
+        yield fault(key, f"{', '.join(lacking)} isn't installed in it", fix)
+    elif not python["have"]["uwsgi"] and not python["header"] and not python["base"].startswith("/usr/bin/python3"):
+        yield fault(
+            key, f"{python['base']} has no C headers, which uWSGI needs", "have the headers of that Python installed"
+        )
+
+
+def judge_user(instance: Instance, account: dict[str, Any] | None) -> Iterator[Finding]:
+    """What a service user may do that web pages must not."""
+    if not account:
+        return  # one that isn't there has a line of its own
+    rights = ["root"] if account["uid"] == 0 else [group for group in account["groups"] if group in LIKE_ROOT]
+    if rights:
+        what = f"{instance.user!r} has the rights of {rights[0]!r}, and so root's, which web pages must not have"
+        yield fault("user", what, "give another")
+
+
+def judge_instance(instance: Instance, found: dict[str, Any], has_directory: bool = False) -> Iterator[Finding]:
+    """What is wrong with an application that should be in place (row 31)."""
+    if not found["user"]:
+        add = Command(f"adduser --system --group {instance.user}")
+        # One of this host would hide the directory's for good.
+        look = f"see whether the directory service answers (getent passwd {instance.user}), or name another"
+        yield fault("user", f"there is no user {instance.user!r}", look if has_directory else add)
+        return
+    if not found["group"]:
+        add = Command(f"addgroup --system {instance.runtime_group}")
+        yield fault("runtime_group", f"there is no group {instance.runtime_group!r}", add)
+        return
+    coming = instance.releases is not None and not found["release"]["there"]
+    if coming:
+        yield from releases.judge(instance, found["release"])
+    elif not found["paths"]["checkout"]:
+        yield fault("checkout", f"{instance.checkout} isn't there", "put CATMAID's code there, or correct the path")
+        return
+    else:
+        yield from _judge_files(instance, found)
+    yield from _judge_python(found["python"], instance, found["requirements"])
+    yield from settings.judge(instance, found)
+
+
+def _judge_files(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+    """What an application in place lacks."""
+    as_said = "as CATMAID's installation page says"
+    if not found["paths"]["settings_file"]:
+        yield fault(
+            "checkout",
+            f"{instance.settings_file} isn't there",
+            f"have django/create_configuration.py make it, {as_said}",
+        )
+    if not found["paths"]["wsgi_file"]:
+        yield fault("wsgi_file", f"{instance.wsgi_file} isn't there", f"have it made {as_said}")
+    if not found["folders"]["static_folder"]:
+        yield fault("static_folder", f"{instance.static_folder} isn't there", collected(instance, found["owner"]))
+    if not found["folders"]["files_folder"]:
+        make = Command(f"install -d -o {instance.user} {instance.files_folder}")
+        yield fault("files_folder", f"{instance.files_folder} isn't there", make)
+
+
+def start_here(part: str, address: str, survey: dict[str, Any]) -> Command | None:
+    """The command for a database or broker at an address of the host's own that is installed there and doesn't run."""
+    if address not in LOCAL:
+        return None
+    known = survey["units"]
+    down = [unit for unit in PEERS[part] if known.get(unit, {}).get("enabled") and not known[unit]["active"]]
+    return Command(f"systemctl start {down[0].removesuffix('.service')}") if len(down) == 1 else None
+
+
+def _judge_work_mem(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+    connections = sum(i.workers * i.threads for i in deployment.instances)
+    if survey["work_mem"] and survey["memory"] and connections * survey["work_mem"] << 10 > survey["memory"]:
+        yield warning(
+            "workers",
+            f"{connections} (workers x threads of all instances) x {survey['work_mem'] >> 10} MiB "
+            f"(PostgreSQL's work_mem) = {connections * survey['work_mem'] >> 10} MiB, and the host has "
+            f"{survey['memory'] >> 20} MiB",
+            "lower workers, threads or work_mem",
+        )
+
+
+def question(deployment: Deployment) -> dict[str, Any]:
+    keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
+    folders = ("static_folder", "files_folder")
+    instances = []
+    for instance in deployment.instances:
+        asked: dict[str, Any] = {key: getattr(instance, key) for key in keys + folders}
+        asked["code"] = program.code(instance)
+        asked["settings"] = _loading(instance)
+        one = instance.releases
+        keep = {"folder", "owner", "shared"}
+        asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
+        asked["settings_file"] = settings.file_of(instance)
+        asked["lasting_wsgi_file"] = settings.lasting(instance, instance.wsgi_file)
+        asked["requirements"] = [f"{instance.checkout}/django/{name}" for name in REQUIREMENTS]
+        for key, address in (("database", instance.database), ("broker", instance.broker)):
+            asked[key] = address.model_dump() if address else None
+        instances.append(asked)
+    return {
+        "instances": instances,
+        "accounts": [instance.user for instance in deployment.instances],
+        "space": [instance.virtualenv for instance in deployment.instances],
+        "units": [*PEERS["database"], *PEERS["broker"]],
+    }
+
+
+def faults(look: Look) -> Iterator[Finding]:
+    for instance in look.deployment.instances:
+        roots = {one.place: one for one in settings.judge_roots(instance, look.survey)}
+        judged = (
+            *judge_user(instance, look.survey["accounts"][instance.user]),
+            *judge_instance(instance, look.survey["instances"][instance.name], look.survey["directory"]["is_asked"]),
+            *nginx.judge_group(instance, look.survey),
+        )
+        # What is missing would be made in the other place.
+        wrong = [one for one in judged if one.place not in roots]
+        yield from (one.below(f"site.instances[{instance.name}]") for one in (*wrong, *roots.values()))
+
+
+def warnings(look: Look) -> Iterator[Finding]:
+    for instance in look.deployment.instances:
+        for key, address in look.survey["instances"][instance.name]["silent"].items():
+            place = f"site.instances[{instance.name}].{key}"
+            what = f"nothing answers at {address['host']}:{address['port']}"
+            here = start_here(key, address["host"], look.survey)
+            yield warning(place, what, here or "start it there, or correct the address")
+    yield from settings.standing(look.deployment, look.survey)
+    yield from _judge_work_mem(look.deployment, look.survey)
+
+
+def remarks(look: Look) -> Iterator[Finding]:
+    for name, instance in look.survey["instances"].items():
+        if problem := instance["settings_problem"]:
+            what = f"its settings can't be loaded, and so its folders weren't compared with Django's: {problem}"
+            yield warning(f"site.instances[{name}].checkout", what, "correct settings.py")
+
+
+def away(look: Look) -> list[str]:
+    silent = [
+        f"the {key} of {instance.name} is away"
+        for instance in look.deployment.instances
+        for key in look.survey["instances"][instance.name]["silent"]
+    ]
+    return silent or waiting([name for name, word in look.survey["asked"]["programs"].items() if word == "away"])
+
+
+TASK = Task("application", question, faults=faults, warnings=warnings, remarks=remarks, away=away)
