@@ -22,12 +22,14 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The inventory": ("catmaid_deploy/schema.py",),
     "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "catmaid_deploy/run/sudo.py"),
     "Before anything changes": (
-        *("tasks/preflight.py", "tasks/certificates.py", "tasks/releases.py", "catmaid_deploy/configuration.py"),
+        *("catmaid_deploy/run/hosts.py", "catmaid_deploy/run/ask.py", "catmaid_deploy/run/preflight.py"),
+        *("tasks/access.py", "tasks/application.py", "tasks/tiles.py", "tasks/certificates.py", "tasks/releases.py"),
+        "catmaid_deploy/configuration.py",
         *("tasks/migrations.py", "tasks/supervisor_file.py", "tasks/proxy.py", "tasks/acme.py", "tasks/requested.py"),
         *("catmaid_deploy/facts/survey.py", f"{_ON_HOST}/facts/survey.py"),
         *(f"{_ON_HOST}/facts/places.py", f"{_ON_HOST}/facts/probe.py"),
     ),
-    "What a run will do, and why": ("tasks/plan.py", "tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),
+    "What a run will do, and why": ("tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),
     "While it changes the host": (
         *("tasks/packages.py", "tasks/wsgi.py", "catmaid_deploy/run/apply.py", "catmaid_deploy/run/record.py"),
         *("catmaid_deploy/operations/configuration.py", f"{_ON_HOST}/operations/apply.py"),

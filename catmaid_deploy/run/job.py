@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pyinfra import host
+import shlex
+import sys
+from pathlib import Path
+
+from pyinfra import host, state
 from pyinfra.context import ctx_host
 
+from catmaid_deploy.finding import HERE, Command, fault
 from catmaid_deploy.plan.task import Tasks
 from catmaid_deploy.run import apply, ending, preflight
 
@@ -16,6 +21,7 @@ def run(tasks: Tasks) -> None:
     """
     if not ctx_host.isset():  # type: ignore[no-untyped-call]
         return  # a test reads the file
+    _refuse_two_copies()
     ending.begin()
     name = host.data.get("job")
     if name is None:
@@ -23,3 +29,12 @@ def run(tasks: Tasks) -> None:
         return
     (job,) = [task.jobs[name] for task in tasks if name in task.jobs]
     job(tasks)
+
+
+def _refuse_two_copies() -> None:
+    """End the run where deploy.py is of one copy of the deploy and this code of another one, which is installed."""
+    code = Path(__file__).resolve().parent.parent
+    file = Path(state.current_exec_filename or "deploy.py").resolve()
+    if file.parent not in (code, code.parent):
+        install = Command(f"{shlex.quote(sys.executable)} -m pip install -e {shlex.quote(str(file.parent))}", HERE)
+        raise SystemExit(f"--> {fault(str(file), f'the code that is installed is another, {code}', install).line()}")

@@ -24,8 +24,13 @@ from tests.host.test_access import PASSWORD
 from tests.host.test_refusals import add_users
 
 HASH = "$6$abcdefgh$" + "b" * 86
+# A lab's own modules may be called as those of the deploy are: for its inventory, and for what pyinfra does afterwards.
+OWN = "NAME = 'labs'\n"
 INVENTORY = """
+import schema, tasks
 from catmaid_deploy import secret
+
+assert (schema.NAME, tasks.NAME) == ("labs", "labs")
 
 SITE = {
     "server_name": "localhost",
@@ -88,7 +93,7 @@ def make_wheel(folder: Path, version: str = "") -> Path:
     if version:
         file = folder / "pyproject.toml"
         file.write_text(file.read_text().replace(f'"{project["project"]["version"]}"', f'"{version}"', 1))
-        with (folder / "templates/etc/nginx/nginx.conf.j2").open("a") as template:
+        with (folder / "catmaid_deploy/templates/etc/nginx/nginx.conf.j2").open("a") as template:
             template.write(f"# Of version {version}.\n")
     words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder / "wheels"), str(folder)]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -110,6 +115,11 @@ def lab(tmp_path: Path, host: BedHost) -> Lab:
     files: dict[str, Any] = {
         # What is the same for all hosts of the inventory, in pyinfra's own way.
         "lab/inventories/group_data/prod.py": "".join(f"{k} = {v!r}\n" for k, v in host.ssh_data("careful").items()),
+        "lab/schema.py": OWN,
+        "lab/tasks.py": OWN,
+        "lab/after.py": "import configuration, render, schema, tasks\nassert {tasks.NAME, render.NAME} == {'labs'}\n",
+        "lab/configuration.py": OWN,
+        "lab/render.py": OWN,
         "home/.lab/alice": HASH,
         "home/.password-store/lab/sudo": PASSWORD,
         "home/bin/pass": '#!/bin/sh\n[ "$1" = show ] && cat "$HOME/.password-store/$2"\n',
@@ -157,6 +167,18 @@ def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> Non
     assert host.run("curl -sk -o /dev/null -w '%{http_code}' https://localhost/catmaid/") == "401"
     assert HASH in host.run("cat /etc/nginx/catmaid-passwords/*")
     assert lab.pyinfra("-y").changed == []
+
+    own = lab.shell("pyinfra inventories/prod.py $(catmaid-deploy)/deploy.py after.py -y")
+    assert own.returncode == 0, own.stderr
+    # The same from a checkout, in another folder than its own: never with the code of another copy.
+    words = f"pyinfra inventories/prod.py {ROOT}/deploy.py after.py -y"
+    mixed = lab.shell(words)
+    assert mixed.returncode == 1
+    assert f"pip install -e {ROOT}" in mixed.stderr
+    assert lab.shell(f"pip install -q -e {ROOT}").returncode == 0
+    checkout = lab.shell(words)
+    assert checkout.returncode == 0, checkout.stderr
+    assert "nothing to do" in checkout.stderr
 
     # What the deploy adds to pyinfra: a host that isn't there in a line of its own.
     unreachable = lab.pyinfra("-y", "--data", "ssh_port=9")
