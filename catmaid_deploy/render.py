@@ -14,8 +14,9 @@ from pathlib import Path
 import jinja2
 
 FOLDER = Path(__file__).resolve().parent / "templates"
-# What each run would make anew, beside Python's own compiled modules: half a tenth of a second for templates.
-KEPT = FOLDER.parent / "__pycache__"
+# What each run would make anew: half a tenth of a second for templates. Not beside this code: pip would leave it there,
+# and Python take what is left for the package.
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "catmaid-deploy"
 
 
 def regex(text: str) -> str:
@@ -29,8 +30,14 @@ def lines(text: str, width: int) -> str:
 
 
 def can_keep() -> bool:
-    """Whether something may be left in KEPT, as Python leaves its compiled modules."""
-    return not sys.dont_write_bytecode and os.access(KEPT, os.W_OK)
+    """Whether something may be left in KEPT, which is made if it is missing."""
+    if sys.dont_write_bytecode:
+        return False
+    try:
+        KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(KEPT, os.W_OK) and KEPT.stat().st_uid == os.getuid()
 
 
 def _compiled() -> jinja2.BytecodeCache:

@@ -44,8 +44,8 @@ def test_the_checks_are_installed_with_it() -> None:
 
 
 def test_runbooks_tasks_and_templates_are_there() -> None:
-    assert {"deploy.py", "config.py", "runbooks"} <= set(PLACES)
-    for name in ("tasks", "templates"):
+    assert {"deploy.py", "runbooks"} <= set(PLACES)
+    for name in ("tasks", "templates", "config.py"):
         # By which a checkout has them where an installed deploy has them, too.
         link = ROOT / "catmaid_deploy" / name
         assert (link.is_symlink(), link.resolve()) == (True, ROOT / name)
