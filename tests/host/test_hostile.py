@@ -196,7 +196,11 @@ def silent(runs: list[Run | None]) -> str:
     or its log.
     """
     places = (RUN_DIR, CHECKOUT, RELEASES, "/var/lib/catmaid/", "/var/log/catmaid/")
-    programs = ("uwsgi", *(f"FAULT    {what} of" for what in ("programs", "application", "configuration of programs")))
+    programs = (
+        "uwsgi",
+        "daphne-",
+        *(f"FAULT    {what} of" for what in ("programs", "application", "configuration of programs")),
+    )
     failed = [run.text for run in runs if run and run.code]
     return "\n".join(text for text in failed if not any(one in text for one in (*places, *programs)))
 
