@@ -132,9 +132,9 @@ STATES = {
         {f"catmaid-root-{short}" for short in SHORTS},
     ),
     "a package is gone": State(
-        "DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove python3-dev >/dev/null 2>&1",
-        ["Install nginx, Supervisor and what they need"],
-        "python3-dev",
+        "DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove logrotate >/dev/null 2>&1",
+        ["Read the package sources", "Install nginx, Supervisor and what they need"],
+        "logrotate",
     ),
     "everything at once": State(
         f"rm -r /etc/catmaid /etc/supervisor/conf.d/* {SITE_FILE} /etc/tmpfiles.d/catmaid.conf; supervisorctl update",
