@@ -10,7 +10,7 @@ from pathlib import Path
 # By this the code is found, from whatever folder; at the end, where no module of a lab's own is hidden by it.
 sys.path.append(str(Path(__file__).resolve().parent))
 
-from catmaid_deploy.run import job
+from catmaid_deploy import job
 from catmaid_deploy.tasks import (
     access,
     acme,
@@ -18,22 +18,24 @@ from catmaid_deploy.tasks import (
     asking,
     certificates,
     disks,
-    logs,
     maintenance,
     migrations,
     needs,
     nginx,
+    outside,
     packages,
+    pages,
     passwords,
+    probe,
+    programs,
     proxy,
     releases,
     requested,
     rollback,
-    status,
+    served,
     supervisor,
     system,
     tiles,
-    verify,
     wsgi,
 )
 
@@ -63,9 +65,11 @@ TASKS = (
     asking.TASK,
     needs.TASK,
     rollback.TASK,
-    status.TASK,
-    verify.TASK,
-    logs.TASK,
+    programs.TASK,
+    probe.TASK,
+    served.TASK,
+    pages.TASK,
+    outside.TASK,
 )
 
 job.run(TASKS)

@@ -124,6 +124,8 @@ class Reason:
     do: str
     part: str
     why: str
+    # Places of findings that say the same between runs, as regular expressions.
+    told: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.brief}: {self.why}"

@@ -46,6 +46,7 @@ class Finding:
     + what: what is wrong, in words
     + fix: what ends it; empty where ``what`` says that already, or where nothing has to be done
     + so: the places that are at fault for this reason alone
+    + missed: whether users miss it, though a run goes on without it: between runs it is a fault
     """
 
     level: Literal["fault", "warning"]
@@ -53,6 +54,7 @@ class Finding:
     what: str
     fix: Command | str = ""
     so: tuple[str, ...] = ()
+    missed: bool = False
 
     def __post_init__(self) -> None:
         # What is put into it comes from the host, the application or the web.
@@ -84,6 +86,11 @@ def fault(place: str, what: str, fix: Command | str = "") -> Finding:
 def warning(place: str, what: str, fix: Command | str = "") -> Finding:
     """A finding that doesn't, or not yet."""
     return Finding("warning", place, what, fix)
+
+
+def missed(place: str, what: str, fix: Command | str = "") -> Finding:
+    """A finding that stops no run, and that users miss: a fault between runs."""
+    return Finding("warning", place, what, fix, missed=True)
 
 
 class Refused(Exception):

@@ -139,7 +139,7 @@ _FOR_PROGRAMS = re.compile(
     r"Traceback"
 )
 # What takes a place, what is wrong there, and the fix.
-_FINDINGS = ("Finding", "fault", "warning", "warn", "_refuse", "_no_access")
+_FINDINGS = ("Finding", "fault", "warning", "missed", "warn", "_refuse", "_no_access")
 _SHELL = re.compile(r"""\b(?:die|say|echo) "([^"]{12,})\"""")
 
 

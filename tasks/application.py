@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest
@@ -184,7 +184,7 @@ def warnings(look: Look) -> Iterator[Finding]:
             place = f"site.instances[{instance.name}].{key}"
             what = f"nothing answers at {address['host']}:{address['port']}"
             here = start_here(key, address["host"], look.survey)
-            yield warning(place, what, here or "start it there, or correct the address")
+            yield missed(place, what, here or "start it there, or correct the address")
     yield from settings.standing(look.deployment, look.survey)
     yield from _judge_work_mem(look.deployment, look.survey)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
-from catmaid_deploy.finding import Finding, Refused, fault, warning
+from catmaid_deploy.finding import Command, Finding, Refused, fault, missed
+from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
@@ -75,7 +76,7 @@ def warn(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
     for disk, (name, *others) in _hung_disks(deployment, survey):
         what = f"{disk} gives no answer, its tiles answer 503"
         what += f", as those of {', '.join(others)} there do" if others else ""
-        yield warning(
+        yield missed(
             f"site.tiles[{name}].mount", what, "have its server or network answer; tiles come back by themselves"
         )
 
@@ -127,13 +128,19 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         reasons += [Reason("start", unit, "it doesn't run") for unit in off]
         if old or regrouped:
             why = "its files are newer" if old else REGROUPED
-            reasons.append(Reason("restart", SERVICE, why))
+            reasons.append(Reason("restart", SERVICE, why, (f"user {NGINX_USER}",) if not old else ()))
     one.service.update(
         enable=enable,
         reload=bool(differences) or any(state.get("needs_daemon_reload") for state in units.values()),
         restart=list(UNITS) if differences else [*off, *([SERVICE] if old or regrouped else [])],
     )
     return Change(one, differences, tuple(reasons))
+
+
+def health(one: Health) -> None:
+    if one.survey["manifest"] and not one.is_active(SERVICE) and SERVICE in one.survey["units"]:
+        what = "nobody watches over them, and one that hangs would hold up all pages"
+        one.fault("disks", what, Command(f"systemctl restart {SERVICE}"))
 
 
 HANGING = Task("disks that hang", faults=faults)
@@ -144,4 +151,5 @@ TASK = Task(
     warnings=lambda look: warn(look.deployment, look.survey),
     steps=lambda plan: configured(change(plan.look.deployment, plan.survey)),
     away=lambda look: away(look.deployment, look.survey),
+    health=health,
 )

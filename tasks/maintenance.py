@@ -15,10 +15,11 @@ from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task, Tasks
 from catmaid_deploy.run import hosts, preflight, record
-from catmaid_deploy.schema import Deployment, Maintenance
+from catmaid_deploy.schema import Deployment, Instance, Maintenance
 from catmaid_deploy.tasks import nginx
 from catmaid_deploy.tasks.asking import HOST_FLAG
 
@@ -155,6 +156,21 @@ def warnings(look: Look) -> Iterator[Finding]:
         yield warning("maintenance", f"{path} is there, users see the notice", _opened(look.deployment, path))
 
 
+def is_closed(one: Health, instance: Instance | None) -> bool:
+    """Whether users see the notice, since somebody closed the host or an instance."""
+    closed = one.survey["closed"]
+    return "/etc/catmaid/maintenance" in closed or bool(instance and f"{instance.config_dir}/maintenance" in closed)
+
+
+def rows(one: Health) -> list[tuple[str, str, str]]:
+    return [("closed", path, "users see the maintenance page") for path in one.survey["closed"]]
+
+
 TASK = Task(
-    "maintenance", lambda deployment: {"flags": flags(deployment)}, warnings=warnings, jobs={"maintenance": switch}
+    "maintenance",
+    lambda deployment: {"flags": flags(deployment)},
+    warnings=warnings,
+    jobs={"maintenance": switch},
+    rows=rows,
+    document=lambda one: {"closed": list(one.survey["closed"])},
 )

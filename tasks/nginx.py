@@ -409,7 +409,8 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         or certificates.has_changed(deployment, survey, running["since"])
     ):
         why = CHANGED_CERTIFICATE
-    return Change(one, differences, (Reason(do, "nginx", why),) if why else ())
+    told = (r".*\.tls\.certificate", "TLS of .*") if why == CHANGED_CERTIFICATE else ()
+    return Change(one, differences, (Reason(do, "nginx", why, told),) if why else ())
 
 
 def question(deployment: Deployment) -> dict[str, Any]:

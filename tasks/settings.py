@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.schema import Deployment, Instance, Site
 
 # Of one host all names of itself are the same.
@@ -116,7 +116,7 @@ def _links(instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
     # One with a host name may lead anywhere.
     if url and "//" not in url and not _leads(instance, url, wanted):
         what = f"MEDIA_URL = {url!r}, and users' files are at {wanted}: links to them lead nowhere"
-        yield warning(f"site.instances[{instance.name}].prefix", what, _put(instance, f"MEDIA_URL = {wanted!r}"))
+        yield missed(f"site.instances[{instance.name}].prefix", what, _put(instance, f"MEDIA_URL = {wanted!r}"))
 
 
 def _cookies(site: Site, instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
@@ -126,10 +126,10 @@ def _cookies(site: Site, instance: Instance, told: dict[str, Any]) -> Iterator[F
         _, path, domain, _ = told[key]
         if not _covers(path, instance.location):
             what = f"{key}_PATH = {path!r}, and the application is at {instance.location}: nobody stays logged in"
-            yield warning(f"login of {instance.name}", what, _put(instance, f"{key}_PATH = {instance.location!r}"))
+            yield missed(f"login of {instance.name}", what, _put(instance, f"{key}_PATH = {instance.location!r}"))
         elif domain and not any(f".{name}".endswith("." + domain.lstrip(".")) for name in names):
             what = f"{key}_DOMAIN = {domain!r}, which {site.server_name} isn't in: nobody stays logged in"
-            yield warning(f"login of {instance.name}", what, _put(instance, f"{key}_DOMAIN = None"))
+            yield missed(f"login of {instance.name}", what, _put(instance, f"{key}_DOMAIN = None"))
     secure = {key: told[key][3] for key in COOKIES}
     if site.certificate and not all(secure.values()):
         lacking = " and ".join(f"{key}_SECURE" for key, is_so in secure.items() if not is_so)

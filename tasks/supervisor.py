@@ -233,7 +233,11 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
     missing = lost(one, survey)
     if missing and not any(call == "update" for call, _, _ in calls):
         calls.append(("name", instance.name, f"{', '.join(missing)} doesn't lead to what it has open"))
-    reasons = tuple(Reason(WORDS.get(call, call), name, why) for call, name, why in calls)
+    reasons = tuple(
+        # Of what Supervisor doesn't tell nothing is known.
+        Reason(WORDS.get(call, call), name, why, (f"{name} of {instance.name}", f"{SET}{name}", "supervisor"))
+        for call, name, why in calls
+    )
     one = replace(one, service=service(site, instance, members, [call[:2] for call in calls]) if calls else {})
     return Change(one, differences, reasons)
 

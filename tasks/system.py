@@ -8,13 +8,16 @@ from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.report import LOG
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment
 from catmaid_deploy.tasks import proxy
+from catmaid_deploy.upkeep import output
 
 # As many files and connections as a process of Supervisor's programs may have open; nginx has a number of its own.
 DESCRIPTORS = 65536
@@ -40,6 +43,12 @@ LEAST_BYTES = 32 << 20
 RUN, RUN_MIB = "/run", 1
 CLOCK_SECONDS = 30
 SET_CLOCK = "correct the one that is wrong; 'timedatectl set-ntp true' keeps it right"
+
+GIB = 1 << 30
+# A file system that is nearly full, and one that soon will be.
+FULL, FILLING = 0.05, 0.15
+FREE_BYTES = GIB
+ROTATION, ROTATED = "logrotate.timer", "logrotate.service"
 
 
 def wanted(deployment: Deployment) -> ConfigurationSet:
@@ -180,6 +189,75 @@ def steps(plan: Plan) -> Iterator[Step]:
     yield from configured(change(plan.look.deployment, plan.survey))
 
 
+# ---- between deploys ----
+
+
+def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
+    return {"units": [ROTATION, ROTATED], "space": ["/", "/run", "/tmp", "/var/log", "/var/lib"], "logs": []}
+
+
+def health(one: Health) -> None:
+    assert one.look
+    found = one.found
+    for space in found["spaces"]:
+        if not space["size"]:
+            continue
+        share = space["free"] / space["size"]
+        room = free_space(space["mount"])
+        text = f"{space['mount']} has {output.size(space['free'])} of {output.size(space['size'])} free"
+        small = space["size"] < 2 * GIB
+        if (share < FULL and space["free"] < 10 * GIB) or (space["free"] < FREE_BYTES and not small):
+            one.fault("space", text, room)
+        elif share < FILLING and space["free"] < 20 * GIB:
+            one.warn("space", text, room)
+        if space["files_free"] < FULL:
+            fix = f"remove files that nobody needs below {space['mount']}"
+            one.fault("space", f"{space['mount']} has room for no more files", fix)
+    if wrong := clock(one.look.ahead):
+        one.fault("clock", f"{wrong}: logins, certificates and tasks go wrong", SET_CLOCK)
+    if found["security_updates"]:
+        names = found["security_updates"]
+        one.warn("packages", f"{len(names)} security updates wait: {', '.join(names[:4])}", Command("apt-get upgrade"))
+    if found["reboot"]:
+        one.warn("packages", "an update waits for a reboot", "have the host boot anew when nobody traces")
+    if not one.survey["manifest"]:
+        return
+    if not one.is_active(ROTATION):
+        one.fault("logs", f"they aren't rotated: {ROTATION} is off", Command(f"systemctl enable --now {ROTATION}"))
+    if one.survey["units"].get(ROTATED, {}).get("failed"):
+        one.fault(
+            "logs", "their last rotation failed", "correct what 'journalctl -u logrotate' says, and start logrotate"
+        )
+    for path, size in found["old_logs"]:
+        rotate = Command("logrotate --verbose /etc/logrotate.conf")
+        one.fault("logs", f"{path} has {size >> 20} MiB and isn't rotated", rotate)
+
+
+def rows(one: Health) -> Iterator[tuple[str, str, str]]:
+    for space in one.found["spaces"]:
+        if space["size"]:
+            yield "space", space["mount"], f"{output.size(space['free'])} of {output.size(space['size'])} free"
+    updates = one.found["security_updates"]
+    yield "updates", "unknown" if updates is None else f"{len(updates)} for security", ""
+
+
+def document(one: Health) -> dict[str, Any]:
+    survey = one.survey
+    return {key: one.found[key] for key in ("uptime", "load", "processors", "spaces", "security_updates")} | {
+        "memory": {"total": survey["memory"], "available": survey["memory_available"]}
+    }
+
+
 TASK = Task(
-    "system", question, sets=lambda deployment: [wanted(deployment)], faults=faults, remarks=remarks, steps=steps
+    "system",
+    question,
+    sets=lambda deployment: [wanted(deployment)],
+    faults=faults,
+    remarks=remarks,
+    steps=steps,
+    glance=glance,
+    health=health,
+    rows=rows,
+    document=document,
+    logs=lambda _, __: {"logs": [], "files": ["/usr/lib/os-release", LOG]},
 )

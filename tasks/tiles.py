@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, TileSet
@@ -61,7 +61,7 @@ def warnings(look: Look) -> Iterator[Finding]:
     for tiles in look.deployment.tiles:
         state = look.survey["tiles"][tiles.name]
         if tiles.mount and not state["mounted"]:
-            yield warning(
+            yield missed(
                 f"site.tiles[{tiles.name}].mount",
                 f"{tiles.mount} isn't mounted, its tiles answer 503",
                 Command(f"mount {tiles.mount}") if state["in_fstab"] else "have its disk mounted there",

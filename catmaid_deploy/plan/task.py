@@ -8,9 +8,10 @@ from typing import Any
 
 from catmaid_deploy.configuration import ConfigurationSet
 from catmaid_deploy.finding import Finding
+from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
-from catmaid_deploy.schema import Deployment
+from catmaid_deploy.schema import Deployment, Instance
 
 # What a host is asked, and by which of our scripts: `run.ask` for the current one.
 Ask = Callable[[Any, dict[str, Any]], dict[str, Any]]
@@ -18,11 +19,11 @@ Needs = Mapping[str, tuple[str, ...]]
 Tasks = tuple["Task", ...]
 
 
-def _none(*_: Any) -> tuple[()]:
+def _none(*_: Any) -> Any:
     return ()
 
 
-def _no_keys(_: Deployment) -> dict[str, Any]:
+def _no_keys(*_: Any) -> dict[str, Any]:
     return {}
 
 
@@ -44,6 +45,15 @@ class Task:
     + lasting: what of that a deploy leaves as it is
     + away: what is away by itself, and doesn't make a run fail
     + needs: which places of findings need which others
+    + glance: what `status` and `verify` ask beside; ``units`` are systemd's
+    + health: says what isn't as it should be, of what runs
+    + trial: says how what was tried went, and what is well
+    + outside: says how its addresses answer this machine
+    + differs: says what else isn't as the inventory has it, by what a deploy would do
+    + begun: the programs that have just begun, and at fault for no other reason
+    + rows, blocks: what `status` shows of a host in its table, and below it: a title, a line and a table each
+    + logs: patterns of ``logs``, and of ``files`` that are of use beside them, of an instance and of all
+    + document: the same for machines
     + jobs: what a runbook has it do, by the runbook's name
     """
 
@@ -61,6 +71,16 @@ class Task:
     lasting: Callable[[Look], Iterable[Finding]] = _none
     away: Callable[[Look], Iterable[str]] = _none
     needs: Callable[[Deployment], Needs] = _no_keys
+    glance: Callable[[Deployment, bool], dict[str, Any]] = _no_keys
+    health: Callable[[Health], None] = _none
+    trial: Callable[[Health, bool], None] = _none
+    outside: Callable[[Health], None] = _none
+    differs: Callable[[Health, Plan], None] = _none
+    begun: Callable[[Health, Needs], Iterable[str]] = _none
+    rows: Callable[[Health], Iterable[tuple[str, str, str]]] = _none
+    blocks: Callable[[Health], Iterable[tuple[str, str, list[tuple[str, ...]]]]] = _none
+    logs: Callable[[Deployment, Instance], dict[str, Any]] = _no_keys
+    document: Callable[[Health], dict[str, Any]] = _no_keys
     jobs: Mapping[str, Callable[[Tasks], None]] = field(default_factory=dict)
 
 

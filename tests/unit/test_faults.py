@@ -16,8 +16,12 @@ from tests.host.faults import FAULTS, SAMPLE, Fault
 
 # Where the lines are from, and the functions there that speak of other things than a deployed host.
 SOURCES = {
-    "tasks/health.py": {"look_at_all"},
-    "tasks/verify.py": set(),
+    "tasks/programs.py": set(),
+    "tasks/probe.py": set(),
+    "tasks/served.py": set(),
+    "tasks/pages.py": set(),
+    "tasks/outside.py": set(),
+    "catmaid_deploy/upkeep/health.py": set(),
     "tasks/asking.py": {"_finding"},
     "tasks/system.py": {"remarks"},
     "tasks/application.py": {"remarks"},
@@ -39,7 +43,7 @@ SOURCES = {
     "catmaid_deploy/configuration.py": set(),
     "catmaid_deploy/on_host/facts/asking.py": {"_request", "_answers"},
 }
-KINDS = ("fault", "warning", "warn")
+KINDS = ("fault", "warning", "missed", "warn")
 Parts = tuple[tuple[bool, str], ...]
 
 

@@ -97,7 +97,7 @@ def fixes() -> Iterator[tuple[str, bool, str]]:
                     case ast.Call(func=ast.Name(id="Command"), args=[text, *_]):
                         found = [(True, one) for one in (named.get(text.id) if isinstance(text, ast.Name) else text,)]
                     case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[_, _, fix]) if name in (
-                        "fault", "warning", "warn", "_refuse", "_no_access",
+                        "fault", "warning", "missed", "warn", "_refuse", "_no_access",
                     ):  # fmt: skip
                         found = [(False, named.get(fix.id) if isinstance(fix, ast.Name) else fix)]
                     case _:

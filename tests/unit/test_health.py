@@ -21,9 +21,11 @@ from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.facts.survey import Logs, Survey, Verify
 from catmaid_deploy.finding import Command, fault, warning
 from catmaid_deploy.plan import causes
-from catmaid_deploy.tasks import asking, health, logs, needs
-from catmaid_deploy.tasks.health import Health
-from catmaid_deploy.upkeep import output
+from catmaid_deploy.plan.health import Health
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.tasks import asking, needs, programs, served, system
+from catmaid_deploy.tasks import pages as pages_of_site
+from catmaid_deploy.upkeep import health, logs, output
 from testbed.order import TASKS
 
 SITE: dict[str, Any] = {
@@ -36,8 +38,13 @@ SITE: dict[str, Any] = {
 }
 
 
-def pages(**more: Any) -> dict[tuple[str, str], health.Page]:
-    return {(page.kind, page.whose): page for page in health.pages(schema.load(SITE | more))}
+def of(**survey: Any) -> Health:
+    """A host of this site with an answer to what its tasks look at."""
+    return Health("host", Look(schema.load(SITE), survey))
+
+
+def pages(**more: Any) -> dict[tuple[str, str], pages_of_site.Page]:
+    return {(page.kind, page.whose): page for page in pages_of_site.pages(schema.load(SITE | more))}
 
 
 def test_all_that_users_ask_for_is_asked() -> None:
@@ -72,20 +79,18 @@ def test_without_https_nothing_is_asked_by_it() -> None:
     ],
 )
 def test_a_file_system_that_fills_is_told(free: float, size: float, level: str | None) -> None:
-    one = Health("host", schema.load(SITE))
-    space = {"mount": "/", "free": free * health.GIB, "size": size * health.GIB, "files_free": 1.0}
+    one = of(manifest={})
+    space = {"mount": "/", "free": free * system.GIB, "size": size * system.GIB, "files_free": 1.0}
     one.found = {"spaces": [space], "security_updates": [], "reboot": False}
-    health._host(one, 0)
+    system.health(one)
     assert [finding.level for finding in one.findings] == ([level] if level else [])
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(-86400, "fault"), (86400, "warning"), (90 * 86400, None)])
 def test_a_certificate_that_ends_is_told(seconds: float, level: str | None) -> None:
-    deployment = schema.load(SITE)
-    one = Health("host", deployment)
+    one = of(certificates={"catmaid.example.org served": {"problem": "", "seconds_left": seconds}})
     one.found = {"served": {"catmaid.example.org": {"problem": None, "seconds_left": seconds, "version": "TLSv1.3"}}}
-    one.found["survey"] = {"certificates": {"catmaid.example.org served": {"problem": "", "seconds_left": seconds}}}
-    health._certificates(one, deployment.sites[0])
+    served._certificates(one, one.deployment.sites[0])
     assert [finding.level for finding in one.findings] == ([level] if level else [])
     assert len(one.checks) == (level is None)
 
@@ -216,7 +221,7 @@ def test_a_line_without_end_costs_no_time(tmp_path: Path) -> None:
 
 def test_logs_of_both_slots_and_of_what_all_share_are_asked() -> None:
     deployment = schema.load(SITE)
-    asked = logs.question(deployment, deployment.instances[0], 15, False)
+    asked = logs.question(TASKS, deployment, deployment.instances[0], 15, False)
     assert "/var/log/catmaid/*.log" in asked["logs"]
     assert asked["files"] == []
 
@@ -307,7 +312,7 @@ def test_what_has_a_cause_of_its_own_is_a_fault_of_its_own() -> None:
 def test_the_graph_has_no_circle_and_names_all_that_is_asked() -> None:
     for place in NEEDS:
         assert causes.cause(place, {place}, NEEDS) == place
-    asked = {f"{page.kind} of {page.whose}" for page in health.pages(schema.load(SITE))}
+    asked = {f"{page.kind} of {page.whose}" for page in pages_of_site.pages(schema.load(SITE))}
     assert asked <= set(NEEDS)
 
 
@@ -328,7 +333,7 @@ def test_the_graph_has_no_circle_and_names_all_that_is_asked() -> None:
     ],
 )
 def test_a_program_restarts_all_the_time_until_it_has_run_well(times: list[float], fault: bool) -> None:
-    assert health.restarts(times, 100) == fault
+    assert programs.restarts(times, 100) == fault
 
 
 def test_ends_before_a_program_was_started_by_somebody_don_t_count(
@@ -367,35 +372,35 @@ def test_ends_before_a_program_was_started_by_somebody_don_t_count(
     ],
 )
 def test_what_has_just_begun_is_waited_for(fault: tuple[str, str], age: float, so: list[str]) -> None:
-    one = Health("host", schema.load(SITE), TASKS)
     names = [f"catmaid:catmaid-{short}-a" for short in ("wsgi", "daphne", "celery")]
     supervisor: dict[str, dict[str, Any]] = {name: {"state": "RUNNING", "digest": "x"} for name in names}
-    one.found = {"survey": {"supervisor": supervisor, "files": {}}, "ages": dict.fromkeys(names, age)}
+    one = of(supervisor=supervisor, files={})
+    one.found = {"ages": dict.fromkeys(names, age)}
     one.fault(*fault, "")
     if fault[0] == "nginx":
         one.fault("page of catmaid", "/ answers nothing: nginx doesn't answer", "")
-    assert health.begun(one) == so
+    assert health.begun(TASKS, one) == so
     supervisor[names[1]] = {"state": "RUNNING", "digest": None}
-    assert ("daphne of catmaid" in health.begun(one)) == (age == 5)
+    assert ("daphne of catmaid" in health.begun(TASKS, one)) == (age == 5)
 
 
 # ---- what is the deploy's own ----
 
 
 def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
-    one = Health("host", schema.load(SITE))
     stranger = {"process": 77, "kind": "worker", "virtualenv": "/env", "unit": None}
-    one.found = {"survey": {"supervisor": None}, "strangers": [stranger]}
-    health._strangers(one)
+    one = of(supervisor=None)
+    one.found = {"strangers": [stranger]}
+    programs._strangers(one)
     assert one.findings == []
     for known, unit, command in (
         ({}, None, "kill -- -77"),
         ({}, "old-celery.service", "systemctl disable --now old-celery.service"),
         ({"old:worker": {"pid": 77}}, None, "supervisorctl stop old:worker"),
     ):
-        one.findings.clear()
-        one.found = {"survey": {"supervisor": known}, "strangers": [stranger | {"unit": unit}]}
-        health._strangers(one)
+        one = of(supervisor=known)
+        one.found = {"strangers": [stranger | {"unit": unit}]}
+        programs._strangers(one)
         assert [finding.fix for finding in one.findings] == [Command(command)]
 
 
@@ -422,35 +427,35 @@ def test_a_worker_that_was_told_to_end_is_named_when_it_should_have(tmp_path: Pa
         return found["is_late"](group, [(instance, told)])
 
     assert (late(6), late(7), late(8), late(9)) == (None, "", "", instance)
-    one = Health("host", schema.load(SITE))
+    one = of(supervisor={})
     stranger = {"process": 9, "kind": "worker", "virtualenv": "/env", "unit": None, "late": "catmaid", "user": "tracer"}
-    one.found = {"survey": {"supervisor": {}}, "strangers": [stranger]}
-    health._strangers(one)
+    one.found = {"strangers": [stranger]}
+    programs._strangers(one)
     (finding,) = one.findings
     assert (finding.place, finding.fix) == ("celery of catmaid", Command("pkill -KILL -U tracer -g 9"))
 
 
 def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
-    one = Health("host", schema.load(SITE))
-    units = {name: {"active": True} for name in ("supervisor.service", "nginx.service", health.ROTATION)}
-    file: dict[str, Any] = {"problem": None, "patterns": []}
-    survey: dict[str, Any] = {"supervisor": None, "asks_password": True, "units": units, "files": {}}
-    survey |= {"supervisor_file": file, "instances": {}}
+    units = {name: {"active": True} for name in ("supervisor.service", "nginx.service")}
+    survey: dict[str, Any] = {
+        "supervisor": None,
+        "asks_password": True,
+        "units": units,
+        "files": {},
+        "manifest": {"x": 1},
+    }
+    survey |= {"supervisor_file": {"problem": None, "patterns": []}, "instances": {}}
     survey["asked"] = {"blocked": [], "standing": [], "wrong": []}
-    one.found = {"survey": survey, "strangers": [], "old_logs": []}
-    health._services(one)
+    one = of(**survey)
+    one.found = {"strangers": []}
+    programs.health(one)
     one.findings += asking.judge(one.survey)
-    assert one.deployment
-    for instance in one.deployment.instances:
-        health._programs(one, instance)
     assert [finding.place for finding in one.findings] == ["supervisor"]
 
 
 def test_a_group_that_supervisor_does_not_have_is_one_fault() -> None:
-    one = Health("host", schema.load(SITE))
-    one.found = {"survey": {"supervisor": {}, "files": {}}}
-    assert one.deployment
-    health._programs(one, one.deployment.instances[0])
+    one = of(supervisor={}, files={})
+    programs._programs(one, one.deployment.instances[0])
     assert [finding.place for finding in one.findings] == ["programs of catmaid"]
 
 

@@ -1,4 +1,4 @@
-"""A deployed host, asked as a user would: what is well, what isn't, what that means and what to type."""
+"""The sites as a browser on the admin's machine meets them: the name, the certificate, the answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import http.client
 import socket
 import ssl
 
-from catmaid_deploy.plan.task import Task, Tasks
+from catmaid_deploy.plan.health import Health
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Site
-from catmaid_deploy.tasks import health
-from catmaid_deploy.tasks.health import Health, is_closed
-from catmaid_deploy.upkeep import output
+from catmaid_deploy.tasks.maintenance import is_closed
 
 
 def _outside(one: Health, site: Site) -> None:
@@ -54,32 +53,9 @@ def _outside(one: Health, site: Site) -> None:
         connection.close()
 
 
-def show(tasks: Tasks) -> None:
-    """Print all checks of all hosts; ends the run with exit code 1 where one fails."""
-    hosts = health.look_at_all(tasks, verify=True)
-    for one in hosts:
-        if one.deployment and one.survey.get("manifest"):
-            for site in one.deployment.sites:
-                _outside(one, site)
-        one.fold()
-    if not output.JSON:
-        for one in hosts:
-            output.echo()
-            output.echo(one.host, bold=True)
-            for line in output.table([("ok", name, word) for name, word in one.checks], 2):
-                output.echo(line, fg="green")
-            for finding in one.findings:
-                output.finding(finding)
-            output.echo(f"  {output.count(one.faults)}", bold=True)
-    document = [
-        {
-            "host": one.host,
-            "checks": dict(one.checks),
-            "findings": [finding.for_machines(one.host) for finding in one.findings],
-        }
-        for one in hosts
-    ]
-    output.end({"hosts": document}, int(any(one.faults for one in hosts)))
+def outside(one: Health) -> None:
+    for site in one.deployment.sites:
+        _outside(one, site)
 
 
-TASK = Task("verify", jobs={"verify": show})
+TASK = Task("from outside", outside=outside)

@@ -12,6 +12,10 @@ from pyinfra.context import ctx_host
 from catmaid_deploy.finding import HERE, Command, fault
 from catmaid_deploy.plan.task import Tasks
 from catmaid_deploy.run import apply, ending, preflight
+from catmaid_deploy.upkeep import logs, status, verify
+
+# What is the same whatever is deployed.
+JOBS = {"status": status.show, "verify": verify.show, "logs": logs.show}
 
 
 def run(tasks: Tasks) -> None:
@@ -27,13 +31,13 @@ def run(tasks: Tasks) -> None:
     if name is None:
         apply.apply(preflight.check(tasks))
         return
-    (job,) = [task.jobs[name] for task in tasks if name in task.jobs]
+    (job,) = [found[name] for found in (JOBS, *(task.jobs for task in tasks)) if name in found]
     job(tasks)
 
 
 def _refuse_two_copies() -> None:
     """End the run where deploy.py is of one copy of the deploy and this code of another one, which is installed."""
-    code = Path(__file__).resolve().parent.parent
+    code = Path(__file__).resolve().parent
     file = Path(state.current_exec_filename or "deploy.py").resolve()
     if file.parent not in (code, code.parent):
         install = Command(f"{shlex.quote(sys.executable)} -m pip install -e {shlex.quote(str(file.parent))}", HERE)

@@ -12,7 +12,7 @@ from pyinfra import host
 
 from catmaid_deploy.facts.survey import Logs
 from catmaid_deploy.finding import Refused, fault
-from catmaid_deploy.plan.task import Task, Tasks
+from catmaid_deploy.plan.task import Tasks, merged
 from catmaid_deploy.run import hosts, sudo
 from catmaid_deploy.run.ask import ask
 from catmaid_deploy.schema import Deployment, Instance
@@ -30,27 +30,19 @@ def _instance(deployment: Deployment) -> Instance:
     return found[0]
 
 
-def question(deployment: Deployment, instance: Instance, lines: int, with_files: bool) -> dict[str, Any]:
-    """What a host is asked: of the logs of both slots, and of what all instances share."""
-    files = [
-        *(f"{instance.config_dir}/{part}" for part in ("start.sh", "*-[ab]/*.*")),
-        f"/etc/supervisor/conf.d/{instance.name}.conf",
-        "/etc/nginx/conf.d/catmaid.conf",
-        *(f"/etc/nginx/sites-available/catmaid-{site.server_name}.conf" for site in deployment.sites),
-        "/usr/lib/os-release",
-        "/var/log/catmaid-deploy.log",
-    ]
-    logs = [f"{instance.log_dir}/*.log", "/var/log/nginx/error.log", "/var/log/supervisor/supervisord.log"]
-    return {"logs": logs, "files": files if with_files else [], "lines": lines}
+def question(tasks: Tasks, deployment: Deployment, instance: Instance, lines: int, with_files: bool) -> dict[str, Any]:
+    """What a host is asked: patterns of logs and of other files, from all tasks."""
+    found = merged(task.logs(deployment, instance) for task in tasks)
+    return {"logs": found["logs"], "files": found["files"] if with_files else [], "lines": lines}
 
 
-def _ask(deployment: Deployment) -> dict[str, Any]:
+def _ask(tasks: Tasks, deployment: Deployment) -> dict[str, Any]:
     instance = _instance(deployment)
     bundle = host.data.get("bundle") is not None
     lines = host.data.get("lines") or (BUNDLE_LINES if bundle else SCREEN_LINES)
     if not str(lines).isdigit():
         raise Refused(fault("lines", f"{lines!r} is no number", "give a number, --data lines=50"))
-    return ask(Logs, question(deployment, instance, int(lines), bundle))[0]
+    return ask(Logs, question(tasks, deployment, instance, int(lines), bundle))[0]
 
 
 def _print(name: str, logs: dict[str, list[str]]) -> None:
@@ -73,13 +65,13 @@ def _pack(path: Path, answers: dict[str, dict[str, Any]]) -> None:
                 archive.addfile(entry, io.BytesIO(data))
 
 
-def show(_: Tasks) -> None:
+def show(tasks: Tasks) -> None:
     """Print the logs of all hosts of the run, or pack them; ends the run."""
     hosts.options("instance", "lines", "bundle")
     deployments, wrong = hosts.described(hosts.for_all())
     answers: dict[str, dict[str, Any]] = {}
     faults = [(name, found) for name, some in wrong.items() for found in some]
-    for one, answer in hosts.each(deployments, _ask).items():
+    for one, answer in hosts.each(deployments, lambda deployment: _ask(tasks, deployment)).items():
         if isinstance(answer, Refused):
             faults += [(one.name, found) for found in answer.findings]
         else:
@@ -103,6 +95,3 @@ def show(_: Tasks) -> None:
     for name, found in faults:
         output.complain(found.line(name))
     output.end({name: answer["logs"] for name, answer in answers.items()}, int(bool(faults)))
-
-
-TASK = Task("logs", jobs={"logs": show})

@@ -1,0 +1,53 @@
+"""A host's answer between deploys, and what was made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from catmaid_deploy.finding import Command, Finding
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.schema import Deployment
+
+
+@dataclass
+class Health:
+    """A host, judged for `status` or `verify`.
+
+    + host: its name in the inventory
+    + look: what it says of all that the deploy relies on; None where the inventory is wrong or the host isn't reached
+    + found: what else it answered, see ``on_host/facts/health.py`` and ``on_host/facts/verify.py``
+    + findings: what isn't as it should be
+    + checks: what was asked and is well, each with a word about it
+    """
+
+    host: str
+    look: Look | None = None
+    found: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    checks: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def deployment(self) -> Deployment:
+        """What the inventory describes; only of a host that was asked."""
+        assert self.look
+        return self.look.deployment
+
+    @property
+    def survey(self) -> dict[str, Any]:
+        """What the host answered to a deploy's own questions."""
+        return self.look.survey if self.look else {}
+
+    @property
+    def faults(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == "fault"]
+
+    def is_active(self, unit: str) -> bool:
+        """Whether systemd runs a unit."""
+        return bool(self.survey["units"].get(unit, {}).get("active"))
+
+    def fault(self, place: str, what: str, fix: Command | str) -> None:
+        self.findings.append(Finding("fault", place, what, fix))
+
+    def warn(self, place: str, what: str, fix: Command | str) -> None:
+        self.findings.append(Finding("warning", place, what, fix))

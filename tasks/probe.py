@@ -1,0 +1,114 @@
+"""The applications between deploys: whether they load, and reach their database, broker, workers and users' pages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from catmaid_deploy.plan.health import Health
+from catmaid_deploy.plan.task import Task
+from catmaid_deploy.schema import Deployment, Instance, Site
+from catmaid_deploy.tasks import application, maintenance, pages, settings, supervisor
+
+QUEUE = 1000
+
+
+def _channel(site: Site, instance: Instance) -> dict[str, Any]:
+    """Where an instance's notices are waited for: behind nginx, or where that asks for a password, at Daphne itself."""
+    guarded = bool(instance.passwords or site.passwords)
+    at = pages.address(site)
+    return {
+        "host": at["name"],
+        "https": at["https"],
+        "port": at["port"],
+        "socket": instance.daphne_socket if guarded else None,
+        "path": f"{'/' if guarded else instance.location}channels/updates/",
+    }
+
+
+def _applications(one: Health, instance: Instance, verify: bool) -> None:
+    asked = one.found["instances"][instance.name]
+    probe, numbers = asked["probe"], asked["statistics"]
+    name = instance.name
+    if broken := probe.get("broken"):
+        correct = "correct that in its code, its settings or its virtualenv, and deploy"
+        one.fault(f"application of {name}", f"it doesn't load: {broken}", correct)
+        return
+    for part, setting in (("database", "DATABASES"), ("broker", "CELERY_BROKER_URL")):
+        if probe[part]:
+            there = f"start it where {setting} in settings.py says that it is, or correct that"
+            address = getattr(instance, part)
+            where = address.host if address else application.LOCAL[0]
+            # What listens and refuses is no matter of a start.
+            is_off = re.search(r"connection refused|no such file|no answer within", probe[part], re.IGNORECASE)
+            fix = application.start_here(part, where, one.survey) if is_off else None
+            one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix or there)
+    if verify and not probe["broker"]:
+        if probe["task"] is None:
+            log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)['celery']}.log"
+            one.fault(f"task of {name}", "no worker takes it within 15 s", f"correct what {log} says")
+        else:
+            one.checks.append((f"task of {name}", f"taken by a worker after {probe['task']:.1f} s"))
+    if verify and not probe["broker"] and not probe["database"] and not maintenance.is_closed(one, instance):
+        _notice(one, instance, probe)
+    for queue, length in probe["queues"].items():
+        if length > QUEUE:
+            one.warn(
+                f"queue {queue} of {name}",
+                f"{length} tasks wait in it",
+                "raise celery.concurrency in the inventory, if the host has processors and memory left",
+            )
+    if numbers and numbers["waiting"] and numbers["busy"] >= numbers["threads"]:
+        one.warn(
+            f"wsgi of {name}",
+            f"all {numbers['threads']} threads are busy, and {numbers['waiting']} requests wait",
+            "raise workers in the inventory, if the host has processors and memory left",
+        )
+
+
+def _notice(one: Health, instance: Instance, probe: dict[str, Any]) -> None:
+    """What a task tells a user's page, sent and waited for."""
+    place, lost = f"notice of {instance.name}", settings.lost_notices(instance, one.survey["instances"][instance.name])
+    # It is known now whether what the settings say keeps them away.
+    one.findings = [finding for finding in one.findings if finding.place != place]
+    if probe["notice"] is not None:
+        one.checks.append((place, f"arrived in a WebSocket after {1000 * probe['notice']:.0f} ms"))
+    elif lost:
+        one.fault(place, *lost)
+    else:
+        log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)['daphne']}.log"
+        what = f"what tasks tell users' pages doesn't reach a WebSocket: {probe['no_notice']}"
+        one.fault(place, what, f"correct CHANNEL_LAYERS in settings.py, or what {log} says, and deploy")
+
+
+def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
+    return {
+        "space": [instance.files_folder for instance in deployment.instances],
+        "logs": [instance.log_dir for instance in deployment.instances],
+        "instances": [
+            {
+                "name": i.name,
+                "user": i.user,
+                "config_dir": i.config_dir,
+                "virtualenv": i.virtualenv,
+                "log_dir": i.log_dir,
+                "runtime_dir": i.runtime_dir,
+                "stop_seconds": i.celery.stop_seconds,
+                "notes": f"{i.runtime_dir}/addresses",
+                "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
+                "sockets": {"wsgi": i.uwsgi_socket, "daphne": i.daphne_socket},
+                "queues": list(i.celery.queues),
+                "channel": _channel(site, i),
+            }
+            for site in deployment.sites
+            for i in site.instances
+        ],
+    }
+
+
+def trial(one: Health, verify: bool) -> None:
+    for instance in one.deployment.instances:
+        _applications(one, instance, verify)
+
+
+TASK = Task("applications between deploys", glance=glance, trial=trial)
