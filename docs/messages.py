@@ -19,7 +19,7 @@ _ON_HOST = "catmaid_deploy/on_host"
 
 # In the order in which an admin meets them; what is in none of these is in the last section.
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "The inventory": ("catmaid_deploy/schema.py",),
+    "The inventory": tuple(f"catmaid_deploy/schema/{room}.py" for room in ("load", "values", "hidden", "site")),
     "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "catmaid_deploy/run/sudo.py"),
     "Before anything changes": (
         *("catmaid_deploy/run/hosts.py", "catmaid_deploy/run/ask.py", "catmaid_deploy/run/preflight.py"),

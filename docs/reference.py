@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import override
 
 from catmaid_deploy import schema
+from catmaid_deploy.schema import hidden, values
 from catmaid_deploy.secret import Secret
 
 # Each model, as an inventory calls it, in the order of the page.
@@ -176,20 +177,20 @@ UNITS = {
 }
 # Types of the schema in words.
 _NAMED: list[tuple[Any, str]] = [
-    (schema.HostName, "host name"),
-    (schema.ServerName, "host name"),
-    (schema.AbsolutePath, "absolute path"),
-    (schema.Prefix, "path in the address"),
-    (schema.UserName, "name of a user or group"),
-    (schema.PlainUserName, "name of a user or group"),
-    (schema.QueueName, "queue's name"),
-    (schema.Origin, "origin"),
-    (schema.Passwords, "dictionary of user names and hashes"),
-    (schema.HeaderValue, "header's value"),
-    (schema.Network, "address or network"),
-    (schema.ProxyAddress, "address, which is a secret if it has a password"),
-    (schema.DirectName, "host name or domain"),
-    (schema.MacKey, "secret"),
+    (values.HostName, "host name"),
+    (values.ServerName, "host name"),
+    (values.AbsolutePath, "absolute path"),
+    (values.Prefix, "path in the address"),
+    (values.UserName, "name of a user or group"),
+    (values.PlainUserName, "name of a user or group"),
+    (values.QueueName, "queue's name"),
+    (values.Origin, "origin"),
+    (hidden.Passwords, "dictionary of user names and hashes"),
+    (values.HeaderValue, "header's value"),
+    (values.Network, "address or network"),
+    (hidden.ProxyAddress, "address, which is a secret if it has a password"),
+    (values.DirectName, "host name or domain"),
+    (hidden.MacKey, "secret"),
 ]
 _ROWS = re.compile(r",? ?\(rows? ([0-9, and]+)\)")
 

@@ -18,6 +18,7 @@ OLDEST_PYTHON = (3, 8)
 REQUIREMENTS = ("requirements.txt", "requirements-async.txt")
 # Debian's services of the kinds that an application may use.
 PEERS = {"database": ("postgresql.service",), "broker": ("rabbitmq-server.service", "redis-server.service")}
+WAITS = "for the broker"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # Groups whose members are root whenever they like.
 LIKE_ROOT = ("root", "disk", "kmem", "shadow", "docker", "lxd", "incus-admin", "libvirt")
@@ -202,7 +203,8 @@ def away(look: Look) -> list[str]:
         for instance in look.deployment.instances
         for key in look.survey["instances"][instance.name]["silent"]
     ]
-    return silent or waiting([name for name, word in look.survey["asked"]["programs"].items() if word == "away"])
+    names = [name for name, word in look.survey["asked"]["programs"].items() if word == "away"]
+    return silent or waiting(names, WAITS)
 
 
-TASK = Task("application", question, faults=faults, warnings=warnings, remarks=remarks, away=away)
+TASK = Task("application", question, faults=faults, warnings=warnings, remarks=remarks, waits=WAITS, away=away)

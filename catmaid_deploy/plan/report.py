@@ -19,9 +19,10 @@ class Report:
 
     ``ended`` is what came of the run: "", "failed", or "cut". ``cut`` names the operation that was under way when it
     was interrupted. The operation ``first`` takes the host. ``asking`` is what the host is asked in the end, by the
-    operation ``last``, and ``served`` what it answered then: None where it couldn't be asked. ``left`` is what a job
-    that failed says of what it has left. ``idle`` is what a runbook says where it has nothing to do. ``others`` are
-    operations by other programs than the deploy's own jobs, apt and certbot for instance.
+    operation ``last``, and ``served`` what it answered then: None where it couldn't be asked. ``waits`` says for what
+    programs wait that it calls away. ``left`` is what a job that failed says of what it has left. ``idle`` is what a
+    runbook says where it has nothing to do. ``others`` are operations by other programs than the deploy's own jobs, apt
+    and certbot for instance.
     """
 
     host: str
@@ -35,6 +36,7 @@ class Report:
     served: list[str] | None = None
     wrong: list[Finding] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
+    waits: str = "for something"
     planned: list[tuple[str, list[str], Any]] = field(default_factory=list)
     others: set[str] = field(default_factory=set)
     changes: dict[str, Change] = field(default_factory=dict)

@@ -43,6 +43,7 @@ class Task:
     + last_word: what the host asks itself at the end of a run
     + wrong: what of that isn't as it should be
     + lasting: what of that a deploy leaves as it is
+    + waits: for what its programs wait that are away by themselves
     + away: what is away by itself, and doesn't make a run fail
     + needs: which places of findings need which others
     + glance: what `status` and `verify` ask beside; ``units`` are systemd's
@@ -69,6 +70,7 @@ class Task:
     last_word: Callable[[Deployment], dict[str, Any]] = _no_keys
     wrong: Callable[[Look], Iterable[Finding]] = _none
     lasting: Callable[[Look], Iterable[Finding]] = _none
+    waits: str = ""
     away: Callable[[Look], Iterable[str]] = _none
     needs: Callable[[Deployment], Needs] = _no_keys
     glance: Callable[[Deployment, bool], dict[str, Any]] = _no_keys

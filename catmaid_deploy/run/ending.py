@@ -92,9 +92,9 @@ def _settle() -> None:
         if report.last is not None and report.last.is_complete() and not report.cut:
             report.served = answered(report.last.stdout_lines)
             away = _listed(report.last.stdout_lines, "away: ")
-            # What waited before the run may have its broker now, and the other way round.
-            still = [part for part in report.away if not (away is not None and part.endswith(patch.FOR_THE_BROKER))]
-            report.away = still or patch.waiting(away or [])
+            # What waited before the run may have what it needs now, and the other way round.
+            still = [part for part in report.away if away is None or not part.endswith(report.waits)]
+            report.away = still or patch.waiting(away or [], report.waits)
         for operation in (report.first, *(operation for _, _, operation in report.planned), report.last):
             if operation is not None and operation.is_complete():
                 report.left = _said(operation.stdout_lines, "left: ") or report.left

@@ -21,7 +21,6 @@ from catmaid_deploy.finding import Command, Finding
 from catmaid_deploy.plan.report import Report
 from catmaid_deploy.visible import visible
 
-FOR_THE_BROKER = "for the broker"
 WIDTH = 100
 # Characters: GitHub takes 65,536 in a comment. Diffs that would go beyond stay out.
 LARGEST_SUMMARY = 60_000
@@ -103,9 +102,9 @@ def _section(title: str, details: list[str], change: Change | None, diff: bool, 
         yield from to.wrapped(str(reason), "yellow")
 
 
-def waiting(names: list[str]) -> list[str]:
-    """The phrase for programs that wait for their broker; none where none does."""
-    return [f"{', '.join(names)} {'waits' if len(names) == 1 else 'wait'} {FOR_THE_BROKER}"] if names else []
+def waiting(names: list[str], what: str) -> list[str]:
+    """The phrase for programs that wait for something; none where none does."""
+    return [f"{', '.join(names)} {'waits' if len(names) == 1 else 'wait'} {what}"] if names else []
 
 
 def changes(report: Report, to: Terminal) -> str:

@@ -191,6 +191,7 @@ def _look(tasks: Tasks, deployment: Deployment) -> Plan:
             # Of a host that is adopted the old site goes when all else is known to be well.
             report.warnings += [replace(found, level="warning") for found in wrong]
         report.served = look.survey["asked"]["served"]
+    report.waits = next((task.waits for task in tasks if task.waits), report.waits)
     report.away = [part for task in tasks for part in task.away(look)]
     return plan
 

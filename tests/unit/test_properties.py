@@ -32,6 +32,7 @@ from pydantic.fields import FieldInfo
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File, Item
 from catmaid_deploy.render import regex
+from catmaid_deploy.schema import hidden, values
 from catmaid_deploy.tasks import nginx, notices, passwords, supervisor, system, wsgi
 from tests import semantics
 from tests.effort import combinations, examples
@@ -44,7 +45,7 @@ Place = tuple[str | int, ...]
 
 LETTERS = string.ascii_letters + string.digits
 NAMES = st.from_regex(r"[A-Za-z_]\w{0,15}", fullmatch=True, alphabet=LETTERS + "_").filter(
-    lambda name: name not in schema._RESERVED_ENVIRONMENT and not schema._SECRET_NAME.search(name)
+    lambda name: name not in values.RESERVED_ENVIRONMENT and not values.SECRET_NAME.search(name)
 )
 TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]))
 
@@ -67,46 +68,54 @@ ZONES = st.timezones() | st.integers(-1439, 1439).map(lambda minutes: timezone(t
 HASHES = st.sampled_from([HASH, "$2y$05$" + "./aB9" * 10 + "abc", "$6$rounds=5000$salt$" + "./aB9" * 17 + "x"])
 # Rules that the schema writes as functions; its patterns are used as they are.
 SPELLED: dict[Any, st.SearchStrategy[Any]] = {
-    schema._path: st.builds(str.__add__, PATHS, SLASH),
-    schema._prefix: st.builds(
+    values.valid_path: st.builds(str.__add__, PATHS, SLASH),
+    values.valid_prefix: st.builds(
         lambda first, some, last: first + "/".join(some) + last * bool(some),
         SLASH,
         parts(LETTERS + "._~-", 0, 3),
         SLASH,
     ),
-    schema._host_name: st.lists(LABELS, min_size=1, max_size=5).map(".".join),
-    schema._uwsgi_version: st.from_regex(r"2\.0\.(3[1-9]|[4-9][0-9])|[3-9]\.(0|[1-9][0-9]{0,2})\.0", fullmatch=True),
-    schema._repository: st.from_regex(r"(/|https://|git@lab:)[A-Za-z0-9:/._~+-]{1,30}", fullmatch=True),
-    schema._inside: parts(LETTERS + "._+@~-", 1, 4).map("/".join),
-    schema._gunicorn_version: st.from_regex(r"(2[7-9]|[3-9][0-9])\.(0|[1-9][0-9]{0,2})\.0", fullmatch=True),
-    schema._version: st.from_regex(r"(0|[1-9][0-9]{0,3})(\.(0|[1-9][0-9]{0,3})){2}", fullmatch=True),
-    schema._environment: st.dictionaries(NAMES, TEXTS, max_size=4),
-    schema._passwords: st.dictionaries(st.text(LETTERS + "._@+-", min_size=1, max_size=64), HASHES, max_size=3),
-    schema._header: st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"$\\'), min_size=1),
-    schema._moment: st.datetimes(datetime(2000, 1, 1), datetime(9998, 12, 31), timezones=ZONES)
+    values.valid_host_name: st.lists(LABELS, min_size=1, max_size=5).map(".".join),
+    values.valid_uwsgi_version: st.from_regex(
+        r"2\.0\.(3[1-9]|[4-9][0-9])|[3-9]\.(0|[1-9][0-9]{0,2})\.0", fullmatch=True
+    ),
+    values.valid_repository: st.from_regex(r"(/|https://|git@lab:)[A-Za-z0-9:/._~+-]{1,30}", fullmatch=True),
+    values.valid_inside: parts(LETTERS + "._+@~-", 1, 4).map("/".join),
+    values.valid_gunicorn_version: st.from_regex(r"(2[7-9]|[3-9][0-9])\.(0|[1-9][0-9]{0,2})\.0", fullmatch=True),
+    values.valid_version: st.from_regex(r"(0|[1-9][0-9]{0,3})(\.(0|[1-9][0-9]{0,3})){2}", fullmatch=True),
+    values.valid_environment: st.dictionaries(NAMES, TEXTS, max_size=4),
+    hidden.valid_passwords: st.dictionaries(st.text(LETTERS + "._@+-", min_size=1, max_size=64), HASHES, max_size=3),
+    values.valid_header: st.text(
+        st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"$\\'), min_size=1
+    ),
+    values.valid_moment: st.datetimes(datetime(2000, 1, 1), datetime(9998, 12, 31), timezones=ZONES)
     | st.sampled_from(["2026-12-01T18:00+01:00", "2026-12-01 18:00:30Z"]),
-    schema._plain_text: st.text(st.characters(exclude_categories=["Cc", "Cs"], include_characters="\n"), max_size=2000),
-    schema._directory: st.from_regex(r"https://[a-z0-9.-]{1,20}(:[0-9]{1,5})?/[A-Za-z0-9._/-]{0,20}", fullmatch=True),
+    values.valid_plain_text: st.text(
+        st.characters(exclude_categories=["Cc", "Cs"], include_characters="\n"), max_size=2000
+    ),
+    values.valid_directory: st.from_regex(
+        r"https://[a-z0-9.-]{1,20}(:[0-9]{1,5})?/[A-Za-z0-9._/-]{0,20}", fullmatch=True
+    ),
 }
 USERS = st.from_regex(r"[a-z_][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda name: name != schema.NGINX_USER)
-SPELLED[schema._user] = USERS
-SPELLED[schema._instance_name] = st.from_regex(r"catmaid(-[a-z0-9]{1,6}){0,4}", fullmatch=True).filter(
-    lambda name: name not in schema._RESERVED_INSTANCES
+SPELLED[values.valid_user] = USERS
+SPELLED[values.valid_instance_name] = st.from_regex(r"catmaid(-[a-z0-9]{1,6}){0,4}", fullmatch=True).filter(
+    lambda name: name not in values.RESERVED_INSTANCES
 )
-SPELLED[schema._plain_user] = USERS.filter(lambda name: name not in schema.PRIVILEGED)
-SPELLED[schema._server_name] = SPELLED[schema._host_name].filter(lambda name: len(name) <= 120) | ADDRESSES
-SPELLED[schema._wsgi_file] = st.builds(str.__add__, PATHS, st.sampled_from([".py", ".wsgi"]))
-SPELLED[schema._origin] = st.just("*") | st.builds(
+SPELLED[values.valid_plain_user] = USERS.filter(lambda name: name not in schema.PRIVILEGED)
+SPELLED[values.valid_server_name] = SPELLED[values.valid_host_name].filter(lambda name: len(name) <= 120) | ADDRESSES
+SPELLED[values.valid_wsgi_file] = st.builds(str.__add__, PATHS, st.sampled_from([".py", ".wsgi"]))
+SPELLED[values.valid_origin] = st.just("*") | st.builds(
     lambda scheme, wild, host, port: f"{scheme}://{wild}{host}{port}",
     st.sampled_from(["http", "https"]),
     st.sampled_from(["", "*."]),
-    SPELLED[schema._host_name],
+    SPELLED[values.valid_host_name],
     st.sampled_from(["", ":1", ":8000", ":65535"]),
 )
 NETWORKS = st.ip_addresses().map(str).filter(lambda address: address != "255.255.255.255" and "%" not in address)
-SPELLED[schema._network] = NETWORKS | st.sampled_from(["0.0.0.0/0", "::/0", "10.0.0.0/8"])
-SPELLED[schema._fallback] = st.sampled_from(["black", "none"]) | SPELLED[schema._path]
-SPELLED[schema._certificate] = st.sampled_from(["self-signed", "acme", "request", "none"]) | PATHS
+SPELLED[values.valid_network] = NETWORKS | st.sampled_from(["0.0.0.0/0", "::/0", "10.0.0.0/8"])
+SPELLED[values.valid_fallback] = st.sampled_from(["black", "none"]) | SPELLED[values.valid_path]
+SPELLED[values.valid_certificate] = st.sampled_from(["self-signed", "acme", "request", "none"]) | PATHS
 # A rule over several keys: the folder's owner may use it, and it hands its group on.
 MODES = st.from_regex(r"[2367]7[0-7]{2}", fullmatch=True)
 
@@ -779,7 +788,7 @@ def test_uwsgi_and_sh_have_every_value_of_any_valid_site(site: schema.Deployment
     check_scripts(site)
 
 
-@given(environment=SPELLED[schema._environment])
+@given(environment=SPELLED[values.valid_environment])
 @examples(40)
 def test_any_text_arrives_in_the_environment(environment: dict[str, str]) -> None:
     (instance,) = schema.load({"server_name": "a.org", "instances": [{"environment": environment}]}).instances

@@ -39,10 +39,11 @@ def test_what_was_changed_and_asked_is_done(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_worker_that_waits_in_the_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was so before the run."""
     last = operation(ASKED, 'away: ["celery of a"]')
-    report = reports.Report("a", planned=[("nginx", [], operation())], last=last)
+    report = reports.Report("a", planned=[("nginx", [], operation())], last=last, waits="for the broker")
     assert lines(monkeypatch, report)[1] == "done; but celery of a waits for the broker"
     report = reports.Report("a", planned=[("nginx", [], operation())], last=operation(ASKED, "away: []"))
-    report.away = patch.waiting(["celery of a", "celery-beat of a"])
+    report.away = patch.waiting(["celery of a", "celery-beat of a"], "for the broker")
+    report.waits = "for the broker"
     assert lines(monkeypatch, report)[1] == "done"
 
 

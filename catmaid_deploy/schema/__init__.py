@@ -1,0 +1,65 @@
+"""The one description of a site: its models, defaults, and every rule about valid input.
+
+An inventory gives a dictionary under the key ``site``, or several under ``sites``; `load` turns them into
+a `Deployment` or raises `InvalidSite`, which names the key, what is wrong and the fix. Everything that
+follows from a value (a socket's path, a location, Django's script name) is computed here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from catmaid_deploy.schema.deployment import Deployment
+from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
+from catmaid_deploy.schema.instance import Address, Celery, Instance, Releases
+from catmaid_deploy.schema.load import BESIDE, InvalidSite, load
+from catmaid_deploy.schema.site import Site
+from catmaid_deploy.schema.tiles import TileSet
+from catmaid_deploy.schema.values import (
+    DISKS,
+    FILES,
+    GUNICORN_OLDEST,
+    LETS_ENCRYPT,
+    NGINX_USER,
+    PASSWORD_HOST,
+    PRIVILEGED,
+    SERVICE_USER,
+    SOCKET_GROUP,
+    STATE_HOST,
+    UWSGI_OLDEST,
+    is_address,
+)
+from catmaid_deploy.schema.web import Balancer, Cors, Dns, Eab, Headers, Maintenance, Tls
+
+__all__ = [
+    "BESIDE",
+    "CHEAP_HASH",
+    "DISKS",
+    "FILES",
+    "GUNICORN_OLDEST",
+    "HASH_MS",
+    "LETS_ENCRYPT",
+    "NGINX_USER",
+    "PASSWORD_HOST",
+    "PRIVILEGED",
+    "SERVICE_USER",
+    "SOCKET_GROUP",
+    "STATE_HOST",
+    "UWSGI_OLDEST",
+    "Address",
+    "Balancer",
+    "Celery",
+    "Cors",
+    "Deployment",
+    "Dns",
+    "Eab",
+    "Headers",
+    "Instance",
+    "InvalidSite",
+    "Maintenance",
+    "Releases",
+    "Site",
+    "TileSet",
+    "Tls",
+    "is_address",
+    "is_costly",
+    "load",
+]

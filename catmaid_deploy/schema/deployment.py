@@ -1,0 +1,81 @@
+"""All that an inventory describes of one host."""
+
+from __future__ import annotations
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from catmaid_deploy.schema.hidden import ProxyAddress
+from catmaid_deploy.schema.instance import Instance
+from catmaid_deploy.schema.site import Site
+from catmaid_deploy.schema.tiles import TileSet
+from catmaid_deploy.schema.values import DirectName, Model
+
+
+class Deployment(Model):
+    """All that one host serves."""
+
+    sites: tuple[Site, ...] = Field(description="The sites, each with host names of its own.")
+    proxy: ProxyAddress | None = Field(
+        None, description="The HTTP proxy by which the deploy and certbot fetch; beside `site` or `sites`."
+    )
+    no_proxy: tuple[DirectName, ...] = Field(
+        (), description="Host names, or domains with a dot before them, that are reached without it."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Deployment:
+        if not self.sites:
+            raise ValueError("sites: the list is empty: describe at least one")
+        if self.no_proxy and not self.proxy:
+            raise ValueError("no_proxy: there is no proxy: name it as proxy, or remove this")
+        for key, values in (
+            ("server_name", [name for site in self.sites for name in site.names]),
+            ("instances", [instance.name for instance in self.instances]),
+            ("tiles", [tiles.name for tiles in self.tiles]),
+            ("releases.folder", [one.releases.folder for one in self.instances if one.releases]),
+        ):
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"{key}: two have the name {value!r}: give each its own")
+        return self
+
+    @property
+    def fetching(self) -> dict[str, str]:
+        """The environment of what fetches something: the proxy in it may have a password."""
+        if not self.proxy:
+            return {}
+        address = self.proxy.get_secret_value()
+        direct = ",".join(("localhost", "127.0.0.1", "::1", *self.no_proxy))
+        return {"http_proxy": address, "https_proxy": address, "no_proxy": direct}
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        return tuple(instance for site in self.sites for instance in site.instances)
+
+    @property
+    def tiles(self) -> tuple[TileSet, ...]:
+        return tuple(tiles for site in self.sites for tiles in site.tiles)
+
+    @property
+    def places(self) -> list[Instance | TileSet]:
+        return [*self.instances, *self.tiles]
+
+    @property
+    def urls(self) -> list[str]:
+        return [url for site in self.sites for url in site.urls]
+
+    @property
+    def ports(self) -> list[int]:
+        """Where nginx listens for all of them."""
+        return [80, *([443] if any(site.certificate for site in self.sites) else [])]
+
+    @property
+    def requested_sites(self) -> list[Site]:
+        return [site for site in self.sites if site.tls.certificate == "request"]
+
+    @property
+    def acme_sites(self) -> list[Site]:
+        return [site for site in self.sites if site.tls.certificate == "acme"]

@@ -1,0 +1,345 @@
+"""An instance of CATMAID: its code, programs, and every path that follows from its name."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    model_validator,
+)
+
+from catmaid_deploy.schema.hidden import Passwords
+from catmaid_deploy.schema.values import (
+    DISKS,
+    PATH,
+    REVISION,
+    SERVICE_USER,
+    SIZE,
+    SOCKET_GROUP,
+    AbsolutePath,
+    Count,
+    HostName,
+    Model,
+    PlainUserName,
+    Prefix,
+    QueueName,
+    UserName,
+    like,
+    valid_environment,
+    valid_gunicorn_version,
+    valid_inside,
+    valid_instance_name,
+    valid_repository,
+    valid_uwsgi_version,
+    valid_version,
+    valid_wsgi_file,
+)
+from catmaid_deploy.schema.web import Cors
+
+
+class Address(Model):
+    """Where a database or broker listens, as the host of the instance sees it."""
+
+    host: HostName = Field("localhost", description="The host name or address.")
+    port: Annotated[Count, Field(ge=1, le=65535)] = Field(
+        description="The port: 5432 is PostgreSQL's own, 5672 RabbitMQ's, 6379 that of Redis."
+    )
+
+
+class Celery(Model):
+    """Options of an instance's Celery worker and beat (rows 17 and 28)."""
+
+    concurrency: Annotated[Count, Field(ge=1, le=512)] | None = Field(
+        None, description="Worker processes; without it one a core, as Celery does."
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        "info", description="How much worker and beat write to their logs."
+    )
+    queues: tuple[QueueName, ...] = Field((), description="Queues the worker reads; without any the default one.")
+    stop_seconds: Annotated[Count, Field(ge=1, le=86400)] = Field(
+        600, description="How long a task in hand may take to its end when its worker is replaced or stopped."
+    )
+    shutdown_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
+        30,
+        description="How long a shutdown or reboot of the host waits for tasks in hand; the longest of its instances "
+        "counts.",
+    )
+    max_tasks_per_child: Annotated[Count, Field(ge=1)] | None = Field(
+        None, description="A worker process is replaced after so many tasks."
+    )
+
+
+class Releases(Model):
+    """Code that the deploy puts in place: a folder for each release, of which old programs may go on with theirs."""
+
+    repository: Annotated[str, AfterValidator(valid_repository)] = Field(
+        description="The git repository, as the host reaches it: an address, or a path on the host."
+    )
+    revision: Annotated[str, AfterValidator(like(REVISION, "give a tag or a commit, such as '2021.12.21'"))] = Field(
+        description="The release: a tag or a commit. Not a branch, whose meaning changes."
+    )
+    folder: AbsolutePath = Field(
+        "/home/catmaid/releases", description="Where releases lie, and 'shared' with what all of them have."
+    )
+    owner: UserName = Field("catmaid", description="Who owns the code.")
+    shared: tuple[Annotated[str, AfterValidator(valid_inside)], ...] = Field(
+        ("django/projects/mysite/settings.py", "django/projects/mysite/django.wsgi"),
+        description="Files that are no part of the repository: each release has links to those in FOLDER/shared.",
+    )
+    keep: Annotated[Count, Field(ge=2, le=1000)] = Field(5, description="How many releases stay on the host.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Releases:
+        if self.revision in ("shared", "repository.git", "current"):
+            raise ValueError(f"revision: {self.revision!r} is the deploy's own folder: give a tag or a commit")
+        if self.owner == "root":
+            raise ValueError("owner: root runs nothing of a repository: give another user, such as catmaid")
+        return self
+
+    def lasting(self, path: str) -> str:
+        """Where a file of this release lies also while the release isn't there: its link's target, if it is one."""
+        inside = path.removeprefix(f"{self.path}/")
+        return f"{self.folder}/shared/{inside}" if inside in self.shared else path
+
+    @property
+    def path(self) -> str:
+        """Where this release lies."""
+        return f"{self.folder}/{self.revision}"
+
+    @property
+    def proof(self) -> str:
+        """What is there once a release is complete."""
+        return f"{self.path}/.catmaid-deploy"
+
+
+class Instance(Model):
+    """One CATMAID: a prefix, a checkout, a virtualenv and the four programs that serve it."""
+
+    name: Annotated[
+        str,
+        AfterValidator(valid_instance_name),
+    ] = Field("catmaid", max_length=40, description="Names the folders, the Supervisor group and the nginx upstreams.")
+    prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root (row 4).")
+    checkout: AbsolutePath = Field("/home/catmaid/catmaid-server", description="Where CATMAID's code is on the host.")
+    releases: Releases | None = Field(
+        None, description="Given, the deploy puts the code in place itself, and checkout is the release's folder."
+    )
+    virtualenv: AbsolutePath = Field("", description="Its Python environment; without it CHECKOUT/django/env.")
+    wsgi_file: Annotated[str, AfterValidator(valid_wsgi_file)] = Field(
+        "", description="What uWSGI loads; without it CHECKOUT/django/projects/mysite/django.wsgi."
+    )
+    static_folder: AbsolutePath = Field("", description="Django's STATIC_ROOT; without it CHECKOUT/django/static.")
+    files_folder: AbsolutePath = Field("", description="Django's MEDIA_ROOT; without it CHECKOUT/django/files.")
+    extensions_folder: AbsolutePath = Field(
+        "", description="CATMAID's STATIC_EXTENSION_ROOT; without it CHECKOUT/django/staticext."
+    )
+    user: PlainUserName = Field(SERVICE_USER, description="The service user of all four programs (row 7).")
+    runtime_group: PlainUserName = Field(
+        SOCKET_GROUP, description="The group of the socket folder, by which nginx opens the sockets (row 6)."
+    )
+    runtime_mode: Annotated[str, AfterValidator(like(r"[0-7]{3,4}", "write it as '0755' or '2750'"))] = Field(
+        "", description="Mode of the socket folder; without it 0755, or 2750 for another user than www-data (row 7)."
+    )
+    workers: Annotated[Count, Field(ge=1, le=512)] = Field(8, description="uWSGI worker processes (rows 3 and 24).")
+    threads: Annotated[Count, Field(ge=1, le=512)] = Field(2, description="Threads in each worker.")
+    body_limit: Annotated[str, AfterValidator(like(SIZE, "write it as '20m' (k, m, g or bytes)"))] = Field(
+        "20m", description="The largest request body; more gets 413 (row 22)."
+    )
+    post_buffering: Annotated[Count, Field(ge=0, le=2**30)] = Field(
+        8192, description="Bytes of a body that uWSGI keeps in memory before it uses a file (row 24)."
+    )
+    read_timeout: Annotated[Count, Field(ge=1, le=10**9)] = Field(
+        600, description="Seconds that nginx waits for the application's answer."
+    )
+    # nginx counts up to 65,535 WebSockets.
+    requests_per_address: Annotated[Count, Field(ge=8, le=16000)] = Field(
+        72,
+        description="How many requests of one address (of IPv6, one /64) may wait for the application; more get 429. "
+        "One session may have three eighths, all without a session seven eighths; WebSockets four times as many.",
+    )
+    wsgi_server: Literal["uwsgi", "gunicorn", "gevent"] = Field(
+        "uwsgi", description="What runs the application: uWSGI, Gunicorn with threads, or with gevent (row 29)."
+    )
+    gunicorn_version: Annotated[str, AfterValidator(valid_gunicorn_version)] = Field(
+        "27.0.1", description="The Gunicorn that the virtualenv gets, where that is the server; it needs Python 3.10."
+    )
+    gevent_version: Annotated[str, AfterValidator(valid_version)] = Field(
+        "26.9.0", description="The gevent that it gets, where that is the server."
+    )
+    uwsgi_version: Annotated[str, AfterValidator(valid_uwsgi_version)] = Field(
+        "2.0.31", description="The uWSGI that the virtualenv gets (row 2)."
+    )
+    environment: Annotated[dict[str, str], AfterValidator(valid_environment)] = Field(
+        {}, description="Environment variables of the four programs. Not for secrets."
+    )
+    cors: Cors | None = Field(None, description="Who may use its API from elsewhere (row 11); nobody by default.")
+    passwords: Passwords = Field(
+        {}, description="Users and password hashes of up to 10 ms (row 12); without any, those of the site."
+    )
+    database: Address | None = Field(
+        None, description="PostgreSQL's address; given, a deploy warns when nothing answers there."
+    )
+    broker: Address | None = Field(None, description="The broker's address; given, the same check.")
+    update: Literal["hand over", "chain", "restart"] = Field(
+        "hand over",
+        description="How another release comes into use (row 27): 'hand over' starts it beside the one before, "
+        "'chain' replaces one process after the other, 'restart' shows the maintenance page meanwhile.",
+    )
+    migrate: Literal["refuse", "before", "closed"] = Field(
+        "refuse",
+        description="What a release does whose migrations the database lacks: it is refused; they run 'before' users "
+        "see it, where the release of before can live with them; or 'closed', behind the maintenance page.",
+    )
+    start_seconds: Annotated[Count, Field(ge=5, le=3600)] = Field(
+        120, description="How long its programs may take until they serve; a release that takes longer is refused."
+    )
+    ready_page: Annotated[str, AfterValidator(like(r"/[A-Za-z0-9._~/?=&-]*", "write it as '/' or '/projects/'"))] = (
+        Field(
+            "/", description="A page below the prefix that a new release must answer before it serves users (row 26)."
+        )
+    )
+    ready_status: Annotated[int, Field(ge=200, le=599)] | None = Field(
+        None,
+        description="The status that `ready_page` answers with by design; without one it is any below 400. Each of the "
+        "site's names has to be answered so.",
+    )
+    celery: Celery = Field(
+        default_factory=lambda: Celery.model_validate({}), description="Options of the Celery worker and beat."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, data: Any) -> Any:
+        """Fill what follows from other values; a wrong type is left for the field's own message."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        checkout = data.get("checkout", cls.model_fields["checkout"].default)
+        releases = data.get("releases")
+        if isinstance(releases, dict) and "checkout" not in data:
+            folder = releases.get("folder", Releases.model_fields["folder"].default)
+            data["checkout"] = "/invalid"
+            if (
+                isinstance(folder, str)
+                and PATH.fullmatch(folder)
+                and re.fullmatch(REVISION, str(releases.get("revision")))
+            ):
+                folder = folder.rstrip("/")
+                checkout = data["checkout"] = f"{folder}/{releases['revision']}"
+                data.setdefault("virtualenv", f"{folder}/shared/env")
+                data.setdefault("files_folder", f"{folder}/shared/files")
+                data.setdefault("extensions_folder", f"{folder}/shared/staticext")
+        if not isinstance(checkout, str) or not PATH.fullmatch(checkout):
+            checkout = "/invalid"  # one line for a wrong checkout, none for what follows from it
+        django = checkout.rstrip("/") + "/django"
+        data.setdefault("virtualenv", f"{django}/env")
+        data.setdefault("wsgi_file", f"{django}/projects/mysite/django.wsgi")
+        data.setdefault("static_folder", f"{django}/static")
+        data.setdefault("files_folder", f"{django}/files")
+        data.setdefault("extensions_folder", f"{django}/staticext")
+        same_user = data.get("user", SERVICE_USER) == SERVICE_USER
+        data.setdefault("runtime_mode", "0755" if same_user else "2750")
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> Instance:
+        if self.releases and self.checkout != self.releases.path:
+            raise ValueError("checkout: releases have their own folder: remove this one")
+        if self.releases and self.static_folder != f"{self.checkout}/django/static":
+            raise ValueError("static_folder: each release has its own, django/static: remove this one")
+        if self.update == "chain" and self.wsgi_server != "uwsgi":
+            raise ValueError("update: only uWSGI replaces its processes one by one: use 'hand over' or 'restart'")
+        # nginx opens the sockets through the folder's group, and so the folder hands its group on (row 7).
+        mode = int(self.runtime_mode, 8)
+        if mode & 0o700 != 0o700:
+            raise ValueError(f"runtime_mode: {self.runtime_mode} keeps {self.user} out of its own folder: add 0700")
+        if self.user != SERVICE_USER and self.runtime_group == SOCKET_GROUP and not mode & 0o2000:
+            raise ValueError(
+                f"runtime_mode: {self.runtime_mode} has no setgid bit, and nginx could not open the sockets of "
+                f"{self.user}: use 2750"
+            )
+        return self
+
+    def requests_of(self, whose: Literal["address", "session", "anonymous", "channels"]) -> int:
+        """How many requests may wait for the application, or be open to its channels, at once.
+
+        Others wait behind them: each as long as this many requests take workers x threads at a time. With 72 that is
+        a second for requests of a fifth of a second; sixty users have room for one each.
+        """
+        eighths = {"address": 8, "session": 3, "anonymous": 7, "channels": 32}
+        return self.requests_per_address * eighths[whose] // 8
+
+    # What follows from the name.
+    @property
+    def runtime_dir(self) -> str:
+        return f"/run/{self.name}"
+
+    @property
+    def log_dir(self) -> str:
+        return f"/var/log/{self.name}"
+
+    @property
+    def state_dir(self) -> str:
+        """What has to outlive a reboot: beat's schedule."""
+        return f"/var/lib/{self.name}"
+
+    @property
+    def config_dir(self) -> str:
+        return f"/etc/catmaid/{self.name}"
+
+    @property
+    def uwsgi_socket(self) -> str:
+        return f"{self.runtime_dir}/uwsgi.socket"
+
+    @property
+    def daphne_socket(self) -> str:
+        return f"{self.runtime_dir}/daphne.sock"
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Names that stay while slots change, each with where it leads: by the slot in use to what that has open."""
+        ends = {
+            self.uwsgi_socket: "wsgi/run/socket",
+            f"{self.runtime_dir}/uwsgi.pid": "wsgi/run/pid",
+            f"{self.runtime_dir}/uwsgi-stats.socket": "wsgi/run/private/stats.socket",
+            f"{self.runtime_dir}/catmaid.ready": "wsgi/run/ready",
+            self.daphne_socket: "daphne/run/socket",
+        }
+        return {path: f"{self.config_dir}/{end}" for path, end in ends.items()}
+
+    @property
+    def release_link(self) -> str:
+        """Leads, by the slot in use, to the code that serves: one step moves the programs and what belongs to them."""
+        return f"{self.config_dir}/wsgi/release"
+
+    @property
+    def flag(self) -> str:
+        """What is there while the disk of its files gives no answer."""
+        return f"{DISKS}/files-{self.name}"
+
+    @property
+    def static_alias(self) -> str:
+        """Where nginx finds static files (row 9): those of the release that serves."""
+        return f"{self.release_link}/django/static" if self.releases else self.static_folder
+
+    # What follows from the prefix (rows 4, 8, 20, 21).
+    @property
+    def location(self) -> str:
+        """The prefix with its trailing slash, as nginx and Django's CATMAID_URL write it."""
+        return f"{self.prefix}/"
+
+    @property
+    def mount(self) -> str:
+        """The prefix as uWSGI's mount option wants it: no trailing slash, '/' for the root."""
+        return self.prefix or "/"
+
+    @property
+    def projects_dir(self) -> str:
+        return f"{self.checkout}/django/projects"
+
+    @property
+    def settings_file(self) -> str:
+        return f"{self.projects_dir}/mysite/settings.py"

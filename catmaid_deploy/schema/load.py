@@ -1,0 +1,123 @@
+"""What an inventory says, as a description or as findings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from pydantic import (
+    BaseModel,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from catmaid_deploy.finding import Finding, fault
+from catmaid_deploy.schema.deployment import Deployment
+from catmaid_deploy.schema.instance import Address, Celery, Instance, Releases
+from catmaid_deploy.schema.site import Site
+from catmaid_deploy.schema.tiles import TileSet
+from catmaid_deploy.schema.web import Cors, Dns, Eab, Headers, Maintenance, Tls
+
+
+class InvalidSite(ValueError):
+    """The description of a site is wrong. A rule is one sentence with its fix at the end: from here on a finding."""
+
+    def __init__(self, *findings: Finding) -> None:
+        super().__init__("\n".join(finding.line() for finding in findings))
+        self.findings = findings
+
+    @property
+    def lines(self) -> list[str]:
+        return [finding.line() for finding in self.findings]
+
+
+def _place(location: Iterable[str | int]) -> str:
+    text = ""
+    for part in location:
+        # A key may have a line break in it, and a line is to stay one.
+        text += f"[{part}]" if isinstance(part, int) else f".{part if part.isprintable() else repr(part)}"
+    return text.removeprefix(".")
+
+
+_MODELS: dict[str | int, type[BaseModel]] = {
+    "sites": Site,
+    "site": Site,
+    "instances": Instance,
+    "tiles": TileSet,
+    "celery": Celery,
+    "releases": Releases,
+    "database": Address,
+    "broker": Address,
+    "tls": Tls,
+    "eab": Eab,
+    "dns": Dns,
+    "cors": Cors,
+    "headers": Headers,
+    "maintenance": Maintenance,
+}
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed where an unknown one was found."""
+    names = [part for part in location if part in _MODELS]
+    return list(_MODELS[names[-1]].model_fields) if names else []
+
+
+# Keys of a host that stand beside its site.
+BESIDE = (("proxy",), ("no_proxy",))
+_PLAIN = {
+    "string_type": "text is needed",
+    "int_type": "a whole number is needed",
+    "dict_type": "a dictionary is needed",
+    "model_type": "a dictionary is needed",
+    "tuple_type": "a list is needed",
+}
+
+
+def _explain(error: ErrorDetails, single: bool) -> Finding:
+    location, kind = error["loc"], error["type"]
+    if single and location[:1] not in BESIDE:
+        location = ("site", *location[2:])
+    location = location or ("sites",)
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else "known are: " + ", ".join(known)
+        return fault(_place(location), f"unknown key; {hint}")
+    if kind == "missing":
+        return fault(_place(location), "missing", "add it")
+    if kind in _PLAIN:
+        # What is in a list or dictionary may be secret, and so may the value of a variable.
+        value = error["input"]
+        if isinstance(value, dict | list | tuple):
+            given = "a dictionary" if isinstance(value, dict) else "a list"
+        else:
+            given = "what is there" if {"environment", "proxy", "eab"} & set(location) else repr(value)
+        return fault(_place(location), f"{_PLAIN[kind]}, not {given}")
+    message = error["msg"].removeprefix("Value error, ")
+    if kind.startswith(("greater_than", "less_than", "literal", "too_", "string_too")):
+        message = f"{error['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
+    # A rule over several keys of one model names its key first.
+    named = re.match(r"([a-z_]+): ", message) if kind == "value_error" else None
+    if named:
+        message = message.removeprefix(named.group())
+        location = () if (named.group(1),) in BESIDE else location
+        if location[-1:] != (named.group(1),):
+            location = (*location, named.group(1))
+    return fault(_place(location), message)
+
+
+def load(site: object = None, sites: object = None, **more: object) -> Deployment:
+    """Validate what an inventory says under ``site``, or under ``sites`` for several; ``more`` are keys beside them.
+
+    Raises InvalidSite with a finding for each fault.
+    """
+    if site is None and sites is None:
+        raise InvalidSite(fault("site", "missing", "describe the site in the inventory, as inventories/prod.py does"))
+    if site is not None and sites is not None:
+        raise InvalidSite(fault("sites", "stands beside 'site'", "keep one of them"))
+    try:
+        return Deployment.model_validate({"sites": [site] if sites is None else sites} | more)
+    except ValidationError as error:
+        raise InvalidSite(*(_explain(e, sites is None) for e in error.errors())) from None

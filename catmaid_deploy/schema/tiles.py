@@ -1,0 +1,90 @@
+"""A tile set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    model_validator,
+)
+
+from catmaid_deploy.schema.hidden import Passwords
+from catmaid_deploy.schema.values import DISKS, AbsolutePath, Count, Model, Prefix, like, valid_fallback
+from catmaid_deploy.schema.web import Cors
+
+
+class TileSet(Model):
+    """Image tiles of one data set, as files below a folder (row 13)."""
+
+    name: Annotated[str, AfterValidator(like(r"[a-z0-9]+(-[a-z0-9]+)*", "use lower-case letters, digits and -"))] = (
+        Field(max_length=40, description="Names it in nginx's files.")
+    )
+    url: Prefix = Field(description="The URL below the host name, such as '/tiles/fafb'.")
+    folder: AbsolutePath = Field(description="Where the tiles are on the host.")
+    suffix: Literal["jpg", "jpeg", "png", "webp"] = Field("jpg", description="The tiles' suffix; no other is served.")
+    tile_size: Annotated[Count, Field(ge=16, le=4096)] = Field(512, description="Pixels of a black tile's side.")
+    fallback: Annotated[str, AfterValidator(valid_fallback)] = Field(
+        "black", description="What a missing tile is answered with: 'black', 'none' for 404, or an image's path."
+    )
+    mount: AbsolutePath | None = Field(
+        None, description="The mount point of the tiles' disk; given, a deploy goes on while it isn't mounted."
+    )
+    marker: AbsolutePath | None = Field(
+        None, description="A file on the tiles' disk; while it is not there, tiles answer 503. Without it, the folder."
+    )
+    cors: Cors | None = Field(
+        default_factory=lambda: Cors.model_validate({"origins": ["*"]}),
+        description="Who may read tiles from elsewhere; by default all, and where they have a password the sites of "
+        "this inventory.",
+    )
+    cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
+        31536000, description="How long browsers keep a tile, in seconds."
+    )
+    missing_cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
+        60, description="How long browsers keep the fallback, in seconds."
+    )
+    passwords: Passwords = Field(
+        {}, description="Users and password hashes of up to 10 ms; without any, those of the site."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> TileSet:
+        if not self.url:
+            raise ValueError("url: '/' would take all of the site: give a path such as '/tiles/fafb'")
+        if self.mount and not f"{self.folder}/".startswith(f"{self.mount}/"):
+            raise ValueError(f"mount: {self.folder} doesn't lie below {self.mount}: correct one of them")
+        if self.mount == self.folder and not self.marker:
+            raise ValueError(
+                f"marker: {self.folder} is there without its disk as well: name a file that lies on the disk"
+            )
+        return self
+
+    @property
+    def location(self) -> str:
+        return f"{self.url}/"
+
+    @property
+    def proof(self) -> str:
+        """What exists only while the tiles' disk is there."""
+        return self.marker or self.folder
+
+    @property
+    def flag(self) -> str:
+        """What is there while the tiles' disk gives no answer."""
+        return f"{DISKS}/tiles-{self.name}"
+
+    @property
+    def paths(self) -> list[str]:
+        """Where its files lie, which may be on several disks."""
+        images = [self.fallback] if self.fallback.startswith("/") else []
+        return list(dict.fromkeys([self.folder, self.proof, *images]))
+
+    @property
+    def fallback_file(self) -> str | None:
+        """The image that a missing tile is answered with."""
+        if self.fallback == "black":
+            # No host name begins like this, and so no folder of a site.
+            return f"/etc/catmaid/web/_black-{self.tile_size}.{self.suffix}"
+        return None if self.fallback == "none" else self.fallback

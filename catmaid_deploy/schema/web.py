@@ -1,0 +1,190 @@
+"""How a site is served: its certificate, headers, who may read it from elsewhere, its maintenance page."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    model_validator,
+)
+
+from catmaid_deploy.schema.hidden import MacKey
+from catmaid_deploy.schema.values import (
+    EMAIL,
+    LETS_ENCRYPT,
+    AbsolutePath,
+    Count,
+    HeaderValue,
+    Model,
+    Network,
+    Origin,
+    like,
+    valid_certificate,
+    valid_directory,
+    valid_moment,
+    valid_plain_text,
+    valid_subject,
+)
+
+
+class Eab(Model):
+    """An account at an ACME server that knows its users beforehand (external account binding)."""
+
+    kid: Annotated[str, AfterValidator(like(r"[A-Za-z0-9._~+/=@:-]{1,200}", "give the key's identifier as it is"))] = (
+        Field(description="The identifier of the key.")
+    )
+    key: MacKey = Field(description="The HMAC key, a secret: from a file or the environment.")
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Both, for certbot on the host alone."""
+        return {"kid": self.kid, "key": self.key.get_secret_value()}
+
+
+class Dns(Model):
+    """A proof by the DNS, for hosts that an ACME server doesn't reach: by a plugin of certbot's that Debian has."""
+
+    plugin: Literal[
+        "cloudflare",
+        "digitalocean",
+        "dnsimple",
+        "gandi",
+        "gehirn",
+        "google",
+        "linode",
+        "ovh",
+        "rfc2136",
+        "sakuracloud",
+    ] = Field(description="Whose DNS it is; `rfc2136` is any server that takes updates, such as BIND or Knot.")
+    credentials: AbsolutePath = Field(
+        description="The file on the host with what the plugin needs; root's own, which nobody else may read."
+    )
+    wait_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
+        60, description="How long certbot waits until all of the domain's servers have the proof."
+    )
+
+    @property
+    def authenticator(self) -> str:
+        return f"dns-{self.plugin}"
+
+    @property
+    def package(self) -> str:
+        return f"python3-certbot-{self.authenticator}"
+
+
+class Tls(Model):
+    """How a site is reached by HTTPS (row 19)."""
+
+    certificate: Annotated[str, AfterValidator(valid_certificate)] = Field(
+        "self-signed",
+        description="'self-signed' for trials, 'acme' for one by certbot, 'request' for one that an institute's "
+        "authority signs, the path of one on the host, or 'none' for HTTP alone.",
+    )
+    key: AbsolutePath | None = Field(None, description="The path of the certificate's key, where that is a path.")
+    email: Annotated[str, AfterValidator(like(EMAIL, "give an e-mail address"))] | None = Field(
+        None, description="Where the ACME server writes to before a certificate ends."
+    )
+    acme_server: Annotated[str, AfterValidator(valid_directory)] = Field(
+        LETS_ENCRYPT, description="The directory of the ACME server."
+    )
+    subject: Annotated[dict[str, str], AfterValidator(valid_subject)] = Field(
+        {}, description="What an institute's authority wants in a request beside the names: C, ST, L, O and OU."
+    )
+    eab: Eab | None = Field(None, description="The account at an ACME server that wants to know its users beforehand.")
+    dns: Dns | None = Field(None, description="Given, the ACME server asks the DNS for the proof, and not this host.")
+    port: Annotated[Count, Field(ge=1, le=65535)] = Field(
+        443, description="The port in users' browsers, where something forwards another than 443."
+    )
+    hsts_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
+        63072000, description="How long browsers insist on HTTPS, in seconds; 0 sends no such header."
+    )
+    hsts_subdomains: bool = Field(False, description="Whether that holds for subdomains as well.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Tls:
+        path = self.certificate.startswith("/")
+        if path and not self.key:
+            raise ValueError("key: missing: give the path of the key of this certificate")
+        if self.key and not path:
+            raise ValueError(f"key: {self.certificate!r} brings its own key: remove this one")
+        if self.subject and self.certificate != "request":
+            raise ValueError("subject: it is for a request: remove it, or say 'request'")
+        for name in ("eab", "dns"):
+            if getattr(self, name) and self.certificate != "acme":
+                raise ValueError(f"{name}: it is for certificates from an ACME server: remove it, or say 'acme'")
+        if self.eab and self.acme_server == LETS_ENCRYPT:
+            raise ValueError("eab: Let's Encrypt has no such accounts: name the server that has it as acme_server")
+        return self
+
+
+class Cors(Model):
+    """Which other sites' pages may read the answers (rows 10 and 11)."""
+
+    origins: tuple[Origin, ...] = Field(
+        description="Origins such as 'https://lab.example.org' or 'https://*.example.org'; '*' for all."
+    )
+    credentials: bool = Field(
+        False,
+        description="Whether they may send cookies and passwords along; by default only to tiles with a password.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Cors:
+        if not self.origins:
+            raise ValueError("origins: there is none: name one, or leave cors out")
+        if "*" in self.origins and len(self.origins) > 1:
+            raise ValueError("origins: '*' stands for all: remove it, or the others")
+        if "*" in self.origins and self.credentials:
+            raise ValueError("origins: browsers refuse '*' together with credentials: name the origins")
+        return self
+
+
+class Headers(Model):
+    """Security headers of every answer of a site."""
+
+    content_security_policy: HeaderValue = Field(
+        "frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
+        description="CATMAID's pages have inline scripts and eval(): a script-src that forbids these breaks them.",
+    )
+    referrer_policy: HeaderValue = Field(
+        "strict-origin-when-cross-origin", description="What other sites learn of the address they were reached from."
+    )
+    frame_options: Literal["SAMEORIGIN", "DENY"] = Field(
+        "SAMEORIGIN", description="Whose pages may show this site in a frame."
+    )
+
+
+class Maintenance(Model):
+    """What users see while the application is away or closed (row 18)."""
+
+    text: Annotated[str, AfterValidator(valid_plain_text)] = Field(
+        "CATMAID is being worked on. Your saved work is safe.",
+        max_length=2000,
+        description="The page's text while it is closed.",
+    )
+    end: Annotated[datetime, BeforeValidator(valid_moment)] | None = Field(
+        None, description="The expected end, such as '2026-12-01T18:00+01:00'."
+    )
+    allow: tuple[Network, ...] = Field((), description="Addresses and networks that still see the application.")
+
+
+class Balancer(Model):
+    """A load balancer or a proxy in front of nginx, whose word is taken for client, scheme and host name."""
+
+    addresses: tuple[Network, ...] = Field(
+        description="Its addresses or networks, as this host sees them. Of nobody else such a header counts."
+    )
+    https: bool = Field(True, description="Whether users come to it by HTTPS. Those who come by HTTP are sent there.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Balancer:
+        if not self.addresses:
+            raise ValueError("addresses: there is none: name one, or leave balancer out")
+        if any(ipaddress.ip_network(one, strict=False).prefixlen == 0 for one in self.addresses):
+            raise ValueError("addresses: that is everybody, who could then say who he is: name the balancer's own")
+        return self
