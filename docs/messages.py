@@ -32,11 +32,16 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "What a run will do, and why": ("tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),
     "While it changes the host": (
         *("tasks/packages.py", "tasks/wsgi.py", "catmaid_deploy/run/apply.py", "catmaid_deploy/run/record.py"),
-        *("catmaid_deploy/operations/configuration.py", f"{_ON_HOST}/operations/apply.py"),
-        *(f"{_ON_HOST}/operations/common.py", f"{_ON_HOST}/operations/files.py"),
+        "catmaid_deploy/operations/configuration.py",
+        *(
+            f"{_ON_HOST}/operations/{part}.py"
+            for part in ("apply", "lock", "stage", "nginx", "record", "common", "files")
+        ),
         "catmaid_deploy/operations/certificates.py",
     ),
-    "Updates and releases": (f"{_ON_HOST}/operations/programs.py", f"{_ON_HOST}/operations/release.py"),
+    "Updates and releases": tuple(
+        f"{_ON_HOST}/operations/{part}.py" for part in ("programs", "slots", "trial", "release")
+    ),
     "Rollback and runbooks": ("tasks/rollback.py",),
     "The last lines of a run": (
         "catmaid_deploy/plan/report.py",

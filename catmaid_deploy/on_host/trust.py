@@ -9,7 +9,8 @@ answers within limits of time and size. `owner` tells which of the two a path ne
     As("www-data").do(lambda at: at.read("/run/catmaid/wsgi-a/started"))
     As("www-data").run(["/etc/catmaid/catmaid/start.sh", "code", "wsgi-a"])
 
-No other module of these scripts opens, lists, changes or runs anything: `tests/unit/test_trust.py` sees to it.
+No other module of these scripts opens, lists, changes or runs anything: `tests/unit/test_trust.py` sees to it, and so
+all of it is in one file.
 """
 
 import errno

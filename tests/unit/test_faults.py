@@ -41,7 +41,9 @@ SOURCES = {
     "tasks/releases.py": {"judge_revision"},
     "tasks/packages.py": set(),
     "catmaid_deploy/configuration.py": set(),
-    "catmaid_deploy/on_host/facts/asking.py": {"_request", "_answers"},
+    "catmaid_deploy/on_host/facts/asking.py": set(),
+    "catmaid_deploy/on_host/facts/users_pages.py": {"_request", "_answers"},
+    "catmaid_deploy/on_host/facts/units.py": set(),
 }
 KINDS = ("fault", "warning", "missed", "warn")
 Parts = tuple[tuple[bool, str], ...]

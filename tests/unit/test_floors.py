@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from catmaid_deploy import script
 from testbed.images import ROOT
 
 PACKAGE = "catmaid_deploy"
@@ -106,3 +107,41 @@ def test_files_are_short_or_say_why_not() -> None:
     paths = [*MODULES.values(), *(ROOT / PACKAGE / "on_host").rglob("*.py"), ROOT / "deploy.py"]
     long = {str(path.relative_to(ROOT)) for path in paths if len(path.read_text().splitlines()) > 400}
     assert {path for path in long if "in one file" not in (ROOT / path).read_text()[:1500]} == set()
+
+
+# ---- the parts of the scripts for hosts ----
+
+PARTS = {
+    ".".join(path.relative_to(script.FOLDER).with_suffix("").parts): ast.parse(path.read_text())
+    for path in sorted(script.FOLDER.rglob("*.py"))
+}
+
+
+def defined(tree: ast.Module) -> set[str]:
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return names | {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+
+
+def of_parts(tree: ast.Module) -> dict[str, set[str]]:
+    """What a part imports of others."""
+    found: dict[str, set[str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}.on_host."):
+            names = {alias.name for alias in node.names}
+            found.setdefault((node.module or "").removeprefix(f"{PACKAGE}.on_host."), set()).update(names)
+    return found
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_imports_what_is_there(name: str) -> None:
+    """Nobody runs these imports: they say what a script takes along."""
+    for other, names in of_parts(PARTS[name]).items():
+        assert names <= defined(PARTS[other])
+
+
+def test_no_part_needs_itself() -> None:
+    left = {name: set(of_parts(tree)) for name, tree in PARTS.items()}
+    while free := {name for name, others in left.items() if not others}:
+        left = {name: others - free for name, others in left.items() if name not in free}
+    assert left == {}

@@ -4,9 +4,9 @@ import json
 import urllib.request
 from urllib.parse import urlsplit
 
+from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.certbot import CERTBOTS
 from catmaid_deploy.on_host.facts.proxy import is_direct
-from catmaid_deploy.on_host.facts.survey import answer
 from catmaid_deploy.on_host.trust import ROOT
 
 ACME_SECONDS = 20

@@ -1,47 +1,41 @@
 """What users would see of a host now, asked by the host itself: a part of each look, and the last word of a run.
 
-Joined to the survey and to the jobs that change a host. It changes nothing.
+A part of the survey, and of the jobs that change a host. It changes nothing. What is wrong by its answers is judged
+together, in one file.
 
     begun = begin_asking(question)                  works beside what goes on here
     found = end_asking(begun, programs, units)      programs as Supervisor tells of them, units as systemd does
 """
 
-import hashlib
 import os
 import re
-import socket
-import ssl
-import threading
 import time
 
 from catmaid_deploy.on_host.facts.certbot import CERTBOTS_LOG, lineage_of_site, renewals_failed
-from catmaid_deploy.on_host.facts.nginx import HERE, ask_nginx, rivals
+from catmaid_deploy.on_host.facts.nginx import ask_nginx, rivals
 from catmaid_deploy.on_host.facts.supervisor import (
-    ITS_PID,
     SUPERVISORD,
     parser_environment,
     supervisor_reads,
-    supervisors_own,
 )
-from catmaid_deploy.on_host.trust import ROOT, As, Asked, Failed, plain, proc, processes, run
+from catmaid_deploy.on_host.facts.units import COMMANDS, PIDS, _begun, _main, _other_command, _since, _table
+from catmaid_deploy.on_host.facts.users_pages import (
+    BAD_GATEWAY,
+    PAGE_SECONDS,
+    SILENT,
+    UNREACHED,
+    _answers,
+    _cookies,
+    _is_well,
+)
+from catmaid_deploy.on_host.trust import ROOT, As, Asked, Failed, plain, proc, run
 
-# How long a page may take. Who asks is the host itself: no network is in between.
-PAGE_SECONDS = 10
-SILENT = "no answer within %d s" % PAGE_SECONDS
-# What nginx says for a program that doesn't listen.
-BAD_GATEWAY = 502
-# A connection from the host to itself is there at once.
-CONNECTION_SECONDS = 5
-UNREACHED = "no connection within %d s" % CONNECTION_SECONDS
 # A worker and a beat that live touch a file more often than this.
 SIGN_SECONDS = 10
 # A program notes within less after its start with which files it runs.
 NOTE_SECONDS = 20
 # Without their broker they try to reach it more often than this.
 TRIES_SECONDS = 60
-# Requests at once to one program: with few threads it has users to serve meanwhile.
-AT_ONCE = 2
-MOST_BYTES = 1 << 20
 # The state of Supervisor's files when its parser last took them: to ask it takes longer than all else.
 PARSED = "/var/lib/catmaid-deploy/parsed.json"
 # By Debian's package alone: nothing else that Python would look for is root's own for certain.
@@ -52,19 +46,10 @@ from supervisor.options import ServerOptions
 ServerOptions().realize(["-c", sys.argv[1]])
 """
 PARSER = ["/usr/bin/python3", "-IS", "-c", PARSE]
-# With the key of the host, and with the other half of each cookie.
-KEY, PASSWORDS = "/etc/nginx/conf.d/catmaid-key.conf", "/etc/nginx/conf.d/catmaid-passwords.conf"
 # What Debian has beside nginx, by the names of its units and of their processes.
 WEB_SERVERS = ("apache2", "caddy", "haproxy", "lighttpd")
 WANTED = "/etc/systemd/system/multi-user.target.wants"
 RENEWAL, RENEWED = "certbot.timer", "certbot.service"
-UNIT_PROPERTIES = (
-    "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
-)
-# What Debian's units start.
-COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
-CONFIGURATIONS = ("/etc/nginx/nginx.conf", SUPERVISORD)
-PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": ITS_PID}
 CORRECT = "correct what these words name"
 
 
@@ -78,202 +63,10 @@ def fault(place, what, command="", todo="", by_deploy=False, status=0):
 # ---- pages ----
 
 
-def _cookies():
-    """What lets the host itself in where a password is asked for, by the guard's name: root alone may read it."""
-    key = re.search(r"\$catmaid_key \{\s*default (\w+);", ROOT.read(KEY))
-    halves = re.findall(r'^map "\$cookie_(\w+)\|(\w+)\$catmaid_key"', ROOT.read(PASSWORDS), re.MULTILINE)
-    return {name: half + key.group(1) for name, half in halves} if key else {}
-
-
-def _connect(page, context):
-    connection = socket.create_connection((HERE.encode(), page["port"]), timeout=PAGE_SECONDS)
-    if not page["https"]:
-        return connection
-    return context.wrap_socket(connection, server_hostname=page["sni"])
-
-
-def _request(page, cookies):
-    lines = ["GET %s HTTP/1.1" % page["path"], "Host: " + page["host"], "User-Agent: catmaid-deploy"]
-    if page["websocket"]:
-        origin = "%s://%s" % ("https" if page["https"] else "http", page["host"])
-        lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Origin: " + origin]
-        lines += ["Sec-WebSocket-Key: Y2F0bWFpZC1kZXBsb3kgIQ=="]
-    elif page["program"]:
-        lines += ["Connection: close"]
-    if page["guard"] in cookies:
-        lines += ["Cookie: %s=%s" % (page["guard"], cookies[page["guard"]])]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-def _answer(page, context, cookies, shown, kept):
-    """The status that a page answers with, or why there is none. The certificate goes into ``shown``, by the name.
-
-    What nginx answers by itself is asked over one connection, which ``kept`` has by the name: of hundreds of tile sets
-    the handshakes would take longer than all else.
-    """
-    connection = again = None if page["program"] else kept.pop(page["name"], None)
-    try:
-        if connection is None:
-            connection = _connect(page, context)
-            if page["https"]:
-                shown[page["name"]] = hashlib.sha256(connection.getpeercert(True)).hexdigest()
-        connection.sendall(_request(page, cookies))
-        with connection.makefile("rb") as answer:
-            status = re.match(rb"HTTP/1\.\d (\d{3})", answer.readline(1 << 16))
-            # What a handshake opens has no end. A page is read, so that its program isn't left with half of it.
-            if page["program"] and not page["websocket"]:
-                answer.read(MOST_BYTES)
-            elif status and not page["program"] and _read_to_its_end(answer):
-                kept[page["name"]] = connection
-    except socket.timeout:
-        return SILENT
-    except (OSError, ValueError) as error:
-        status = None
-        if again is None:
-            return getattr(error, "strerror", None) or str(error)
-    finally:
-        if connection and kept.get(page["name"]) is not connection:
-            connection.close()
-    if status is None and again:
-        return _answer(page, context, cookies, shown, kept)  # nginx has closed it meanwhile
-    return int(status.group(1)) if status else "no answer"
-
-
-def _read_to_its_end(answer):
-    """Read the rest of an answer; whether another one may follow."""
-    length, closes = None, False
-    while True:
-        name, _, value = answer.readline(1 << 16).decode("latin-1").strip().lower().partition(":")
-        if not name:
-            break
-        length = int(value) if name == "content-length" else length
-        closes = closes or (name == "connection" and "close" in value)
-    return length is not None and length <= MOST_BYTES and len(answer.read(length)) == length and not closes
-
-
-def _is_reached(port):
-    """Whether something is there that takes a connection or refuses it."""
-    try:
-        socket.create_connection((HERE.encode(), port), timeout=CONNECTION_SECONDS).close()
-    except socket.timeout:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _answers(pages, cookies, shown):
-    """What each page answers, asked side by side; one that takes too long is left behind."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    reached = {port: _is_reached(port) for port in {page["port"] for page in pages}}
-    found = [SILENT if reached[page["port"]] else UNREACHED for page in pages]
-    # A program that is silent takes no time from what others answer.
-    by_program = {}
-    for number, page in enumerate(pages):
-        if reached[page["port"]]:
-            by_program.setdefault(page["program"] or page["name"], []).append((number, page))
-
-    def work(left):
-        kept = {}
-        while left:
-            try:
-                number, page = left.pop(0)
-            except IndexError:
-                return
-            found[number] = _answer(page, context, cookies, shown, kept)
-
-    threads = [
-        threading.Thread(target=work, args=(left,), daemon=True)
-        for left in by_program.values()
-        for _ in range(min(AT_ONCE, len(left)))
-    ]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + PAGE_SECONDS
-    for thread in threads:
-        thread.join(max(0, end - time.monotonic()))
-    return list(found)
-
-
-def _is_well(page, status, cookies):
-    if not isinstance(status, int):
-        return False
-    # Where the host can't let itself in, the question for a password is nginx's own.
-    if page["guard"] and page["guard"] not in cookies and status == 401:
-        return True
-    return status in page["good"] if page["good"] else status < 400
-
-
 # ---- processes ----
 
 
-def _table():
-    """Each process with its name, state, parent, group and start, in clock ticks since boot."""
-    found = {}
-    for pid in processes():
-        line = proc(pid, "stat")
-        name, _, rest = line.partition("(")[2].rpartition(")")
-        words = rest.split()
-        if len(words) > 19:
-            found[pid] = name, words[0], int(words[1]), int(words[2]), int(words[19])
-    return found
-
-
-def _since(ticks):
-    """When a process started, in seconds since the epoch."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _main(table, unit):
-    """The main process of a service by its own file, whoever has started it; None where it doesn't run."""
-    it = supervisors_own() if unit == "supervisor.service" else None
-    main = ROOT.read(it.pid_file if it else PIDS[unit]).strip()
-    found = table.get(int(main)) if main.isdigit() else None
-    return int(main) if found and found[0] == os.path.basename(COMMANDS[unit]) else None
-
-
-def _begun(table, unit):
-    """Since when a service runs: what it has read of its files is no older."""
-    main = _main(table, unit)
-    return _since(table[main][4]) if main else None
-
-
 # ---- units ----
-
-
-def units(output):
-    """Each unit's state by what ``systemctl show`` says of UNIT_PROPERTIES."""
-    found = {}
-    for block in output.strip().split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        state, enabled = values.get("ActiveState"), values.get("UnitFileState", "")
-        found[values.get("Id", "?")] = {
-            "active": state in ("active", "reloading"),
-            "enabled": enabled == "enabled",
-            "failed": state == "failed",
-            "since": time.time() - time.monotonic() + int(values.get("ActiveEnterTimestampMonotonic") or 0) / 1e6,
-            "ending": state == "deactivating",
-            # In which way: until the next boot alone, or for good.
-            "masked": enabled if enabled.startswith("masked") else "",
-            "needs_daemon_reload": values.get("NeedDaemonReload") == "yes",
-            "command": values.get("ExecStart", ""),
-            "files": [values.get("FragmentPath", ""), *values.get("DropInPaths", "").split()],
-        }
-    return found
-
-
-def _other_command(unit, state):
-    """What a unit starts in the place of its service with its own files; nothing where it starts that."""
-    words = re.findall(r"argv\[\]=(.*?) ;", state["command"])
-    own = re.findall(r"\bpath=(\S+)", state["command"]) == [COMMANDS[unit]]
-    if not words or (own and all(path in CONFIGURATIONS for path in re.findall(r" -c\s*(\S+)", words[0]))):
-        return None
-    # Not those with another key that begins so, as this deploy's own ExecStartPre.
-    has = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
-    files = [path for path in state["files"] if path.startswith(("/etc/", "/run/")) and has.search(ROOT.read(path))]
-    return "%s starts another command than its own, by %s: %s" % (unit, ", ".join(files) or "?", plain(words[0]))
 
 
 # ---- the services' own tests of what is on disk ----

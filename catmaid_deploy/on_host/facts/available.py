@@ -4,8 +4,8 @@ JSON.
 
 import re
 
+from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.probe import short
-from catmaid_deploy.on_host.facts.survey import answer
 from catmaid_deploy.on_host.operations.packages import installer, pip_of
 from catmaid_deploy.on_host.trust import Failed, plain
 

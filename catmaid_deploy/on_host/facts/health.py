@@ -12,11 +12,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
+from catmaid_deploy.on_host.facts.answer import answer, is_hanging
 from catmaid_deploy.on_host.facts.clean import clean
 from catmaid_deploy.on_host.facts.places import Places, mount_of, mounts, space, statistics
+from catmaid_deploy.on_host.facts.ports import service_of, to_this_host
 from catmaid_deploy.on_host.facts.probe import LOADING_SECONDS, begin_probe, end_probe, environment
 from catmaid_deploy.on_host.facts.supervisor import ITS_LOG, supervisors_own
-from catmaid_deploy.on_host.facts.survey import answer, is_hanging, service_of, started, survey, to_this_host
+from catmaid_deploy.on_host.facts.survey import survey
+from catmaid_deploy.on_host.facts.system import started
 from catmaid_deploy.on_host.facts.web import nginxs_user
 from catmaid_deploy.on_host.own import STATE
 from catmaid_deploy.on_host.trust import ROOT, owner, plain, proc, proc_target, processes, start

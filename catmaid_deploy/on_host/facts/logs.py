@@ -6,9 +6,9 @@ What is taken out never leaves the host: passwords in addresses, cookies, tokens
 import os.path
 import re
 
+from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.clean import clean
 from catmaid_deploy.on_host.facts.places import Places, matching
-from catmaid_deploy.on_host.facts.survey import answer
 from catmaid_deploy.on_host.trust import ROOT, owner, plain
 
 MOST = 1 << 20

@@ -5,8 +5,8 @@ It leaves nothing behind: code that only the mirror has is unpacked beside the r
 
 import os
 
+from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.probe import short
-from catmaid_deploy.on_host.facts.survey import answer
 from catmaid_deploy.on_host.operations.common import LONGEST_LINE, lacking_migrations
 from catmaid_deploy.on_host.operations.release import LOCAL_SECONDS, commit_of, unpack
 from catmaid_deploy.on_host.trust import As, Failed, plain, processes

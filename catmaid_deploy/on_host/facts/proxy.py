@@ -5,8 +5,8 @@ import re
 import socket
 from urllib.parse import unquote, urlsplit
 
+from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.probe import short
-from catmaid_deploy.on_host.facts.survey import answer
 from catmaid_deploy.on_host.trust import plain, run
 
 PROXY_SECONDS = 20

@@ -9,9 +9,10 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.health import health, trusting
 from catmaid_deploy.on_host.facts.places import Places
-from catmaid_deploy.on_host.facts.survey import answer, to_this_host
+from catmaid_deploy.on_host.facts.ports import to_this_host
 from catmaid_deploy.on_host.facts.web import nginxs_user
 from catmaid_deploy.on_host.trust import plain
 

@@ -1,0 +1,35 @@
+"""systemd, as a service whose files are put in place. A part of the job's script, see `apply`."""
+
+from catmaid_deploy.on_host.operations.common import say
+from catmaid_deploy.on_host.trust import Failed, run
+
+
+class Systemd:
+    """Units' drop-in files, and what starts at boot."""
+
+    def __init__(self, job):
+        self.enable, self.reload = job["service"]["enable"], job["service"]["reload"]
+        self.restart = job["service"].get("restart", ())
+
+    def owns(self, path):
+        return False
+
+    def bring(self):
+        if self.reload:
+            self.back()
+            say("systemd has read its files")
+        for unit in self.enable:
+            now = ["--now"] if unit.endswith(".timer") else []
+            code, output = run(["systemctl", "enable", *now, unit])
+            if code:
+                raise Failed("%s can't be enabled: %s" % (unit, output))
+        for unit in self.restart:
+            code, output = run(["systemctl", "restart", unit])
+            if code:
+                raise Failed("%s doesn't start: %s" % (unit, output))
+            say("started %s" % unit)
+
+    def back(self):
+        code, output = run(["systemctl", "daemon-reload"]) if self.reload else (0, "")
+        if code:
+            raise Failed("systemd doesn't read its files: %s" % output)
