@@ -18,7 +18,7 @@ from catmaid_deploy.on_host.facts.supervisor import (
     parser_environment,
     supervisor_reads,
 )
-from catmaid_deploy.on_host.facts.units import COMMANDS, PIDS, _begun, _main, _other_command, _since, _table
+from catmaid_deploy.on_host.facts.units import COMMANDS, CONFIGURATIONS, PIDS, _begun, _main, _since, _table
 from catmaid_deploy.on_host.facts.users_pages import (
     BAD_GATEWAY,
     PAGE_SECONDS,
@@ -404,3 +404,15 @@ def _word(program, info, seen, sign, log):
             return "away"
         return "starting" if age < program["seconds"] else "silent"
     return "well"
+
+
+def _other_command(unit, state):
+    """What a unit starts in the place of its service with its own files; nothing where it starts that."""
+    words = re.findall(r"argv\[\]=(.*?) ;", state["command"])
+    own = re.findall(r"\bpath=(\S+)", state["command"]) == [COMMANDS[unit]]
+    if not words or (own and all(path in CONFIGURATIONS for path in re.findall(r" -c\s*(\S+)", words[0]))):
+        return None
+    # Not those with another key that begins so, as this deploy's own ExecStartPre.
+    has = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
+    files = [path for path in state["files"] if path.startswith(("/etc/", "/run/")) and has.search(ROOT.read(path))]
+    return "%s starts another command than its own, by %s: %s" % (unit, ", ".join(files) or "?", plain(words[0]))

@@ -1,7 +1,6 @@
 """systemd's units, and the processes that it has started for them. A part of a script, see `asking`."""
 
 import os
-import re
 import time
 
 from catmaid_deploy.on_host.facts.supervisor import (
@@ -9,7 +8,7 @@ from catmaid_deploy.on_host.facts.supervisor import (
     SUPERVISORD,
     supervisors_own,
 )
-from catmaid_deploy.on_host.trust import ROOT, plain, proc, processes
+from catmaid_deploy.on_host.trust import ROOT, proc, processes
 
 UNIT_PROPERTIES = (
     "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
@@ -70,15 +69,3 @@ def units(output):
             "files": [values.get("FragmentPath", ""), *values.get("DropInPaths", "").split()],
         }
     return found
-
-
-def _other_command(unit, state):
-    """What a unit starts in the place of its service with its own files; nothing where it starts that."""
-    words = re.findall(r"argv\[\]=(.*?) ;", state["command"])
-    own = re.findall(r"\bpath=(\S+)", state["command"]) == [COMMANDS[unit]]
-    if not words or (own and all(path in CONFIGURATIONS for path in re.findall(r" -c\s*(\S+)", words[0]))):
-        return None
-    # Not those with another key that begins so, as this deploy's own ExecStartPre.
-    has = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
-    files = [path for path in state["files"] if path.startswith(("/etc/", "/run/")) and has.search(ROOT.read(path))]
-    return "%s starts another command than its own, by %s: %s" % (unit, ", ".join(files) or "?", plain(words[0]))
