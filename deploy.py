@@ -11,33 +11,18 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))
 
 from catmaid_deploy import job
-from catmaid_deploy.tasks import (
-    access,
-    acme,
-    application,
-    asking,
-    certificates,
-    disks,
-    maintenance,
-    migrations,
-    needs,
-    nginx,
-    outside,
-    packages,
-    pages,
-    passwords,
-    probe,
-    programs,
-    proxy,
-    releases,
-    requested,
-    rollback,
-    served,
-    supervisor,
-    system,
-    tiles,
-    wsgi,
-)
+from catmaid_deploy.tasks import access, maintenance, needs, outside, packages, proxy, system
+from catmaid_deploy.tasks import last_word as asking
+from catmaid_deploy.tasks.application import installed as application
+from catmaid_deploy.tasks.application import migrations, probe, releases
+from catmaid_deploy.tasks.certificates import acme, requested, served
+from catmaid_deploy.tasks.certificates import files as certificates
+from catmaid_deploy.tasks.nginx import pages, passwords
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.programs import rollback, supervisor, wsgi
+from catmaid_deploy.tasks.programs import state as programs
+from catmaid_deploy.tasks.tiles import disks
+from catmaid_deploy.tasks.tiles import sets as tiles
 
 # In this order a host is judged, and what there is to do is done: all of a task, or nothing.
 TASKS = (

@@ -23,15 +23,27 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "catmaid_deploy/run/sudo.py"),
     "Before anything changes": (
         *("catmaid_deploy/run/hosts.py", "catmaid_deploy/run/ask.py", "catmaid_deploy/run/preflight.py"),
-        *("tasks/access.py", "tasks/application.py", "tasks/tiles.py", "tasks/certificates.py", "tasks/releases.py"),
+        *(
+            "tasks/access.py",
+            "tasks/application/installed.py",
+            "tasks/tiles/sets.py",
+            "tasks/certificates/files.py",
+            "tasks/application/releases.py",
+        ),
         "catmaid_deploy/configuration.py",
-        *("tasks/migrations.py", "tasks/supervisor_file.py", "tasks/proxy.py", "tasks/acme.py", "tasks/requested.py"),
+        *(
+            "tasks/application/migrations.py",
+            "tasks/programs/supervisor_file.py",
+            "tasks/proxy.py",
+            "tasks/certificates/acme.py",
+            "tasks/certificates/requested.py",
+        ),
         *("catmaid_deploy/facts/survey.py", f"{_ON_HOST}/facts/survey.py"),
         *(f"{_ON_HOST}/facts/places.py", f"{_ON_HOST}/facts/probe.py"),
     ),
-    "What a run will do, and why": ("tasks/supervisor.py", "tasks/nginx.py", "tasks/system.py"),
+    "What a run will do, and why": ("tasks/programs/supervisor.py", "tasks/nginx/site.py", "tasks/system.py"),
     "While it changes the host": (
-        *("tasks/packages.py", "tasks/wsgi.py", "catmaid_deploy/run/apply.py", "catmaid_deploy/run/record.py"),
+        *("tasks/packages.py", "tasks/programs/wsgi.py", "catmaid_deploy/run/apply.py", "catmaid_deploy/run/record.py"),
         "catmaid_deploy/operations/configuration.py",
         *(
             f"{_ON_HOST}/operations/{part}.py"
@@ -42,13 +54,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Updates and releases": tuple(
         f"{_ON_HOST}/operations/{part}.py" for part in ("programs", "slots", "trial", "release")
     ),
-    "Rollback and runbooks": ("tasks/rollback.py",),
+    "Rollback and runbooks": ("tasks/programs/rollback.py",),
     "The last lines of a run": (
         "catmaid_deploy/plan/report.py",
         "catmaid_deploy/run/ending.py",
         "catmaid_deploy/run/patch.py",
     ),
-    "What users see": ("tasks/notices.py",),
+    "What users see": ("tasks/nginx/error_pages.py",),
     "make demo, make test, make bench": ("testbed/bootstrap.sh",),
 }
 _OTHERS = {

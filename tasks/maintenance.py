@@ -20,8 +20,8 @@ from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task, Tasks
 from catmaid_deploy.run import hosts, preflight, record
 from catmaid_deploy.schema import Deployment, Instance, Maintenance
-from catmaid_deploy.tasks import nginx
-from catmaid_deploy.tasks.asking import HOST_FLAG
+from catmaid_deploy.tasks.last_word import HOST_FLAG
+from catmaid_deploy.tasks.nginx import site as nginx
 
 OPTIONS = ("text", "end", "allow")
 USAGE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from catmaid_deploy.plan.causes import CONFIGURATION, FILES
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from catmaid_deploy.tasks.program import PROGRAMS
+from catmaid_deploy.tasks.programs.slots import PROGRAMS
 
 
 def _keys(part: str, *keys: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from statistics import median
 import httpx
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import wsgi
+from catmaid_deploy.tasks.programs import wsgi
 from testbed import hosts, images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import progress, say

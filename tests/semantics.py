@@ -16,8 +16,8 @@ from crossplane import analyzer
 
 from catmaid_deploy.configuration import File, Item, Link
 from catmaid_deploy.schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
-from catmaid_deploy.tasks import passwords
-from catmaid_deploy.tasks.nginx import PLAIN, REFUSALS
+from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx.site import PLAIN, REFUSALS
 
 Directive = dict[str, Any]
 Block = list[Directive]

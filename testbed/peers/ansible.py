@@ -14,8 +14,9 @@ from catmaid_deploy import schema
 from catmaid_deploy.configuration import File, Folder, Item, Link
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
-from catmaid_deploy.tasks import nginx, system
-from catmaid_deploy.tasks.passwords import KEY
+from catmaid_deploy.tasks import system
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.passwords import KEY
 from testbed import images, virtualenvs
 from testbed.hosts import BedHost
 from testbed.order import TASKS

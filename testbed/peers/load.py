@@ -11,7 +11,7 @@ from testbed.peers.sites import TILES
 from testbed.podman import BedError, root_words
 
 TILE_COUNT = 20_000
-# Fewer than the tasks have nginx keep open (OPEN_TILES in tasks/nginx.py).
+# Fewer than the tasks have nginx keep open (OPEN_TILES in tasks/nginx/site.py).
 KEPT_COUNT = 400
 CONNECTIONS = 16
 SECONDS = 2

@@ -17,7 +17,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from catmaid_deploy import schema, secret
 from catmaid_deploy.run import preflight
-from catmaid_deploy.tasks import program, proxy
+from catmaid_deploy.tasks import proxy
+from catmaid_deploy.tasks.programs import slots as program
 from catmaid_deploy.upkeep import health
 from docs import messages, reference
 from testbed.order import TASKS

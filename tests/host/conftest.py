@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import packages, wsgi
+from catmaid_deploy.tasks import packages
+from catmaid_deploy.tasks.programs import wsgi
 from testbed import hosts, images
 from testbed.podman import check_machine
 from testbed.run import VIRTUALENV, Run, place_application, pyinfra

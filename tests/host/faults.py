@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from catmaid_deploy.tasks.program import PROGRAMS
+from catmaid_deploy.tasks.programs.slots import PROGRAMS
 from testbed.run import CHECKOUT, VIRTUALENV
 from tests.host.conftest import place
 from tests.host.test_refusals import _certificate, _with_passphrase

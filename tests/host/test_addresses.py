@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from catmaid_deploy.tasks.nginx import REFUSALS
+from catmaid_deploy.tasks.nginx.site import REFUSALS
 from testbed.run import pyinfra
 from tests.host.test_web import ALICE, FRIEND, HTML, SECTION, WHOLE, careless, closed, raw
 from tests.host.web import SITES, Web

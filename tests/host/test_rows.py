@@ -21,8 +21,8 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import wsgi
-from catmaid_deploy.tasks.nginx import Server
+from catmaid_deploy.tasks.nginx.site import Server
+from catmaid_deploy.tasks.programs import wsgi
 from testbed import websocket
 from testbed.hosts import BedHost, wait_for
 from tests.host.conftest import LARGE_HEADERS, SITE, Deployed, place, running

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy.schema import NGINX_USER
-from catmaid_deploy.tasks.certificates import HOOK
+from catmaid_deploy.tasks.certificates.files import HOOK
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.peers.script import ssh
 from testbed.run import CHECKOUT, Run, pyinfra

@@ -25,7 +25,7 @@ from PIL import Image
 from websockets.exceptions import InvalidStatus
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import passwords
+from catmaid_deploy.tasks.nginx import passwords
 from testbed.hosts import wait_for
 from testbed.run import pyinfra
 from testbed.websocket import connect

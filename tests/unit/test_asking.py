@@ -10,7 +10,7 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.facts.survey import Health, Survey, Verify
 from catmaid_deploy.run import preflight
-from catmaid_deploy.tasks import asking
+from catmaid_deploy.tasks import last_word as asking
 from testbed.order import TASKS
 
 ON_HOST: dict[str, Any] = {}

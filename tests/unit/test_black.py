@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from catmaid_deploy.schema import TileSet
-from catmaid_deploy.tasks import black
+from catmaid_deploy.tasks.nginx import black
 
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File
-from catmaid_deploy.tasks import disks, nginx
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.tiles import disks
 from tests.unit.test_configuration import on_host
 
 TILES = [{"name": f"t-{n}", "url": f"/t/{n}", "folder": f"/data/{n}", "mount": "/data"} for n in range(6)]

@@ -23,8 +23,11 @@ from catmaid_deploy.finding import Command, fault, warning
 from catmaid_deploy.plan import causes
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
-from catmaid_deploy.tasks import asking, needs, programs, served, system
-from catmaid_deploy.tasks import pages as pages_of_site
+from catmaid_deploy.tasks import last_word as asking
+from catmaid_deploy.tasks import needs, system
+from catmaid_deploy.tasks.certificates import served
+from catmaid_deploy.tasks.nginx import pages as pages_of_site
+from catmaid_deploy.tasks.programs import state as programs
 from catmaid_deploy.upkeep import health, logs, output
 from testbed.order import TASKS
 

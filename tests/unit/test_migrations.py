@@ -15,7 +15,7 @@ from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
-from catmaid_deploy.tasks import migrations
+from catmaid_deploy.tasks.application import migrations
 
 common: Any = importlib.import_module("catmaid_deploy.on_host.operations.common")
 FOLDER = "/home/catmaid/releases"

@@ -9,7 +9,7 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File
 from catmaid_deploy.facts.survey import Survey
-from catmaid_deploy.tasks import nginx
+from catmaid_deploy.tasks.nginx import site as nginx
 from testbed.peers import sites
 
 ON_HOST: dict[str, Any] = {}

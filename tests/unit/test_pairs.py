@@ -11,7 +11,7 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File, Item
-from catmaid_deploy.tasks import nginx
+from catmaid_deploy.tasks.nginx import site as nginx
 from tests import pairs, semantics
 
 FULL = {name: values[0] for name, values in pairs.OPTIONS.items()}

@@ -11,8 +11,9 @@ from catmaid_deploy import schema
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
-from catmaid_deploy.tasks import access, application, system
-from catmaid_deploy.tasks import settings as settings_of_django
+from catmaid_deploy.tasks import access, system
+from catmaid_deploy.tasks.application import installed as application
+from catmaid_deploy.tasks.application import settings as settings_of_django
 from testbed.order import TASKS
 
 TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}

@@ -33,7 +33,11 @@ from catmaid_deploy import schema
 from catmaid_deploy.configuration import File, Item
 from catmaid_deploy.render import regex
 from catmaid_deploy.schema import hidden, values
-from catmaid_deploy.tasks import nginx, notices, passwords, supervisor, system, wsgi
+from catmaid_deploy.tasks import system
+from catmaid_deploy.tasks.nginx import error_pages as notices
+from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.programs import supervisor, wsgi
 from tests import semantics
 from tests.effort import combinations, examples
 

@@ -11,8 +11,9 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File
 from catmaid_deploy.render import FOLDER, render
-from catmaid_deploy.tasks import nginx, supervisor
-from catmaid_deploy.tasks.program import Program
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.programs.slots import Program
 
 SITE = {
     "server_name": "catmaid.example.org",

@@ -8,7 +8,7 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.finding import Command, Finding
-from catmaid_deploy.tasks import settings
+from catmaid_deploy.tasks.application import settings
 
 FOLDERS = {"STATIC_ROOT": None, "MEDIA_ROOT": None, "real": {"STATIC_ROOT": None, "MEDIA_ROOT": None}}
 TOLD: dict[str, Any] = FOLDERS | {

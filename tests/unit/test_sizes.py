@@ -7,8 +7,10 @@ import re
 import pytest
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import nginx, sizes, wsgi
-from catmaid_deploy.tasks.daphne import programs as daphne
+from catmaid_deploy.tasks import sizes
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.programs import wsgi
+from catmaid_deploy.tasks.programs.daphne import programs as daphne
 
 SITE = schema.load({"server_name": "a.org", "instances": [{}]})
 # What passes, whatever it consists of.

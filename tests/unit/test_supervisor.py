@@ -6,8 +6,8 @@ from typing import Any
 
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import Change, ConfigurationSet, File
-from catmaid_deploy.tasks.program import Program
-from catmaid_deploy.tasks.supervisor import decide, judge_memory
+from catmaid_deploy.tasks.programs.slots import Program
+from catmaid_deploy.tasks.programs.supervisor import decide, judge_memory
 
 FILES = {short: (File(f"/etc/catmaid/catmaid/{short}/run.sh", short),) for short in ("wsgi", "celery", "celery-beat")}
 MEMBERS = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from catmaid_deploy.tasks import supervisor_file
+from catmaid_deploy.tasks.programs import supervisor_file
 
 on_host: Any = importlib.import_module("catmaid_deploy.on_host.facts.supervisor")
 

@@ -17,8 +17,13 @@ from catmaid_deploy.finding import Command
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
 from catmaid_deploy.schema import Deployment
-from catmaid_deploy.tasks import acme, certificates, nginx, notices, packages, passwords, system
-from catmaid_deploy.tasks.tiles import judge_tiles
+from catmaid_deploy.tasks import packages, system
+from catmaid_deploy.tasks.certificates import acme
+from catmaid_deploy.tasks.certificates import files as certificates
+from catmaid_deploy.tasks.nginx import error_pages as notices
+from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.tiles.sets import judge_tiles
 from testbed.order import TASKS
 
 DAY = 24 * 3600

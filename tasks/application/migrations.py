@@ -12,7 +12,8 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import program, supervisor
+from catmaid_deploy.tasks.programs import slots as program
+from catmaid_deploy.tasks.programs import supervisor
 
 # The ways of the web server to other code. A group that Supervisor takes anew starts without a look at the database.
 WAYS = {("hand over", "wsgi"), ("chain", "wsgi"), ("restart", "wsgi")}

@@ -16,7 +16,12 @@ from catmaid_deploy.on_host.facts.nginx import LOCATIONS
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, is_address
-from catmaid_deploy.tasks import disks, nginx, passwords, program, supervisor_file, system
+from catmaid_deploy.tasks import system
+from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.programs import slots as program
+from catmaid_deploy.tasks.programs import supervisor_file
+from catmaid_deploy.tasks.tiles import disks
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]

@@ -12,8 +12,8 @@ from catmaid_deploy.operations import certificates as operations
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Site
-from catmaid_deploy.tasks import certificates
-from catmaid_deploy.tasks.certificates import DAY
+from catmaid_deploy.tasks.certificates import files as certificates
+from catmaid_deploy.tasks.certificates.files import DAY
 
 # Authorities of people take a while.
 SOON_DAYS = 30

@@ -15,8 +15,9 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Site, Tls
-from catmaid_deploy.tasks import certificates, proxy
-from catmaid_deploy.tasks.certificates import HOOK, LIVE, WEBROOT
+from catmaid_deploy.tasks import proxy
+from catmaid_deploy.tasks.certificates import files as certificates
+from catmaid_deploy.tasks.certificates.files import HOOK, LIVE, WEBROOT
 
 CERTBOT = "certbot"
 

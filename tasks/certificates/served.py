@@ -9,7 +9,8 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Site
-from catmaid_deploy.tasks import certificates, pages
+from catmaid_deploy.tasks.certificates import files as certificates
+from catmaid_deploy.tasks.nginx import pages
 
 # A certificate that ends in fewer days.
 SOON_DAYS = 14

@@ -8,7 +8,11 @@ from typing import Any
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Instance, Site
-from catmaid_deploy.tasks import application, maintenance, pages, settings, supervisor
+from catmaid_deploy.tasks import maintenance
+from catmaid_deploy.tasks.application import installed as application
+from catmaid_deploy.tasks.application import settings
+from catmaid_deploy.tasks.nginx import pages
+from catmaid_deploy.tasks.programs import supervisor
 
 QUEUE = 1000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catmaid_deploy.schema import Instance
 from catmaid_deploy.tasks import sizes
-from catmaid_deploy.tasks.program import Program, program
+from catmaid_deploy.tasks.programs.slots import Program, program
 
 # WebSockets of a Daphne that was replaced are closed within so many seconds: CATMAID's page opens new ones 3 s later.
 DRAIN_SECONDS = 5

@@ -13,7 +13,8 @@ from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.task import Needs, Task
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import asking, supervisor
+from catmaid_deploy.tasks import last_word as asking
+from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.upkeep import output
 
 # More ends than this in an hour are a fault.

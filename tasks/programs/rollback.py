@@ -15,7 +15,8 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.task import Task, Tasks
 from catmaid_deploy.run import hosts, preflight, record
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import asking, supervisor
+from catmaid_deploy.tasks import last_word as asking
+from catmaid_deploy.tasks.programs import supervisor
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest
 from catmaid_deploy.run.patch import waiting
 from catmaid_deploy.schema import Deployment, Instance
-from catmaid_deploy.tasks import nginx, program, releases, settings
+from catmaid_deploy.tasks.application import releases, settings
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.programs import slots as program
 
 OLDEST_PYTHON = (3, 8)
 # The files in which CATMAID names the packages that it was made for, with their versions.

@@ -16,8 +16,9 @@ from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest, render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment, Instance, Site
-from catmaid_deploy.tasks import asking, celery, daphne, supervisor_file, wsgi
-from catmaid_deploy.tasks.program import Program, places, pointers, start_script
+from catmaid_deploy.tasks import last_word as asking
+from catmaid_deploy.tasks.programs import celery, daphne, supervisor_file, wsgi
+from catmaid_deploy.tasks.programs.slots import Program, places, pointers, start_script
 
 UP = ("RUNNING", "STARTING")
 # What an update leaves the host at least.

@@ -14,7 +14,7 @@ from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import DISKS, NGINX_USER, Deployment
-from catmaid_deploy.tasks import nginx
+from catmaid_deploy.tasks.nginx import site as nginx
 
 SERVICE, PATH, RELOAD = "catmaid-disks.service", "catmaid-disks.path", "catmaid-disks-reload.service"
 REGROUPED = f"{NGINX_USER} gets other groups"

@@ -10,7 +10,12 @@ from catmaid_deploy.finding import Command
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Instance, Site, TileSet
-from catmaid_deploy.tasks import application, asking, disks, maintenance, nginx, supervisor
+from catmaid_deploy.tasks import last_word as asking
+from catmaid_deploy.tasks import maintenance
+from catmaid_deploy.tasks.application import installed as application
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.tiles import disks
 
 # What a program that has just begun doesn't answer yet.
 OF_TILES = ("tile", "missing tile")

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from catmaid_deploy.configuration import File, Folder
 from catmaid_deploy.render import render
 from catmaid_deploy.schema import Maintenance, Site, TileSet
-from catmaid_deploy.tasks import black
+from catmaid_deploy.tasks.nginx import black
 
 WEB = "/etc/catmaid/web"
 # When to try again, in seconds, where no end is known.

@@ -9,7 +9,7 @@ from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, TileSet
-from catmaid_deploy.tasks import disks
+from catmaid_deploy.tasks.tiles import disks
 
 
 def judge_tiles(tiles: TileSet, found: dict[str, Any]) -> Iterator[Finding]:

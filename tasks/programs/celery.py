@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catmaid_deploy.schema import Instance
-from catmaid_deploy.tasks.program import Program, program
+from catmaid_deploy.tasks.programs.slots import Program, program
 
 
 def programs(instance: Instance) -> list[Program]:

@@ -41,7 +41,11 @@ from catmaid_deploy.schema import (
     Site,
     TileSet,
 )
-from catmaid_deploy.tasks import certificates, notices, packages, passwords, requested, sizes
+from catmaid_deploy.tasks import packages, sizes
+from catmaid_deploy.tasks.certificates import files as certificates
+from catmaid_deploy.tasks.certificates import requested
+from catmaid_deploy.tasks.nginx import error_pages as notices
+from catmaid_deploy.tasks.nginx import passwords
 
 DEFAULT_SITE = {"/etc/nginx/sites-enabled/default": "/etc/nginx/sites-available/default"}
 # A worker that started within so many seconds of its files' time may be as new as they are.

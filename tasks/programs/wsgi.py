@@ -18,7 +18,7 @@ from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import SOCKET_GROUP, Deployment, Instance
 from catmaid_deploy.tasks import proxy, sizes
-from catmaid_deploy.tasks.program import Program, program
+from catmaid_deploy.tasks.programs.slots import Program, program
 
 # Requests that may wait for a free thread; kernels since 5.4 allow 4096.
 BACKLOG = 1024

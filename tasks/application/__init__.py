@@ -1,0 +1,1 @@
+"""CATMAID as it is installed on the host."""

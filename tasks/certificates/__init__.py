@@ -1,0 +1,1 @@
+"""Certificates: found, signed, got and served."""

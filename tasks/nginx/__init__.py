@@ -1,0 +1,1 @@
+"""nginx, and what it serves by itself."""

@@ -1,0 +1,1 @@
+"""Tile sets, and the disks that they lie on."""
