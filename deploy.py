@@ -11,50 +11,50 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))
 
 from catmaid_deploy import job
-from catmaid_deploy.tasks import access, maintenance, needs, outside, packages, proxy, system
-from catmaid_deploy.tasks import last_word as asking
-from catmaid_deploy.tasks.application import installed as application
-from catmaid_deploy.tasks.application import migrations, probe, releases
-from catmaid_deploy.tasks.certificates import acme, requested, served
-from catmaid_deploy.tasks.certificates import files as certificates
-from catmaid_deploy.tasks.nginx import pages, passwords
-from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.programs import rollback, supervisor, wsgi
-from catmaid_deploy.tasks.programs import state as programs
-from catmaid_deploy.tasks.tiles import disks
-from catmaid_deploy.tasks.tiles import sets as tiles
+from catmaid_deploy.tasks import access, last_word, maintenance, needs, outside, packages, proxy, system
+from catmaid_deploy.tasks.application import installed, migrations, probe, releases
+from catmaid_deploy.tasks.certificates import acme, files, requested, served
+from catmaid_deploy.tasks.nginx import pages, passwords, site, user
+from catmaid_deploy.tasks.programs import rollback, state, supervisor, wsgi
+from catmaid_deploy.tasks.tiles import disks, sets
 
-# In this order a host is judged, and what there is to do is done: all of a task, or nothing.
+# In this order a host is judged, what there is to do is done, and what is wrong is told: of each file its TASK.
 TASKS = (
+    # What else could keep a look at the host from its answer.
     disks.HANGING,
+    # Fetched and put in place, beside what serves.
     proxy.TASK,
     packages.TASK,
-    nginx.USER,
+    user.TASK,
     wsgi.TASK,
     releases.TASK,
-    certificates.TASK,
+    files.TASK,
     requested.TASK,
     passwords.TASK,
+    # Whole sets of files, each tested by the service that reads it and taken by what runs.
     system.TASK,
-    application.TASK,
-    tiles.TASK,
+    installed.TASK,
+    sets.TASK,
     supervisor.TASK,
-    nginx.TASK,
+    site.TASK,
     disks.TASK,
     supervisor.REMOVED,
+    # What needs nginx to serve, and what is old by then.
     acme.TASK,
     releases.OLD,
+    # Judged where all the rest is there.
     access.TASK,
     migrations.TASK,
     maintenance.TASK,
-    asking.TASK,
-    needs.TASK,
-    rollback.TASK,
-    programs.TASK,
+    last_word.TASK,
+    # Between deploys: what status and verify look at, and the way back.
+    state.TASK,
     probe.TASK,
     served.TASK,
     pages.TASK,
     outside.TASK,
+    needs.TASK,
+    rollback.TASK,
 )
 
 job.run(TASKS)

@@ -10,6 +10,7 @@ from allpairspy import AllPairs
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import Item
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 
 # 'openssl passwd -6 -salt catmaid "correct horse"'
 HASH = "$6$catmaid$A1jfmGmxYrBpImRg9MuPZYjW5K1SahXgnQDc2Vcl3Boq70OEuoLK32CUmQOJyQTZQVJSfvNW0ioD9wRKeEUFO1"
@@ -96,7 +97,7 @@ OPTIONS: dict[str, list[Any]] = {
 class Combination(NamedTuple):
     options: dict[str, Any]
     deployment: schema.Deployment
-    server: nginx.Server
+    server: Server
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -172,6 +173,6 @@ def combinations() -> list[Combination]:
     for values in AllPairs([*OPTIONS.values()], filter_func=can_be):
         options = dict(zip(OPTIONS, values, strict=True))
         can = ("http2_directive", "ipv6", "brotli", "kem", "taken")
-        server = nginx.Server(**{name: options[name] for name in can})
+        server = Server(**{name: options[name] for name in can})
         found.append(Combination(options, schema.load(sites=sites(options)), server))
     return found

@@ -12,7 +12,7 @@ from catmaid_deploy.render import digest
 from catmaid_deploy.run.patch import waiting
 from catmaid_deploy.schema import Deployment, Instance
 from catmaid_deploy.tasks.application import releases, settings
-from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.user import judge_group
 from catmaid_deploy.tasks.programs import slots as program
 
 OLDEST_PYTHON = (3, 8)
@@ -174,7 +174,7 @@ def faults(look: Look) -> Iterator[Finding]:
         judged = (
             *judge_user(instance, look.survey["accounts"][instance.user]),
             *judge_instance(instance, look.survey["instances"][instance.name], look.survey["directory"]["is_asked"]),
-            *nginx.judge_group(instance, look.survey),
+            *judge_group(instance, look.survey),
         )
         # What is missing would be made in the other place.
         wrong = [one for one in judged if one.place not in roots]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
-
-from pyinfra.operations import server
 
 from catmaid_deploy.configuration import (
     Change,
@@ -19,11 +17,9 @@ from catmaid_deploy.configuration import (
     Reason,
     compare,
     foreign_links,
-    is_stock_link,
 )
-from catmaid_deploy.finding import Finding, fault, warning
+from catmaid_deploy.finding import Finding, warning
 from catmaid_deploy.on_host.facts.nginx import HERE, LOCATIONS
-from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
@@ -46,8 +42,9 @@ from catmaid_deploy.tasks.certificates import files as certificates
 from catmaid_deploy.tasks.certificates import requested
 from catmaid_deploy.tasks.nginx import error_pages as notices
 from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
+from catmaid_deploy.tasks.nginx.user import groups, missing_groups
 
-DEFAULT_SITE = {"/etc/nginx/sites-enabled/default": "/etc/nginx/sites-available/default"}
 # A worker that started within so many seconds of its files' time may be as new as they are.
 CLOCK_SECONDS = 2
 COMPRESSED = (
@@ -99,77 +96,6 @@ SANDBOX = (
 # The line and some headers of a request without control characters, doubled slashes and OPTIONS, which sites look for.
 # No group is repeated: nginx lets a regular expression remember 32 KB.
 PLAIN = r"^[A-NP-Z][A-Z]* (?!\S*(?:%|//))[ -~]*$"
-# 10,000 WebSockets are 20,000 of these, and one worker may have most of them.
-CONNECTIONS = 24576
-# What a class has on its screens: a tile that is open already is sent by TLS for two thirds of what it takes to open it
-# first. Nobody else asks for a tile twice, and to keep 2,500 costs each tile 2 to 3 of 100.
-OPEN_TILES = 512
-
-
-@dataclass(frozen=True)
-class Server:
-    """What the host's nginx can do. ``taken``: what others' servers for unknown names listen on, with their files."""
-
-    ipv6: bool = True
-    http2_directive: bool = True
-    brotli: bool = True
-    # Another packager's nginx.
-    of_another: bool = False
-    kem: bool = True
-    taken: tuple[tuple[str, str], ...] = ()
-    # The digest of the admin's own locations, by the site: another one is another configuration.
-    own_locations: Mapping[str, str] = field(default_factory=dict)
-    # As many as the host lets a process have; a container may allow few.
-    descriptors: int = 1 << 20
-
-    def unknown(self, tls: bool) -> list[str]:
-        """What the deploy's own server for unknown names listens on: what nobody else's does."""
-        ports = ("80", "443") if tls else ("80",)
-        sockets = [f"{family}{port}" for port in ports for family in ("", "[::]:")[: 1 + self.ipv6]]
-        return [socket for socket in sockets if socket not in dict(self.taken)]
-
-    @property
-    def answer_unknown_names(self) -> dict[str, list[str]]:
-        """The files of others whose servers do that in the place of the deploy's, and what they listen on."""
-        ours = Server(ipv6=self.ipv6).unknown(tls=True)
-        found: dict[str, list[str]] = {}
-        for socket, path in self.taken:
-            if socket in ours:
-                found.setdefault(path, []).append(socket)
-        return found
-
-    @property
-    def connections(self) -> int:
-        """Of a worker. Each has two descriptors: to the browser, and to a program or a file."""
-        return min(CONNECTIONS, self.descriptors * 3 // 8)
-
-    def open_tiles(self, sets: int) -> int:
-        """How many tiles of one of so many sets a worker keeps open: its share of what connections leave."""
-        return min(OPEN_TILES, max(10, (self.descriptors - 2 * self.connections) // max(1, sets)))
-
-    def used(self, sets: int) -> int:
-        """The descriptors of a worker that serves so many sets of tiles."""
-        return min(self.descriptors, 2 * self.connections + max(1, sets) * self.open_tiles(sets))
-
-    @staticmethod
-    def of(survey: dict[str, Any]) -> Server:
-        return Server(
-            ipv6=survey["ipv6"],
-            # 'listen ... http2' until then.
-            http2_directive=packages.nginx_version(survey) >= (1, 25, 1),
-            brotli=packages.has_brotli(survey),
-            of_another=packages.is_anothers_nginx(survey),
-            # X25519MLKEM768 came with OpenSSL 3.5.
-            kem=tuple(survey["openssl"]) >= (3, 5),
-            # Debian's own site goes, unless somebody has changed it.
-            taken=tuple(
-                (socket, path)
-                for path, socket in survey["default_servers"]
-                if path not in DEFAULT_SITE or not is_stock_link(path, DEFAULT_SITE[path], survey)
-            ),
-            own_locations=survey["own_locations"],
-            descriptors=survey["descriptors"],
-        )
 
 
 @dataclass(frozen=True)
@@ -232,59 +158,6 @@ def enabled_path(site: Site) -> str:
 def own_locations(site: Site) -> str:
     """The folder of an admin's own files, which are read at the end of the site's server and never written."""
     return f"{LOCATIONS}/{site.server_name}"
-
-
-def groups(deployment: Deployment) -> list[str]:
-    """The groups that nginx's workers need beside their own: by these they open the programs' sockets."""
-    return sorted({SOCKET_GROUP, *(instance.runtime_group for instance in deployment.instances)})
-
-
-def missing_groups(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
-    """The groups that nginx's user isn't in; none of them where there is no such user."""
-    account = survey["accounts"][NGINX_USER]
-    if account:
-        return [group for group in groups(deployment) if group not in account["groups"]]
-    # It goes on with all that its workers could read before by a group; nobody is put into a directory's.
-    before = survey["accounts"][SERVICE_USER]
-    local = [group for group in (before["groups"] if before else ()) if group in survey["directory"]["groups"]]
-    return sorted({*groups(deployment), *local})
-
-
-def judge_group(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
-    """Why nginx's user can't get the group by which it opens an instance's sockets."""
-    account, group = survey["accounts"][NGINX_USER], instance.runtime_group
-    is_there = survey["instances"][instance.name]["group"]
-    if is_there and group not in survey["directory"]["groups"] and group not in (account or {"groups": ()})["groups"]:
-        what = f"{group!r} is a directory service's group, and nginx's own user can only be put into one of this host"
-        yield fault("runtime_group", what, f"leave it out, which is {SOCKET_GROUP!r}, or name a group of /etc/group")
-
-
-def make_user(plan: Plan) -> Iterator[Step]:
-    """Make the user of nginx's workers, before nginx's files name it, or put it into a group that it needs."""
-    names = missing_groups(plan.look.deployment, plan.survey)
-    if not names:
-        return
-
-    def make() -> Any:
-        if not plan.survey["accounts"][NGINX_USER]:
-            server.group(name=f"Group {NGINX_USER}", group=NGINX_USER, system=True)
-        return server.user(  # noqa: S604
-            name=f"User {NGINX_USER}",
-            user=NGINX_USER,
-            group=NGINX_USER,
-            groups=names,
-            append=True,
-            system=True,
-            home="/nonexistent",
-            ensure_home=False,
-            shell="/usr/sbin/nologin",
-            comment="nginx's workers",
-        )
-
-    words = [f"nginx's workers, in the groups {', '.join(names)}"]
-    what = f"it isn't in {', '.join(names)}, whose sockets nginx has to open"
-    lacks = fault(f"user {NGINX_USER}", what, this_run.deploy())
-    yield Step(f"user {NGINX_USER}", words, make, by_job=False, lacks=(lacks,))
 
 
 def neighbours(survey: dict[str, Any]) -> Iterator[Finding]:
@@ -447,7 +320,6 @@ def steps(plan: Plan) -> Iterator[Step]:
     yield from configured(made)
 
 
-USER = Task("nginx's user", steps=make_user)
 TASK = Task(
     "nginx",
     question,

@@ -14,7 +14,7 @@ from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import DISKS, NGINX_USER, Deployment
-from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.user import missing_groups
 
 SERVICE, PATH, RELOAD = "catmaid-disks.service", "catmaid-disks.path", "catmaid-disks-reload.service"
 REGROUPED = f"{NGINX_USER} gets other groups"
@@ -121,7 +121,7 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     enable = [unit for unit, state in units.items() if not state.get("enabled")]
     off = [unit for unit, state in units.items() if not state.get("active")]
     old = SERVICE not in off and units[SERVICE]["since"] + CLOCK_SECONDS < max(times, default=0)
-    regrouped = bool(nginx.missing_groups(deployment, survey))
+    regrouped = bool(missing_groups(deployment, survey))
     reasons = []
     if not differences:
         reasons += [Reason("enable", unit, "it doesn't start at boot") for unit in enable]

@@ -17,6 +17,7 @@ from catmaid_deploy.run import preflight
 from catmaid_deploy.tasks import system
 from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.nginx.passwords import KEY
+from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
 from testbed import images, virtualenvs
 from testbed.hosts import BedHost
 from testbed.order import TASKS
@@ -80,7 +81,7 @@ class Work:
     def of(host: BedHost, deployment: schema.Deployment) -> Work:
         """The work on a host that is deployed already: nothing else has its certificates and its key."""
         survey = deploys.survey(host, deployment)
-        found = items(deployment, nginx.Server.of(survey))
+        found = items(deployment, Server.of(survey))
         for site in deployment.sites:
             if site.tls.certificate == "self-signed":
                 folder = site.self_signed_dir
@@ -92,7 +93,7 @@ class Work:
         return Work(preflight.packages(TASKS, Look(deployment, survey)), found)
 
 
-def items(deployment: schema.Deployment, server: nginx.Server) -> list[Item]:
+def items(deployment: schema.Deployment, server: Server) -> list[Item]:
     """All files, folders and links of a host, as they are with the nginx that it has."""
     others = [one for one in preflight.wanted_sets(TASKS, deployment) if one.name != "nginx"]
     sets = [*others, nginx.wanted(deployment, server)[0]]
@@ -101,7 +102,7 @@ def items(deployment: schema.Deployment, server: nginx.Server) -> list[Item]:
 
 def absent() -> list[str]:
     """The links of packages that the deploy takes out."""
-    return list(nginx.DEFAULT_SITE)
+    return list(DEFAULT_SITE)
 
 
 def playbook(deployment: schema.Deployment, work: Work, texts: Path) -> list[dict[str, Any]]:

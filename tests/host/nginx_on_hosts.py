@@ -12,6 +12,7 @@ from catmaid_deploy.configuration import File, Link
 from catmaid_deploy.render import render
 from catmaid_deploy.tasks.nginx import passwords
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from testbed.hosts import BedHost
 
 CAN = "nginx -v 2>&1; openssl version; ls /etc/nginx/modules-enabled /proc/net"
@@ -34,10 +35,10 @@ rm -r $here
 """
 
 
-def ability(host: BedHost) -> nginx.Server:
+def ability(host: BedHost) -> Server:
     said = host.run(CAN)
     versions = {program: tuple(map(int, found)) for program, *found in re.findall(r"(nginx|SSL).(\d+)\.(\d+)", said)}
-    return nginx.Server(
+    return Server(
         ipv6="if_inet6" in said,
         http2_directive=versions["nginx"] >= (1, 25),
         brotli="brotli" in said,
@@ -45,14 +46,14 @@ def ability(host: BedHost) -> nginx.Server:
     )
 
 
-def within(wanted: nginx.Server, can: nginx.Server) -> nginx.Server:
+def within(wanted: Server, can: Server) -> Server:
     """What is wanted as far as a host can."""
     names = ("ipv6", "brotli", "kem")
     have = {name: getattr(wanted, name) and getattr(can, name) for name in names}
     return replace(wanted, http2_directive=can.http2_directive, **have)
 
 
-def archive(deployments: list[tuple[schema.Deployment, nginx.Server]]) -> bytes:
+def archive(deployments: list[tuple[schema.Deployment, Server]]) -> bytes:
     """A tar file of their files, below a number each; links stand for the files they lead to."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as tar:
@@ -69,7 +70,7 @@ def archive(deployments: list[tuple[schema.Deployment, nginx.Server]]) -> bytes:
     return data.getvalue()
 
 
-def takes(host: BedHost, deployments: list[tuple[schema.Deployment, nginx.Server]]) -> None:
+def takes(host: BedHost, deployments: list[tuple[schema.Deployment, Server]]) -> None:
     """Assert that the host's nginx takes each, as far as the host can what is wanted, and has no warning."""
     can = ability(host)
     host.put("/tmp/deployments.tar", archive([(one, within(server, can)) for one, server in deployments]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.system import DESCRIPTORS
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
@@ -81,7 +81,7 @@ def test_each_program_may_have_ten_thousand_connections(host: BedHost) -> None:
     for short in PROGRAMS:
         assert most(f"$(supervisorctl pid {place(short)})") == allowed
     for worker in host.run("pgrep -f 'nginx: worker process$'").split():
-        assert most(worker) == nginx.Server(descriptors=int(host.run("ulimit -Hn"))).used(0)
+        assert most(worker) == Server(descriptors=int(host.run("ulimit -Hn"))).used(0)
 
 
 @pytest.mark.row_34

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from tests.host import nginx_on_hosts
 from tests.host.conftest import Deployed
 from tests.unit.test_properties import deployments
@@ -40,4 +40,4 @@ LONGEST = {
 def test_nginx_takes_any_valid_deployment(deployed: Deployed) -> None:
     samples = [schema.load(LONGEST), *made_up()]
     assert len(samples) > SAMPLE
-    nginx_on_hosts.takes(deployed.host, [(one, nginx.Server()) for one in samples])
+    nginx_on_hosts.takes(deployed.host, [(one, Server()) for one in samples])

@@ -7,7 +7,7 @@ from typing import Any
 
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File
-from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.user import groups
 from catmaid_deploy.tasks.tiles import disks
 from tests.unit.test_configuration import on_host
 
@@ -61,7 +61,7 @@ def test_the_watcher_is_started_where_it_is_off_or_older_than_its_files() -> Non
     for found in there.values():
         found["time"] = 1000.0
     unit = {"active": True, "enabled": True, "since": 2000.0, "needs_daemon_reload": False}
-    group = {"uid": 1, "groups": ["catmaid-nginx", *nginx.groups(SITE)]}
+    group = {"uid": 1, "groups": ["catmaid-nginx", *groups(SITE)]}
     survey = {"files": there, "manifest": {}, "as_it_came": {}, "accounts": {schema.NGINX_USER: group}}
 
     def change(**state: Any) -> tuple[list[str], list[str]]:

@@ -36,6 +36,7 @@ SOURCES = {
     "tasks/certificates/requested.py": set(),
     "tasks/nginx/passwords.py": set(),
     "tasks/nginx/site.py": {"steps"},
+    "tasks/nginx/user.py": set(),
     "tasks/programs/supervisor_file.py": set(),
     "tasks/tiles/disks.py": set(),
     "tasks/application/releases.py": {"judge_revision"},

@@ -10,6 +10,7 @@ from catmaid_deploy import schema
 from catmaid_deploy.configuration import File
 from catmaid_deploy.facts.survey import Survey
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from testbed.peers import sites
 
 ON_HOST: dict[str, Any] = {}
@@ -203,6 +204,6 @@ def test_this_hosts_own_addresses_are_none_of_the_loopbacks() -> None:
 
 def test_no_line_is_longer_than_nginx_takes() -> None:
     """nginx refuses one of 4,096 bytes, of a comment too: a site with hundreds of tile sets lists them in its first."""
-    for item in nginx.wanted(schema.load(sites.many(sites.MANY_SETS)), nginx.Server())[0].everything:
+    for item in nginx.wanted(schema.load(sites.many(sites.MANY_SETS)), Server())[0].everything:
         if isinstance(item, File) and item.path.startswith("/etc/nginx/"):
             assert max(map(len, item.text.splitlines())) < 1000, item.path

@@ -11,7 +11,7 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File, Item
-from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from tests import pairs, semantics
 
 FULL = {name: values[0] for name, values in pairs.OPTIONS.items()}
@@ -99,7 +99,7 @@ MUTATIONS = [
 
 @cache
 def full() -> pairs.Combination:
-    return pairs.Combination(FULL, schema.load(sites=pairs.sites(FULL)), nginx.Server())
+    return pairs.Combination(FULL, schema.load(sites=pairs.sites(FULL)), Server())
 
 
 def mutated(pattern: str, replacement: str) -> list[Item]:

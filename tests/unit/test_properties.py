@@ -37,6 +37,7 @@ from catmaid_deploy.tasks import system
 from catmaid_deploy.tasks.nginx import error_pages as notices
 from catmaid_deploy.tasks.nginx import passwords
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.programs import supervisor, wsgi
 from tests import semantics
 from tests.effort import combinations, examples
@@ -350,7 +351,7 @@ def nginx_reads(items: tuple[Item, ...]) -> semantics.Block:
 
 
 def nginx_items(deployment: schema.Deployment) -> tuple[Item, ...]:
-    return tuple(nginx.rendered(deployment, nginx.Server())[0])
+    return tuple(nginx.rendered(deployment, Server())[0])
 
 
 def variables(word: str) -> list[str]:
@@ -1130,12 +1131,12 @@ def test_sites_with_names_alike_have_users_of_their_own() -> None:
 
 def test_no_file_of_one_site_is_a_folder_of_another() -> None:
     site = {"server_name": "black-512.jpg", "tiles": [{"name": "a", "url": "/a", "folder": "/a"}]}
-    paths = [item.path for item in nginx.wanted(schema.load(site), nginx.Server())[0].items]
+    paths = [item.path for item in nginx.wanted(schema.load(site), Server())[0].items]
     assert len(paths) == len(set(paths))
 
 
 def test_the_longest_names_fit_into_files() -> None:
     site = {"server_name": ".".join(["a-" * 19 + "a"] * 3), "instances": [{}], "passwords": {"alice": HASH}}
-    items = nginx.wanted(schema.load(site), nginx.Server())[0].items
+    items = nginx.wanted(schema.load(site), Server())[0].items
     # With what a file has in its name while it is made ready.
     assert all(len(item.path.rpartition("/")[2]) < 240 for item in items)

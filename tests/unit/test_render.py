@@ -12,6 +12,7 @@ from catmaid_deploy import schema
 from catmaid_deploy.configuration import File
 from catmaid_deploy.render import FOLDER, render
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.tasks.programs.slots import Program
 
@@ -29,7 +30,7 @@ def load(**instance: Any) -> schema.Instance:
 
 
 def test_nginx_files_parse(tmp_path: Path) -> None:
-    items, _ = nginx.rendered(schema.load(SITE), nginx.Server())
+    items, _ = nginx.rendered(schema.load(SITE), Server())
     for item in items:
         if not isinstance(item, File):
             continue
@@ -45,7 +46,7 @@ def test_an_admin_can_read_a_sites_file() -> None:
     tiles = [{"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}]
     for more in ({}, {"passwords": hashes}, {"tls": {"certificate": "none"}}, {"tls": {"certificate": "acme"}}):
         deployment = schema.load(SITE | {"tiles": tiles} | more)
-        for server in (nginx.Server(), nginx.Server(ipv6=False, http2_directive=False, brotli=False)):
+        for server in (Server(), Server(ipv6=False, http2_directive=False, brotli=False)):
             path = nginx.site_path(deployment.sites[0])
             (text,) = (i.text for i in nginx.rendered(deployment, server)[0] if isinstance(i, File) and i.path == path)
             depth = 0
@@ -56,8 +57,8 @@ def test_an_admin_can_read_a_sites_file() -> None:
 
 
 def test_the_digest_of_nginx_changes_with_its_files_alone() -> None:
-    same = [nginx.rendered(schema.load(SITE), nginx.Server())[1] for _ in range(2)]
-    other = nginx.rendered(schema.load(SITE | {"aliases": ["b.org"]}), nginx.Server())[1]
+    same = [nginx.rendered(schema.load(SITE), Server())[1] for _ in range(2)]
+    other = nginx.rendered(schema.load(SITE | {"aliases": ["b.org"]}), Server())[1]
     assert same[0] == same[1] != other
 
 

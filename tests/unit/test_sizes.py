@@ -9,6 +9,7 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.tasks import sizes
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.programs import wsgi
 from catmaid_deploy.tasks.programs.daphne import programs as daphne
 
@@ -22,7 +23,7 @@ SENT = ("$query_string", "$request_uri", "$document_uri", "$content_type", "$cat
 
 
 def parameters() -> list[tuple[str, str]]:
-    items, _ = nginx.rendered(SITE, nginx.Server())
+    items, _ = nginx.rendered(SITE, Server())
     (snippet,) = [item for item in items if item.path.endswith("catmaid-uwsgi.conf")]
     return re.findall(r"^uwsgi_param (\S+) +(\S+?);?(?: |$)", snippet.text, re.MULTILINE)  # type: ignore[union-attr]
 

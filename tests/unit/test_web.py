@@ -23,6 +23,7 @@ from catmaid_deploy.tasks.certificates import files as certificates
 from catmaid_deploy.tasks.nginx import error_pages as notices
 from catmaid_deploy.tasks.nginx import passwords
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
 from catmaid_deploy.tasks.tiles.sets import judge_tiles
 from testbed.order import TASKS
 
@@ -357,7 +358,7 @@ def test_what_an_nginx_can_do() -> None:
     old = host | {"packages": {}, "os": {"id": "debian", "version": "12"}}
     new = host | {"packages": {}, "os": {"id": "debian", "version": "13"}, "openssl": [3, 5]}
     foreign = old | {"packages": {"nginx": "1.29.1-1~bookworm"}, "default_servers": [["/etc/nginx/x", "80"]]}
-    servers = [nginx.Server.of(one) for one in (old, new, foreign)]
+    servers = [Server.of(one) for one in (old, new, foreign)]
     assert [(s.http2_directive, s.brotli, s.kem) for s in servers] == [
         (False, True, False),
         (True, True, True),
@@ -370,16 +371,16 @@ def test_what_an_nginx_can_do() -> None:
     assert packages.has_brotli(old | {"packages": of_another | {"nginx-common": "1.22.1-9"}})
     assert [s.answer_unknown_names for s in servers] == [{}, {}, {"/etc/nginx/x": ["80"]}]
     assert [s.unknown(tls=True) for s in servers] == [["80", "443"], ["80", "443"], ["443"]]
-    ((path, target),) = nginx.DEFAULT_SITE.items()
+    ((path, target),) = DEFAULT_SITE.items()
     files = {path: {"kind": "link", "target": target}, target: {"kind": "file", "md5": "debians"}}
     stock = old | {
         "default_servers": [[path, "80"], [path, "[::]:80"]],
         "files": files,
         "as_it_came": {target: "debians"},
     }
-    assert nginx.Server.of(stock).taken == ()
+    assert Server.of(stock).taken == ()
     # Somebody has changed it, and so it stays.
-    changed = nginx.Server.of(stock | {"as_it_came": {target: "another"}, "ipv6": True})
+    changed = Server.of(stock | {"as_it_came": {target: "another"}, "ipv6": True})
     assert changed.answer_unknown_names == {path: ["80", "[::]:80"]}
     assert changed.unknown(tls=True) == ["443", "[::]:443"]
 
@@ -420,7 +421,7 @@ def test_several_sites() -> None:
 
 def test_an_address_of_ipv6_is_its_network() -> None:
     """Nobody has less than a /64; of IPv4 each address counts by itself."""
-    items = nginx.rendered(load(), nginx.Server())[0]
+    items = nginx.rendered(load(), Server())[0]
     (text,) = [item.text for item in items if isinstance(item, File) and item.path.endswith("/conf.d/catmaid.conf")]
     (pattern,) = re.findall(r'^    "~(\S+)" \$catmaid_network;$', text, re.MULTILINE)
     expression = re.compile(pattern.replace("(?<", "(?P<").replace("^(?s)", "(?s)^").encode())
@@ -434,19 +435,19 @@ def test_an_address_of_ipv6_is_its_network() -> None:
 def test_ten_thousand_websockets_fit_by_the_processes_limits() -> None:
     """All of them by one worker of nginx, beside as many other connections as before; Daphne has one file for each."""
     sockets = 10_000
-    server = nginx.Server()
+    server = Server()
     # To the browser and to Daphne.
     assert server.connections >= 2 * sockets + 4096
     assert sockets + 4096 <= system.DESCRIPTORS
     # A container of ours allows less, and keeps room all the same.
-    assert nginx.Server(descriptors=20_000).connections >= 4000 + 2048
+    assert Server(descriptors=20_000).connections >= 4000 + 2048
 
 
 @pytest.mark.parametrize("descriptors", [20_000, 65_536, 524_288, 1 << 20])
 @pytest.mark.parametrize("sets", [0, 1, 2, 15, 500])
 def test_all_sets_tiles_together_leave_connections_theirs(descriptors: int, sets: int) -> None:
     """Each set keeps tiles open of its own; all of them and all connections fit into a worker's descriptors."""
-    server = nginx.Server(descriptors=descriptors)
+    server = Server(descriptors=descriptors)
     used = server.used(sets)
     assert used <= descriptors
     assert used >= 2 * server.connections + sets * server.open_tiles(sets)
