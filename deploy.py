@@ -52,6 +52,7 @@ TASKS = (
     probe.TASK,
     served.TASK,
     pages.TASK,
+    system.ROOM,
     outside.TASK,
     needs.TASK,
     rollback.TASK,

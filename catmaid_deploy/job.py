@@ -27,6 +27,8 @@ def run(tasks: Tasks) -> None:
         return  # a test reads the file
     _refuse_two_copies()
     ending.begin()
+    # Where a runbook includes deploy.py, pyinfra would put both files' names before that of each operation.
+    host.current_deploy_name = None
     name = host.data.get("job")
     if name is None:
         apply.apply(preflight.check(tasks))

@@ -752,6 +752,14 @@ def test_a_runbook_with_nothing_to_do_says_what_it_has_asked(host: BedHost) -> N
         host.run("systemctl start nginx")
 
 
+@pytest.mark.row_18
+def test_a_runbooks_operations_have_names_alone(host: BedHost) -> None:
+    """pyinfra would put the files before them that a runbook is made of."""
+    for word, does in (("on", "Close"), ("off", "Open")):
+        run = pyinfra(host, {"site": SITE}, "-y", "--data", f"maintenance={word}", deploy="runbooks/maintenance.py")
+        assert run.changed == ["Take the host for this run", f"{does} the host for users", "Record what changed"]
+
+
 @pytest.mark.row_33
 @pytest.mark.long
 @pytest.mark.parametrize(
