@@ -29,7 +29,8 @@ def run(tasks: Tasks) -> None:
     ending.begin()
     # Where a runbook includes deploy.py, pyinfra would put both files' names before that of each operation.
     host.current_deploy_name = None
-    name = host.data.get("job")
+    # Of the runbook itself: a host may have a key of this name, which is the lab's.
+    name = (host.current_deploy_data or {}).get("job")
     if name is None:
         apply.apply(preflight.check(tasks))
         return

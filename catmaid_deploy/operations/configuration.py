@@ -142,10 +142,10 @@ def rolled_back(
     """
     Hand over to the slots that were in use before, code and configuration together (row 27).
 
-    + services: the programs of each instance, from `tasks.supervisor.service`
+    + services: the programs of each instance, as the task that has them describes them
     + claim: what `locked` takes
     + changed: what this changes, a few words each, for the record
-    + asking: what the host is asked before that, from `tasks.asking.question`
+    + asking: what the host is asked before that, from `run.preflight.last_word`
 
     It takes the host and records itself: one job, since users wait.
     """
@@ -160,7 +160,7 @@ def recorded(run: str, changed: list[str], asking: dict[str, Any]) -> Generator[
 
     + run: the name of the run that holds the lock
     + changed: what it changed, a few words each
-    + asking: what the host is asked, from `tasks.asking.question`
+    + asking: what the host is asked, from `run.preflight.last_word`
     """
     yield job({"do": "record", "run": run, "changed": changed, "asking": asking})
 

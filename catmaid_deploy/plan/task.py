@@ -54,7 +54,7 @@ class Task:
     + begun: the programs that have just begun, and at fault for no other reason
     + rows, blocks: what `status` shows of a host in its table, and below it: a title, a line and a table each
     + logs: patterns of ``logs``, and of ``files`` that are of use beside them, of an instance and of all
-    + document: the same for machines
+    + document: what `status` says of it to machines
     + jobs: what a runbook has it do, by the runbook's name
     """
 

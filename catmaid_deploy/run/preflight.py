@@ -40,9 +40,12 @@ def wanted_sets(tasks: Tasks, deployment: Deployment) -> list[ConfigurationSet]:
     return [one for task in tasks for one in task.sets(deployment)]
 
 
-def question(tasks: Tasks, deployment: Deployment, load_settings: bool = True) -> dict[str, Any]:
-    """What the survey is to look at. To load new settings takes as long as the application's import."""
-    sets = wanted_sets(tasks, deployment)
+def question(
+    tasks: Tasks, deployment: Deployment, sets: list[ConfigurationSet], load_settings: bool = True
+) -> dict[str, Any]:
+    """What the survey is to look at, ``sets`` from `wanted_sets` among it. To load new settings takes as long as the
+    application's import.
+    """
     items = [item for one in sets for item in one.everything]
     of_sets = {
         "paths": [
@@ -86,8 +89,8 @@ def starting(survey: dict[str, Any]) -> list[str]:
 
 def survey(tasks: Tasks, deployment: Deployment, load_settings: bool = True) -> Look:
     """Look at the current host. Waits for another run of the package manager, and for programs that have just begun."""
-    end, asked = time.monotonic() + PACKAGE_MANAGER_SECONDS, question(tasks, deployment, load_settings)
-    sets = wanted_sets(tasks, deployment)
+    end, sets = time.monotonic() + PACKAGE_MANAGER_SECONDS, wanted_sets(tasks, deployment)
+    asked = question(tasks, deployment, sets, load_settings)
     patience = max((instance.start_seconds for instance in deployment.instances), default=0)
     latest = time.monotonic() + (min(patience, DRY_SECONDS) if this_run.DRY else patience)
     said = ""
@@ -183,8 +186,7 @@ def _look(tasks: Tasks, deployment: Deployment) -> Plan:
         raise Refused(*dict.fromkeys(sought))
     # What a run changes is asked for at its end.
     if this_run.DRY or not plan:
-        door = [task.lasting if plan else task.wrong for task in tasks]
-        wrong = [found for open_ in door for found in open_(look)]
+        wrong = [found for task in tasks for found in (task.lasting if plan else task.wrong)(look)]
         if look.survey["manifest"]:
             report.wrong = causes.folded(wrong, needs(tasks, deployment))
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from pyinfra import host
 
-from catmaid_deploy.configuration import Reason
+from catmaid_deploy.configuration import ConfigurationSet, Reason
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan.health import Health
@@ -25,10 +25,10 @@ from catmaid_deploy.schema import Deployment
 SHOWN = 4
 
 
-def question(tasks: Tasks, deployment: Deployment, verify: bool) -> dict[str, Any]:
+def question(tasks: Tasks, deployment: Deployment, sets: list[ConfigurationSet], verify: bool) -> dict[str, Any]:
     """What a host is asked: what a deploy asks it, and what its tasks want to know beside."""
     asked = merged(task.glance(deployment, verify) for task in tasks)
-    survey = preflight.question(tasks, deployment)
+    survey = preflight.question(tasks, deployment, sets)
     units = [*survey["units"], *asked.pop("units")]
     return asked | {"survey": survey | {"units": units}}
 
@@ -100,8 +100,8 @@ def begun(tasks: Tasks, one: Health) -> list[str]:
 
 def _look(tasks: Tasks, name: str, deployment: Deployment, verify: bool) -> Health:
     """Ask the current host, and judge what it says; to verify it, once all its programs have had time to begin."""
-    fact, asked = facts.Verify if verify else facts.Health, question(tasks, deployment, verify)
     sets = preflight.wanted_sets(tasks, deployment)
+    fact, asked = facts.Verify if verify else facts.Health, question(tasks, deployment, sets, verify)
     patience = time.monotonic() + max((instance.start_seconds for instance in deployment.instances), default=0)
     said = ""
     while True:

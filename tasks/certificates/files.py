@@ -135,7 +135,7 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
         yield warning(key, "'self-signed' is for trials, browsers warn of it", "use 'acme', or one of your own")
         return
     if site.tls.certificate == "request":
-        return  # `tasks.requested` knows more of it
+        return  # `requested` knows more of it
     found = served(survey, site)
     days = found["seconds_left"] // DAY
     # Of files that don't fit nothing is known.

@@ -70,7 +70,7 @@ def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
 
 def survey(host: BedHost, deployment: schema.Deployment) -> dict[str, Any]:
     """What a host says of itself, as a deploy asks it."""
-    question = json.dumps(preflight.question(TASKS, deployment))
+    question = json.dumps(preflight.question(TASKS, deployment, preflight.wanted_sets(TASKS, deployment)))
     found: dict[str, Any] = json.loads(script.ssh(host, Survey().command(question).get_raw_value()))
     return found
 

@@ -397,7 +397,7 @@ def known_paths() -> set[str]:
     found |= {f"{trial.requested_dir}/{name}" for name in ("request.csr", "fullchain.pem")}
     found |= {proxy.VARIABLES, f"{proxy.UNIT}/catmaid.conf"}
     assert "/lock.json" in (ROOT / "catmaid_deploy/on_host/operations/lock.py").read_text()
-    found |= {one["notes"] for one in health.question(TASKS, deployment, verify=False)["instances"]}
+    found |= {one["notes"] for one in health.question(TASKS, deployment, [], verify=False)["instances"]}
     found |= {"/etc/catmaid/maintenance", f"{program.HANDOVERS}/lock.json", schema.DISKS}
     return found | {str(parent) for path in found for parent in Path(path).parents}
 

@@ -37,7 +37,8 @@ SITE = {
     "passwords": {"alice": secret.from_file("~/.lab/alice")},
     "instances": [{"workers": 1, "celery": {"concurrency": 1}}],
 }
-hosts = [("lab", {"_sudo": True, "sudo_password": secret.from_command("pass", "show", "lab/sudo"), "site": SITE})]
+DATA = {"_sudo": True, "sudo_password": secret.from_command("pass", "show", "lab/sudo"), "site": SITE}
+hosts = [("lab", DATA | {"job": "a key of the lab's own"})]
 """
 
 

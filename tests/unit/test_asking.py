@@ -87,7 +87,7 @@ def test_the_look_at_a_host_with_many_instances_is_one_argument(fact: type[Surve
     """Linux takes 128 KiB, of which sudo's shell needs some for its own quotes."""
     many = [{"name": f"catmaid-{n}", "prefix": f"/lab/{n}", "checkout": f"/srv/catmaid/{n}"} for n in range(40)]
     deployment = schema.load({"server_name": "a.org", "instances": many})
-    question = preflight.question(TASKS, deployment)
+    question = preflight.question(TASKS, deployment, preflight.wanted_sets(TASKS, deployment))
     assert len(fact().command(json.dumps(question)).get_raw_value()) < 100 << 10
 
 

@@ -38,7 +38,6 @@ NAMED = {
     "visible.py",
     "operations/nginx.py",
     "operations/certificates.py",
-    "operations/configuration.py",
 }
 
 

@@ -1,6 +1,6 @@
 """Runs on the host, as root, with its own python3 (3.9 or later) and nothing else; prints JSON.
 
-Reads only. The argument is JSON, made by `tasks.preflight.question`. What takes a process of its own is
+Reads only. The argument is JSON, made by `run.preflight.question`. What takes a process of its own is
 started first and read last, so that the host works on it meanwhile. What isn't root's own is asked by `Places`.
 """
 

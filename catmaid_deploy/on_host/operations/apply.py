@@ -1,6 +1,6 @@
 """Runs on the host, as root, with its own python3 (3.9 or later) and nothing else.
 
-Reads one job as JSON from standard input (see `operations.configuration`) and does it whole or not at all:
+Reads one job as JSON from standard input (the operations have each) and does it whole or not at all:
 ``lock`` takes the host for one run, ``apply`` puts one service's files in place, ``record`` ends the run.
 Prints what it did, a line each; ends with 1 and the reason on standard error when it did nothing.
 

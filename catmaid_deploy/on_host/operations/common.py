@@ -1,4 +1,4 @@
-"""What the jobs on the host share: see `operations.configuration`, which joins these files to one script."""
+"""What the jobs on the host share. A part of the job's script, see `apply`."""
 
 import re
 import sys

@@ -66,7 +66,7 @@ class Local(xmlrpc.client.Transport):
 
 
 class Supervisor:
-    """One group of programs. ``calls`` are those of `tasks.supervisor.decide`."""
+    """One group of programs. ``calls`` are those of `tasks.programs.supervisor.decide`."""
 
     unit = "supervisor.service"
 
