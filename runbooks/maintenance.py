@@ -1,4 +1,4 @@
-"""Closes CATMAID for users, who see the maintenance page, and opens it again (row 18).
+"""Closes CATMAID for users, who see the maintenance page, and opens it again.
 
 pyinfra inventories/prod.py runbooks/maintenance.py --data maintenance=on
 pyinfra inventories/prod.py runbooks/maintenance.py --data maintenance=off

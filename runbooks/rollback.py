@@ -1,4 +1,4 @@
-"""Back to the release before: code and configuration together, by the same hand-over (row 27).
+"""Back to the release before: code and configuration together, by the same hand-over.
 
 pyinfra inventories/prod.py runbooks/rollback.py --dry    shows what would go back to what
 pyinfra inventories/prod.py runbooks/rollback.py          does it; done twice, it is undone

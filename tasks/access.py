@@ -29,7 +29,7 @@ _PRIVATE = {
 
 
 def accesses(deployment: Deployment) -> list[tuple[str, str, str, str]]:
-    """Who has to reach what: key, user, path, and what for (rows 7 and 9)."""
+    """Who has to reach what: key, user, path, and what for."""
     found = []
     for i in deployment.instances:
         place = f"site.instances[{i.name}]"
@@ -104,7 +104,7 @@ def _links(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[Finding]:
-    """The first folder on a path that keeps somebody out, and the command that lets this one user in (rows 7, 9)."""
+    """The first folder on a path that keeps somebody out, and the command that lets this one user in."""
     found: dict[tuple[str, str], Finding] = {}
     for (key, user, path, want), blocked in zip(accesses(deployment), survey["blocked"], strict=True):
         if blocked:

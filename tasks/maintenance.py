@@ -1,4 +1,4 @@
-"""Close CATMAID for users and open it again, all of a host or one instance (row 18)."""
+"""Close CATMAID for users and open it again, all of a host or one instance."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def switch(tasks: Tasks) -> None:
 
 
 def flags(deployment: Deployment) -> list[str]:
-    """The files that close the host or an instance while they are there (row 18)."""
+    """The files that close the host or an instance while they are there."""
     return ["/etc/catmaid/maintenance", *(f"{i.config_dir}/maintenance" for i in deployment.instances)]
 
 

@@ -1,4 +1,4 @@
-"""What the distribution brings (rows 1, 2 and 14)."""
+"""What the distribution brings."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
             *(Folder(i.state_dir, i.user, i.runtime_group, "750", data=True) for i in deployment.instances),
             # Debian's package has it, and others' have another one. nginx's own test wants it.
             Folder(TEMPORARY, data=True),
-            # systemd makes these folders at boot, before Supervisor starts (row 23).
+            # systemd makes these folders at boot, before Supervisor starts.
             File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", deployment=deployment)),
             *([File(LOGROTATE, render(LOGROTATE[1:], deployment=deployment))] if deployment.instances else []),
             File(END, render(END[1:], **limits), mode="755"),

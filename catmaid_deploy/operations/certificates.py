@@ -66,7 +66,7 @@ def _subjects(names: list[str]) -> str:
 @operation()
 def self_signed(names: list[str], folder: str, link: str | None = None) -> Generator[StringCommand]:
     """
-    Make a key and a certificate signed with it, valid for 825 days; both replace those in the folder (row 19).
+    Make a key and a certificate signed with it, valid for 825 days; both replace those in the folder.
 
     + names: the host names or addresses that it is for, the first of them its subject
     + folder: gets ``fullchain.pem`` and ``privkey.pem``
@@ -100,7 +100,7 @@ def requested(
 @operation()
 def acme(certificate: dict[str, Any], run: str, unseen: HiddenValue | None = None) -> Generator[StringCommand]:
     """
-    Have certbot get a certificate, and nginx take it (row 19). A failure leaves what is served as it was.
+    Have certbot get a certificate, and nginx take it. A failure leaves what is served as it was.
 
     + certificate: what `tasks.acme.get` says of it
     + run: the name of the run that holds the lock

@@ -19,7 +19,7 @@ _KINDS = {File: "file", Folder: "folder"}
 
 
 class Told(StringCommand):
-    """A command whose output is shown as it comes, since it may take a while (row 26)."""
+    """A command whose output is shown as it comes, since it may take a while."""
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> tuple[bool, CommandOutput]:
         connector_arguments.update(self.connector_arguments)
@@ -73,7 +73,7 @@ def installed(
     virtualenv: str, packages: list[str], run: str, fetching: HiddenValue | None = None
 ) -> Generator[StringCommand]:
     """
-    Install packages into a virtualenv, as the user who may change it; never as root (row 2).
+    Install packages into a virtualenv, as the user who may change it; never as root.
 
     + virtualenv: its folder
     + packages: each with its version
@@ -98,7 +98,7 @@ def updated(run: str, fetching: HiddenValue | None = None) -> Generator[StringCo
 @operation()
 def flagged(path: str, text: str | None) -> Generator[StringCommand]:
     """
-    Put a file of root's in its place that closes CATMAID for users while it is there, or take it away (row 18).
+    Put a file of root's in its place that closes CATMAID for users while it is there, or take it away.
 
     + path: the file
     + text: what it says; None takes it away
@@ -109,7 +109,7 @@ def flagged(path: str, text: str | None) -> Generator[StringCommand]:
 @operation()
 def applied(change: Change, run: str) -> Generator[StringCommand]:
     """
-    Put a set's files in place, all or none, and have its service run with them (rows 1, 14, 15 and 28).
+    Put a set's files in place, all or none, and have its service run with them.
 
     + change: what differs, from `configuration.compare`
     + run: the name of the run that holds the lock
@@ -140,7 +140,7 @@ def rolled_back(
     services: list[dict[str, Any]], claim: dict[str, Any], changed: list[str], asking: dict[str, Any]
 ) -> Generator[StringCommand]:
     """
-    Hand over to the slots that were in use before, code and configuration together (row 27).
+    Hand over to the slots that were in use before, code and configuration together.
 
     + services: the programs of each instance, as the task that has them describes them
     + claim: what `locked` takes

@@ -50,7 +50,7 @@ class Address(Model):
 
 
 class Celery(Model):
-    """Options of an instance's Celery worker and beat (rows 17 and 28)."""
+    """Options of an instance's Celery worker and beat."""
 
     concurrency: Annotated[Count, Field(ge=1, le=512)] | None = Field(
         None, description="Worker processes; without it one a core, as Celery does."
@@ -122,7 +122,7 @@ class Instance(Model):
         str,
         AfterValidator(valid_instance_name),
     ] = Field("catmaid", max_length=40, description="Names the folders, the Supervisor group and the nginx upstreams.")
-    prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root (row 4).")
+    prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root.")
     checkout: AbsolutePath = Field("/home/catmaid/catmaid-server", description="Where CATMAID's code is on the host.")
     releases: Releases | None = Field(
         None, description="Given, the deploy puts the code in place itself, and checkout is the release's folder."
@@ -136,20 +136,20 @@ class Instance(Model):
     extensions_folder: AbsolutePath = Field(
         "", description="CATMAID's STATIC_EXTENSION_ROOT; without it CHECKOUT/django/staticext."
     )
-    user: PlainUserName = Field(SERVICE_USER, description="The service user of all four programs (row 7).")
+    user: PlainUserName = Field(SERVICE_USER, description="The service user of all four programs.")
     runtime_group: PlainUserName = Field(
-        SOCKET_GROUP, description="The group of the socket folder, by which nginx opens the sockets (row 6)."
+        SOCKET_GROUP, description="The group of the socket folder, by which nginx opens the sockets."
     )
     runtime_mode: Annotated[str, AfterValidator(like(r"[0-7]{3,4}", "write it as '0755' or '2750'"))] = Field(
-        "", description="Mode of the socket folder; without it 0755, or 2750 for another user than www-data (row 7)."
+        "", description="Mode of the socket folder; without it 0755, or 2750 for another user than www-data."
     )
-    workers: Annotated[Count, Field(ge=1, le=512)] = Field(8, description="uWSGI worker processes (rows 3 and 24).")
+    workers: Annotated[Count, Field(ge=1, le=512)] = Field(8, description="uWSGI worker processes.")
     threads: Annotated[Count, Field(ge=1, le=512)] = Field(2, description="Threads in each worker.")
     body_limit: Annotated[str, AfterValidator(like(SIZE, "write it as '20m' (k, m, g or bytes)"))] = Field(
-        "20m", description="The largest request body; more gets 413 (row 22)."
+        "20m", description="The largest request body; more gets 413."
     )
     post_buffering: Annotated[Count, Field(ge=0, le=2**30)] = Field(
-        8192, description="Bytes of a body that uWSGI keeps in memory before it uses a file (row 24)."
+        8192, description="Bytes of a body that uWSGI keeps in memory before it uses a file."
     )
     read_timeout: Annotated[Count, Field(ge=1, le=10**9)] = Field(
         600, description="Seconds that nginx waits for the application's answer."
@@ -161,7 +161,7 @@ class Instance(Model):
         "One session may have three eighths, all without a session seven eighths; WebSockets four times as many.",
     )
     wsgi_server: Literal["uwsgi", "gunicorn", "gevent"] = Field(
-        "uwsgi", description="What runs the application: uWSGI, Gunicorn with threads, or with gevent (row 29)."
+        "uwsgi", description="What runs the application: uWSGI, Gunicorn with threads, or with gevent."
     )
     gunicorn_version: Annotated[str, AfterValidator(valid_gunicorn_version)] = Field(
         "27.0.1", description="The Gunicorn that the virtualenv gets, where that is the server; it needs Python 3.10."
@@ -170,14 +170,14 @@ class Instance(Model):
         "26.9.0", description="The gevent that it gets, where that is the server."
     )
     uwsgi_version: Annotated[str, AfterValidator(valid_uwsgi_version)] = Field(
-        "2.0.31", description="The uWSGI that the virtualenv gets (row 2)."
+        "2.0.31", description="The uWSGI that the virtualenv gets."
     )
     environment: Annotated[dict[str, str], AfterValidator(valid_environment)] = Field(
         {}, description="Environment variables of the four programs. Not for secrets."
     )
-    cors: Cors | None = Field(None, description="Who may use its API from elsewhere (row 11); nobody by default.")
+    cors: Cors | None = Field(None, description="Who may use its API from elsewhere; nobody by default.")
     passwords: Passwords = Field(
-        {}, description="Users and password hashes of up to 10 ms (row 12); without any, those of the site."
+        {}, description="Users and password hashes of up to 10 ms; without any, those of the site."
     )
     database: Address | None = Field(
         None, description="PostgreSQL's address; given, a deploy warns when nothing answers there."
@@ -185,7 +185,7 @@ class Instance(Model):
     broker: Address | None = Field(None, description="The broker's address; given, the same check.")
     update: Literal["hand over", "chain", "restart"] = Field(
         "hand over",
-        description="How another release comes into use (row 27): 'hand over' starts it beside the one before, "
+        description="How another release comes into use: 'hand over' starts it beside the one before, "
         "'chain' replaces one process after the other, 'restart' shows the maintenance page meanwhile.",
     )
     migrate: Literal["refuse", "before", "closed"] = Field(
@@ -197,9 +197,7 @@ class Instance(Model):
         120, description="How long its programs may take until they serve; a release that takes longer is refused."
     )
     ready_page: Annotated[str, AfterValidator(like(r"/[A-Za-z0-9._~/?=&-]*", "write it as '/' or '/projects/'"))] = (
-        Field(
-            "/", description="A page below the prefix that a new release must answer before it serves users (row 26)."
-        )
+        Field("/", description="A page below the prefix that a new release must answer before it serves users.")
     )
     ready_status: Annotated[int, Field(ge=200, le=599)] | None = Field(
         None,
@@ -252,7 +250,7 @@ class Instance(Model):
             raise ValueError("static_folder: each release has its own, django/static: remove this one")
         if self.update == "chain" and self.wsgi_server != "uwsgi":
             raise ValueError("update: only uWSGI replaces its processes one by one: use 'hand over' or 'restart'")
-        # nginx opens the sockets through the folder's group, and so the folder hands its group on (row 7).
+        # nginx opens the sockets through the folder's group, and so the folder hands its group on.
         mode = int(self.runtime_mode, 8)
         if mode & 0o700 != 0o700:
             raise ValueError(f"runtime_mode: {self.runtime_mode} keeps {self.user} out of its own folder: add 0700")
@@ -322,10 +320,10 @@ class Instance(Model):
 
     @property
     def static_alias(self) -> str:
-        """Where nginx finds static files (row 9): those of the release that serves."""
+        """Where nginx finds static files: those of the release that serves."""
         return f"{self.release_link}/django/static" if self.releases else self.static_folder
 
-    # What follows from the prefix (rows 4, 8, 20, 21).
+    # What follows from the prefix.
     @property
     def location(self) -> str:
         """The prefix with its trailing slash, as nginx and Django's CATMAID_URL write it."""

@@ -25,13 +25,13 @@ class Site(Model):
         default_factory=lambda: Headers.model_validate({}), description="Security headers of every answer."
     )
     passwords: Passwords = Field(
-        {}, description="Users and password hashes for all of the site, each of up to 10 ms for a try (row 12)."
+        {}, description="Users and password hashes for all of the site, each of up to 10 ms for a try."
     )
     maintenance: Maintenance = Field(
-        default_factory=lambda: Maintenance.model_validate({}), description="The maintenance page (row 18)."
+        default_factory=lambda: Maintenance.model_validate({}), description="The maintenance page."
     )
     instances: tuple[Instance, ...] = Field((), description="The CATMAIDs behind it.")
-    tiles: tuple[TileSet, ...] = Field((), description="The tile sets that it serves (row 13).")
+    tiles: tuple[TileSet, ...] = Field((), description="The tile sets that it serves.")
 
     @model_validator(mode="after")
     def _check(self) -> Site:

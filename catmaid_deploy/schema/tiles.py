@@ -16,7 +16,7 @@ from catmaid_deploy.schema.web import Cors
 
 
 class TileSet(Model):
-    """Image tiles of one data set, as files below a folder (row 13)."""
+    """Image tiles of one data set, as files below a folder."""
 
     name: Annotated[str, AfterValidator(like(r"[a-z0-9]+(-[a-z0-9]+)*", "use lower-case letters, digits and -"))] = (
         Field(max_length=40, description="Names it in nginx's files.")

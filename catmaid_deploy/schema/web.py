@@ -78,7 +78,7 @@ class Dns(Model):
 
 
 class Tls(Model):
-    """How a site is reached by HTTPS (row 19)."""
+    """How a site is reached by HTTPS."""
 
     certificate: Annotated[str, AfterValidator(valid_certificate)] = Field(
         "self-signed",
@@ -123,7 +123,7 @@ class Tls(Model):
 
 
 class Cors(Model):
-    """Which other sites' pages may read the answers (rows 10 and 11)."""
+    """Which other sites' pages may read the answers."""
 
     origins: tuple[Origin, ...] = Field(
         description="Origins such as 'https://lab.example.org' or 'https://*.example.org'; '*' for all."
@@ -160,7 +160,7 @@ class Headers(Model):
 
 
 class Maintenance(Model):
-    """What users see while the application is away or closed (row 18)."""
+    """What users see while the application is away or closed."""
 
     text: Annotated[str, AfterValidator(valid_plain_text)] = Field(
         "CATMAID is being worked on. Your saved work is safe.",

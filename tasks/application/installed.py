@@ -81,7 +81,7 @@ def judge_user(instance: Instance, account: dict[str, Any] | None) -> Iterator[F
 
 
 def judge_instance(instance: Instance, found: dict[str, Any], has_directory: bool = False) -> Iterator[Finding]:
-    """What is wrong with an application that should be in place (row 31)."""
+    """What is wrong with an application that should be in place."""
     if not found["user"]:
         add = Command(f"adduser --system --group {instance.user}")
         # One of this host would hide the directory's for good.

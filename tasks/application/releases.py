@@ -1,4 +1,4 @@
-"""Releases of the instances whose code the deploy puts in place (row 27)."""
+"""Releases of the instances whose code the deploy puts in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates that certbot has: got from ACME servers, or taken over from whoever got them before (row 19)."""
+"""Certificates that certbot has: got from ACME servers, or taken over from whoever got them before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates: found on the host, self-signed there, or from an ACME server by certbot (row 19)."""
+"""Certificates: found on the host, self-signed there, or from an ACME server by certbot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nginx serves by itself: the notices for users while an application is away, and black tiles (rows 13 and 18)."""
+"""What nginx serves by itself: the notices for users while an application is away, and black tiles."""
 
 from __future__ import annotations
 

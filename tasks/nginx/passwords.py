@@ -1,4 +1,4 @@
-"""Passwords for a site, an instance or a tile set, checked by nginx (row 12)."""
+"""Passwords for a site, an instance or a tile set, checked by nginx."""
 
 from __future__ import annotations
 

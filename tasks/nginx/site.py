@@ -1,4 +1,4 @@
-"""nginx: its configuration, and that it runs with it (rows 1, 4, 8 to 13, 18 to 22 and 30)."""
+"""nginx: its configuration, and that it runs with it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ PLAIN = r"^[A-NP-Z][A-Z]* (?!\S*(?:%|//))[ -~]*$"
 
 @dataclass(frozen=True)
 class Policy:
-    """Who may read a place's answers from elsewhere (rows 10 and 11); without ``patterns`` everybody."""
+    """Who may read a place's answers from elsewhere; without ``patterns`` everybody."""
 
     name: str
     patterns: list[str]

@@ -1,4 +1,4 @@
-"""Celery: the worker and the one beat of an instance (rows 17 and 28)."""
+"""Celery: the worker and the one beat of an instance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Daphne, which holds the WebSockets (row 21)."""
+"""Daphne, which holds the WebSockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Back to the release before, of one or all instances of a host whose programs were handed over (row 27)."""
+"""Back to the release before, of one or all instances of a host whose programs were handed over."""
 
 from __future__ import annotations
 

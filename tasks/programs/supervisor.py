@@ -1,4 +1,4 @@
-"""Supervisor: one file and one group an instance (rows 14, 15, 16, 28)."""
+"""Supervisor: one file and one group an instance."""
 
 from __future__ import annotations
 

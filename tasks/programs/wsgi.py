@@ -1,6 +1,6 @@
 """The web server of an instance, uWSGI or Gunicorn: installed into its virtualenv and configured.
 
-Rows 2, 3, 4, 16, 24, 25 and 29. All of them speak the uwsgi protocol with nginx, on the same socket.
+All of them speak the uwsgi protocol with nginx, on the same socket.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FILES = {
 
 
 def needed(instance: Instance) -> dict[str, str]:
-    """The packages of an instance's web server, with their versions (rows 2 and 29)."""
+    """The packages of an instance's web server, with their versions."""
     if instance.wsgi_server == "uwsgi":
         return {"uwsgi": instance.uwsgi_version}
     gevent = {"gevent": instance.gevent_version, "psycogreen": PSYCOGREEN}
@@ -174,7 +174,7 @@ TASK = Task(
 
 
 def programs(instance: Instance) -> list[Program]:
-    """INT stops all of them at once; TERM would reload uWSGI (row 16)."""
+    """INT stops all of them at once; TERM would reload uWSGI."""
     files = FILES[instance.wsgi_server]
     return [
         program(instance, "wsgi", "INT", STOP_SECONDS, *files, socket_group=SOCKET_GROUP, backlog=BACKLOG, sizes=sizes)

@@ -13,7 +13,7 @@ from catmaid_deploy.tasks.tiles import disks
 
 
 def judge_tiles(tiles: TileSet, found: dict[str, Any]) -> Iterator[Finding]:
-    """What is wrong with a tile set (row 13); a disk that isn't mounted is a warning."""
+    """What is wrong with a tile set; a disk that isn't mounted is a warning."""
     if tiles.mount and not found["mounted"]:
         return
     if not found["folder"]:
