@@ -19,14 +19,11 @@ from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, is_add
 from catmaid_deploy.tasks import system
 from catmaid_deploy.tasks.nginx import passwords
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.programs import slots as program
-from catmaid_deploy.tasks.programs import supervisor_file
+from catmaid_deploy.tasks.programs import slots, supervisor_file
 from catmaid_deploy.tasks.tiles import disks
 
 # What Daphne answers to a handshake: CATMAID refuses unknown users; a 403 proves that Daphne answered.
 HANDSHAKES = [101, 403]
-# Programs that no page is behind touch a file of theirs while they live, by this one of their slot.
-SIGNS = {"celery": "catmaid_ready.py", "celery-beat": "beat.py"}
 HOST_FLAG = "/etc/catmaid/maintenance"
 
 
@@ -96,11 +93,13 @@ def question(deployment: Deployment) -> dict[str, Any]:
                 "folder": instance.runtime_dir,
                 "user": instance.user,
                 "log": instance.log_dir,
-                "sign": SIGNS.get(short),
+                "names": {place: slots.full_name(instance, place) for place in slots.places(short)},
+                # Where no page is behind it: what of its files touches a sign of life.
+                "sign": slots.sign(instance, short),
                 "seconds": instance.start_seconds,
             }
             for instance in deployment.instances
-            for short in program.PROGRAMS
+            for short in instance.kinds
         ],
         "units": [*system.UNITS, *disks.UNITS, *([system.RENEWAL] if renewal else [])],
         "renewal": renewal,
@@ -190,7 +189,7 @@ def standing(survey: dict[str, Any]) -> list[Finding]:
 def doing(survey: dict[str, Any], instance: Instance) -> dict[str, str]:
     """A word about each program of an instance: well, down, starting, stopped, silent or away."""
     words = survey["asked"]["programs"]
-    return {short: words.get(f"{short} of {instance.name}", "") for short in program.PROGRAMS}
+    return {short: words.get(f"{short} of {instance.name}", "") for short in instance.kinds}
 
 
 TASK = Task(

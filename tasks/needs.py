@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from catmaid_deploy.plan.causes import CONFIGURATION, FILES
 from catmaid_deploy.plan.task import Task
-from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, TileSet
-from catmaid_deploy.tasks.programs.slots import PROGRAMS
+from catmaid_deploy.schema import FOUR, NGINX_USER, Deployment, Instance, Site, TileSet
+from catmaid_deploy.tasks.programs.slots import group
 
 
 def _keys(part: str, *keys: str) -> tuple[str, ...]:
@@ -28,13 +28,18 @@ def _instance(site: Site, instance: Instance) -> dict[str, tuple[str, ...]]:
         f"WebSocket of {name}": (*web, sockets, f"daphne of {name}", application, f"broker of {name}", files),
         f"task of {name}": (f"celery of {name}", application, f"broker of {name}"),
         f"notice of {name}": (f"WebSocket of {name}", application, f"{CONFIGURATION}programs of {name}"),
-        f"programs of {name}": ("supervisor",),
         # A deploy would be refused, or makes it anew.
         f"{CONFIGURATION}programs of {name}": (application, f"web server of {name}", sockets),
     }
-    for short in PROGRAMS:
-        broker = (f"broker of {name}",) if short.startswith("celery") else ()
-        needs[f"{short} of {name}"] = ("supervisor", f"programs of {name}", sockets, application, *broker)
+    for short, kind in instance.kinds.items():
+        # Of what the inventory names a worker alone has to do with the broker.
+        asked = "broker" if kind == "worker" or short in FOUR else "database"
+        away = (f"{asked} of {name}",) if kind in ("worker", "single") else ()
+        whole = f"programs of {group(instance, short)}"
+        needs[whole] = ("supervisor",)
+        if kind == "worker" and short not in FOUR:
+            needs[f"task for {short} of {name}"] = (f"{short} of {name}", application, f"broker of {name}")
+        needs[f"{short} of {name}"] = ("supervisor", whole, sockets, application, *away)
     return needs
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from catmaid_deploy.schema.deployment import Deployment
 from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
-from catmaid_deploy.schema.instance import Address, Celery, Instance, Releases
+from catmaid_deploy.schema.instance import Address, Instance, Releases
 from catmaid_deploy.schema.load import BESIDE, InvalidSite, load
+from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.values import (
@@ -34,6 +35,7 @@ __all__ = [
     "CHEAP_HASH",
     "DISKS",
     "FILES",
+    "FOUR",
     "GUNICORN_OLDEST",
     "HASH_MS",
     "LETS_ENCRYPT",
@@ -54,7 +56,9 @@ __all__ = [
     "Headers",
     "Instance",
     "InvalidSite",
+    "Kind",
     "Maintenance",
+    "Program",
     "Releases",
     "Site",
     "TileSet",

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from catmaid_deploy.schema.hidden import Passwords
+from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.values import (
     DISKS,
     PATH,
@@ -25,7 +26,6 @@ from catmaid_deploy.schema.values import (
     Model,
     PlainUserName,
     Prefix,
-    QueueName,
     UserName,
     like,
     valid_environment,
@@ -46,29 +46,6 @@ class Address(Model):
     host: HostName = Field("localhost", description="The host name or address.")
     port: Annotated[Count, Field(ge=1, le=65535)] = Field(
         description="The port: 5432 is PostgreSQL's own, 5672 RabbitMQ's, 6379 that of Redis."
-    )
-
-
-class Celery(Model):
-    """Options of an instance's Celery worker and beat."""
-
-    concurrency: Annotated[Count, Field(ge=1, le=512)] | None = Field(
-        None, description="Worker processes; without it one a core, as Celery does."
-    )
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
-        "info", description="How much worker and beat write to their logs."
-    )
-    queues: tuple[QueueName, ...] = Field((), description="Queues the worker reads; without any the default one.")
-    stop_seconds: Annotated[Count, Field(ge=1, le=86400)] = Field(
-        600, description="How long a task in hand may take to its end when its worker is replaced or stopped."
-    )
-    shutdown_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
-        30,
-        description="How long a shutdown or reboot of the host waits for tasks in hand; the longest of its instances "
-        "counts.",
-    )
-    max_tasks_per_child: Annotated[Count, Field(ge=1)] | None = Field(
-        None, description="A worker process is replaced after so many tasks."
     )
 
 
@@ -208,6 +185,10 @@ class Instance(Model):
         default_factory=lambda: Celery.model_validate({}), description="Options of the Celery worker and beat."
     )
 
+    programs: tuple[Program, ...] = Field(
+        (), description="Programs beside the four: more Celery workers, and CATMAID's own helpers."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, data: Any) -> Any:
@@ -250,6 +231,9 @@ class Instance(Model):
             raise ValueError("static_folder: each release has its own, django/static: remove this one")
         if self.update == "chain" and self.wsgi_server != "uwsgi":
             raise ValueError("update: only uWSGI replaces its processes one by one: use 'hand over' or 'restart'")
+        names = [one.name for one in self.programs]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"programs: {twice[0]!r} stands twice: give one of them another name")
         # nginx opens the sockets through the folder's group, and so the folder hands its group on.
         mode = int(self.runtime_mode, 8)
         if mode & 0o700 != 0o700:
@@ -269,6 +253,11 @@ class Instance(Model):
         """
         eighths = {"address": 8, "session": 3, "anonymous": 7, "channels": 32}
         return self.requests_per_address * eighths[whose] // 8
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """All its programs, in the order of a deploy."""
+        return FOUR | {one.name: "worker" if one.celery else "single" for one in self.programs}
 
     # What follows from the name.
     @property

@@ -14,6 +14,7 @@ from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Instance
 from catmaid_deploy.tasks.programs import slots as program
 from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.programs.slots import full_name
 
 # The ways of the web server to other code. A group that Supervisor takes anew starts without a look at the database.
 WAYS = {("hand over", "wsgi"), ("chain", "wsgi"), ("restart", "wsgi")}
@@ -22,22 +23,22 @@ ANEW = "update"
 
 def waiting(deployment: Deployment, changes: Iterable[Change], survey: dict[str, Any]) -> list[Instance]:
     """The instances whose web server a run would bring to other code."""
-    calls = {one.set.service.get("group"): one.set.service.get("calls", ()) for one in changes}
+    calls = {one.set.service.get("instance"): one.set.service.get("calls", ()) for one in changes}
     return [
         instance
         for instance in deployment.instances
-        if _moves(calls.get(instance.name, ())) and _has_other_code(instance, survey)
+        if _moves(instance, calls.get(instance.name, ())) and _has_other_code(instance, survey)
     ]
 
 
-def _moves(calls: Iterable[tuple[str, str]]) -> bool:
-    return bool(WAYS & set(calls)) and not any(call == ANEW for call, _ in calls)
+def _moves(instance: Instance, calls: Iterable[tuple[str, str]]) -> bool:
+    return bool(WAYS & set(calls)) and (ANEW, instance.name) not in calls
 
 
 def _has_other_code(instance: Instance, survey: dict[str, Any]) -> bool:
     """Whether what runs was started with other code than a run would start it with."""
     slot = supervisor.in_use(instance, survey)["wsgi"]
-    process = (survey["supervisor"] or {}).get(f"{instance.name}:{instance.name}-{slot}") or {}
+    process = (survey["supervisor"] or {}).get(full_name(instance, slot)) or {}
     return bool(process.get("code") != survey["instances"][instance.name]["code"])
 
 

@@ -7,14 +7,17 @@ from typing import Any
 
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
-from catmaid_deploy.schema import Deployment, Instance, Site
+from catmaid_deploy.schema import Celery, Deployment, Instance, Site
 from catmaid_deploy.tasks import maintenance
 from catmaid_deploy.tasks.application import installed as application
 from catmaid_deploy.tasks.application import settings
 from catmaid_deploy.tasks.nginx import pages
 from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.programs.slots import places
 
 QUEUE = 1000
+# What may have to be told to end again: its work goes on beside the next one's.
+LASTING = ("worker", "single")
 
 
 def _channel(site: Site, instance: Instance) -> dict[str, Any]:
@@ -48,11 +51,13 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
             fix = application.start_here(part, where, one.survey) if is_off else None
             one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix or there)
     if verify and not probe["broker"]:
-        if probe["task"] is None:
-            log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)['celery']}.log"
-            one.fault(f"task of {name}", "no worker takes it within 15 s", f"correct what {log} says")
-        else:
-            one.checks.append((f"task of {name}", f"taken by a worker after {probe['task']:.1f} s"))
+        for short, seconds in {"celery": probe["task"], **probe["tasks"]}.items():
+            place = f"task of {name}" if short == "celery" else f"task for {short} of {name}"
+            if seconds is None:
+                log = f"{instance.log_dir}/{supervisor.in_use(instance, one.survey)[short]}.log"
+                one.fault(place, "no worker takes it within 15 s", f"correct what {log} says")
+            else:
+                one.checks.append((place, f"taken by a worker after {seconds:.1f} s"))
     if verify and not probe["broker"] and not probe["database"] and not maintenance.is_closed(one, instance):
         _notice(one, instance, probe)
     for queue, length in probe["queues"].items():
@@ -85,6 +90,16 @@ def _notice(one: Health, instance: Instance, probe: dict[str, Any]) -> None:
         one.fault(place, what, f"correct CHANNEL_LAYERS in settings.py, or what {log} says, and deploy")
 
 
+def _workers(instance: Instance) -> list[Celery]:
+    return [instance.celery, *(one.celery for one in instance.programs if one.celery)]
+
+
+def _queues(instance: Instance) -> list[str]:
+    """The queues of all workers; without a name it is the default one, and so where there is nothing."""
+    others = [queue for worker in _workers(instance)[1:] for queue in worker.queues]
+    return list(dict.fromkeys([*(instance.celery.queues or ([""] if others else [])), *others]))
+
+
 def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
     return {
         "space": [instance.files_folder for instance in deployment.instances],
@@ -97,11 +112,14 @@ def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
                 "virtualenv": i.virtualenv,
                 "log_dir": i.log_dir,
                 "runtime_dir": i.runtime_dir,
-                "stop_seconds": i.celery.stop_seconds,
+                "stop_seconds": max(worker.stop_seconds for worker in _workers(i)),
+                "places": [place for short, kind in i.kinds.items() if kind in LASTING for place in places(short)],
+                "commands": [program.manage.split()[0] for program in i.programs if program.manage],
                 "notes": f"{i.runtime_dir}/addresses",
                 "statistics": f"{i.runtime_dir}/uwsgi-stats.socket",
                 "sockets": {"wsgi": i.uwsgi_socket, "daphne": i.daphne_socket},
-                "queues": list(i.celery.queues),
+                "queues": _queues(i),
+                "other_workers": {one.name: one.celery.queues[0] for one in i.programs if one.celery},
                 "channel": _channel(site, i),
             }
             for site in deployment.sites

@@ -15,11 +15,14 @@ from catmaid_deploy.plan.task import Needs, Task
 from catmaid_deploy.schema import Deployment, Instance
 from catmaid_deploy.tasks import last_word as asking
 from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.programs.slots import full_name, group, process
 from catmaid_deploy.upkeep import output
 
 # More ends than this in an hour are a fault.
 RESTARTS = 3
 SETTLED_SECONDS = 30
+# What a program of Celery's does that isn't the deploy's.
+HARM = {"beat": "what it sends is done twice", "worker": "it takes tasks, with whatever code it has loaded"}
 SERVES = {"wsgi": "page", "daphne": "WebSocket", "celery": "task"}
 
 
@@ -27,7 +30,7 @@ def ends(one: Health, instance: Instance, short: str) -> list[float]:
     """When a program ended by itself within the last hour, since its slot is in use and it was last started by hand."""
     pointer = one.survey["files"].get(f"{instance.config_dir}/{short}") or {"time": 0}
     place = supervisor.in_use(instance, one.survey)[short]
-    return sorted(when for when in one.found["ends"].get(f"{instance.name}-{place}", []) if when > pointer["time"])
+    return sorted(when for when in one.found["ends"].get(process(instance, place), []) if when > pointer["time"])
 
 
 def restarts(times: list[float], now: float) -> bool:
@@ -47,13 +50,15 @@ def _programs(one: Health, instance: Instance) -> None:
     if known is None and one.is_active("supervisor.service"):
         return  # it runs and doesn't answer: nothing is known of its programs
     for short, place in supervisor.in_use(instance, one.survey).items():
-        name = f"{instance.name}:{instance.name}-{place}"
+        name = full_name(instance, place)
         part, log = f"{short} of {instance.name}", f"{instance.log_dir}/{place}.log"
         program = (known or {}).get(name)
         if program is None:
             # Supervisor has a group whole or not at all.
-            one.fault(f"{supervisor.SET}{instance.name}", "Supervisor doesn't have them", this_run.deploy())
-            return
+            lacking = f"{supervisor.SET}{group(instance, short)}"
+            if lacking not in {finding.place for finding in one.faults}:
+                one.fault(lacking, "Supervisor doesn't have them", this_run.deploy())
+            continue
         if program["state"] == "STOPPED":
             one.fault(part, "it is stopped: somebody stopped it", Command(f"supervisorctl start {name}"))
         elif program["state"] not in supervisor.UP:
@@ -76,7 +81,8 @@ def _strangers(one: Health) -> None:
             what = f"a {kind} of before, process {number}, was told to end and still runs after celery.stop_seconds"
             one.fault(f"celery of {late}", what, Command(f"pkill -KILL -U {stranger['user']} -g {number}"))
             continue
-        harm = "what it sends is done twice" if kind == "beat" else "it takes tasks, with whatever code it has loaded"
+        place = "celery" if kind in HARM else kind
+        harm = HARM.get(kind, "its work is done twice, if the deploy's own runs as well")
         if unit:
             starter, fix = f"the service {unit}", f"systemctl disable --now {unit}"
         elif number in named:
@@ -84,13 +90,13 @@ def _strangers(one: Health) -> None:
         else:
             starter, fix = "something unknown", f"kill -- -{number}"
         what = f"a {kind} that isn't the deploy's runs by {stranger['virtualenv']}, process {number}, started by"
-        one.fault("celery", f"{what} {starter}: {harm}", Command(fix))
+        one.fault(place, f"{what} {starter}: {harm}", Command(fix))
 
 
 def _sockets(one: Health, instance: Instance) -> None:
     """Sockets that somebody removed under programs that have had time to make them."""
     for short, path in one.found["instances"][instance.name]["gone"].items():
-        name = f"{instance.name}:{instance.name}-{supervisor.in_use(instance, one.survey)[short]}"
+        name = full_name(instance, supervisor.in_use(instance, one.survey)[short])
         state = (one.survey["supervisor"] or {}).get(name, {}).get("state")
         if state == "RUNNING" and (one.found["ages"].get(name) or 0) > instance.start_seconds:
             what = f"{path} leads to nothing, since the socket of {short} was removed"
@@ -136,7 +142,7 @@ def begun(one: Health, needs: Needs) -> Iterator[str]:
     }
     for instance in one.deployment.instances:
         for short, place in supervisor.in_use(instance, one.survey).items():
-            name = f"{instance.name}:{instance.name}-{place}"
+            name = full_name(instance, place)
             program = (one.survey["supervisor"] or {}).get(name)
             if not program or program["state"] not in supervisor.UP:
                 continue
@@ -157,7 +163,7 @@ def programs(one: Health, instance: Instance) -> list[dict[str, Any]]:
     """A program each: its slot, state, age in seconds, ends within an hour, memory in bytes."""
     found = []
     for short, place in supervisor.in_use(instance, one.survey).items():
-        name = f"{instance.name}:{instance.name}-{place}"
+        name = full_name(instance, place)
         program = (one.survey["supervisor"] or {}).get(name) or {}
         found.append(
             {

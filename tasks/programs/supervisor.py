@@ -1,11 +1,11 @@
-"""Supervisor: one file and one group an instance."""
+"""Supervisor: one file and one group for the four programs of an instance, and one for each of the others."""
 
 from __future__ import annotations
 
 import configparser
 import re
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,8 @@ from catmaid_deploy.render import digest, render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment, Instance, Site
 from catmaid_deploy.tasks import last_word as asking
-from catmaid_deploy.tasks.programs import celery, daphne, supervisor_file, wsgi
-from catmaid_deploy.tasks.programs.slots import Program, places, pointers, start_script
+from catmaid_deploy.tasks.programs import celery, daphne, more, supervisor_file, wsgi
+from catmaid_deploy.tasks.programs.slots import Program, full_name, group, places, pointers, start_script
 
 UP = ("RUNNING", "STARTING")
 # What an update leaves the host at least.
@@ -38,8 +38,26 @@ def same_in_memory(section: Mapping[str, str], memory: dict[str, str]) -> bool:
 
 
 def programs(instance: Instance) -> list[Program]:
-    """The programs of an instance, in the order of their group."""
-    return [*wsgi.programs(instance), *daphne.programs(instance), *celery.programs(instance)]
+    """The programs of an instance, in the order of a deploy."""
+    return [
+        *wsgi.programs(instance),
+        *daphne.programs(instance),
+        *celery.programs(instance),
+        *more.programs(instance),
+    ]
+
+
+def groups(members: list[Program]) -> dict[str, list[Program]]:
+    """The programs of each of an instance's groups: what is added or leaves restarts nothing of the others."""
+    found: dict[str, list[Program]] = {}
+    for program in members:
+        found.setdefault(program.group, []).append(program)
+    return found
+
+
+def group_path(name: str) -> str:
+    """The file from which Supervisor has a group."""
+    return f"/etc/supervisor/conf.d/{name}.conf"
 
 
 def sections(group_file: File) -> configparser.RawConfigParser:
@@ -49,17 +67,21 @@ def sections(group_file: File) -> configparser.RawConfigParser:
     return parser
 
 
-def _group_file(instance: Instance, members: list[Program]) -> tuple[File, str]:
-    """The group's file and its digest, which a program that was started by it carries in its environment.
+def _group_file(instance: Instance, name: str, members: list[Program]) -> tuple[File, str]:
+    """A group's file and its digest, which a program that was started by it carries in its environment.
 
     The digest is of what the file says: another comment restarts nothing.
     """
-    template, path = "etc/supervisor/conf.d/instance.conf", f"/etc/supervisor/conf.d/{instance.name}.conf"
-    names = [f"{instance.name}-{place}" for program in members for place in program.places]
-    values = {"instance": instance, "programs": members, "processes": names}
+    template, path = "etc/supervisor/conf.d/instance.conf", group_path(name)
+    names = [one for program in members for one in program.names.values()]
+    values = {"instance": instance, "group": name, "programs": members, "processes": names}
     bare = sections(File(path, render(template, **values, group_digest="")))
-    name = digest(*(f"{title} {dict(bare[title])}" for title in bare.sections()))
-    return File(path, render(template, **values, group_digest=name)), name
+    said = digest(*(f"{title} {dict(bare[title])}" for title in bare.sections()))
+    return File(path, render(template, **values, group_digest=said)), said
+
+
+def _group_files(instance: Instance, members: list[Program]) -> dict[str, tuple[File, str]]:
+    return {name: _group_file(instance, name, ours) for name, ours in groups(members).items()}
 
 
 def _check_server(instance: Instance) -> tuple[str, ...]:
@@ -74,8 +96,8 @@ def _check_server(instance: Instance) -> tuple[str, ...]:
     return "as user", instance.user, *words
 
 
-def wanted(instance: Instance, members: list[Program], group_file: File) -> ConfigurationSet:
-    """An instance's folders, start scripts and group, tested by sh, uWSGI and Supervisor.
+def wanted(instance: Instance, members: list[Program], group_files: Iterable[File]) -> ConfigurationSet:
+    """An instance's folders, start scripts and groups, tested by sh, uWSGI and Supervisor.
 
     The programs' files are at the paths by their links: they are written into the slots that aren't in use.
     """
@@ -92,7 +114,7 @@ def wanted(instance: Instance, members: list[Program], group_file: File) -> Conf
             library,
             *(file for program in members for file in program.files),
             Link(i.release_link, i.checkout),
-            group_file,
+            *group_files,
         ),
         of_programs=tuple(Link(path, target, meanwhile) for path, target in i.links.items()),
         trees=("/etc/supervisor",),
@@ -107,7 +129,7 @@ def wanted(instance: Instance, members: list[Program], group_file: File) -> Conf
 def files(instance: Instance) -> ConfigurationSet:
     """An instance's set without what depends on the host."""
     members = programs(instance)
-    return wanted(instance, members, _group_file(instance, members)[0])
+    return wanted(instance, members, [file for file, _ in _group_files(instance, members).values()])
 
 
 def in_use(instance: Instance, survey: dict[str, Any]) -> dict[str, str]:
@@ -122,11 +144,11 @@ def in_use(instance: Instance, survey: dict[str, Any]) -> dict[str, str]:
 
 def _way(program: Program, update: str) -> str:
     """How a program takes other files: only a whole new master reads another configuration."""
-    return "hand over" if update == "hand over" or program.short != "wsgi" else "restart"
+    return "hand over" if update == "hand over" or program.kind != "web" else "restart"
 
 
 def decide(
-    group: str,
+    name: str,
     members: list[Program],
     slots: dict[str, str],
     group_digest: str,
@@ -138,9 +160,9 @@ def decide(
     server: Collection[str] = (),
     doing: Mapping[str, str] | None = None,
 ) -> Iterator[Call]:
-    """Yield what brings ``group`` from what was found to what is wanted, each with the reason; nothing when it is so.
+    """Yield what brings a group from what was found to what is wanted, each with the reason; nothing when it is so.
 
-    + group: the Supervisor group, which is the instance's name
+    + name: Supervisor's group
     + members: its programs
     + slots: where each of them runs, from `in_use`
     + group_digest: the digest of the group's file in conf.d
@@ -153,20 +175,20 @@ def decide(
     + doing: a word about each program, from `asking.doing`
     """
     if found is None:
-        yield "update", group, "Supervisor doesn't run yet"
+        yield "update", name, "Supervisor doesn't run yet"
         return
-    names = [f"{group}-{place}" for program in members for place in program.places]
-    have = {name: found.get(f"{group}:{name}") for name in names}
+    names = [one for program in members for one in program.names.values()]
+    have = {one: found.get(f"{name}:{one}") for one in names}
     running = {n: p for n, p in have.items() if p and p["state"] in UP}
-    extra = [n for n in found if n.startswith(f"{group}:") and n.partition(":")[2] not in names]
+    extra = [n for n in found if n.startswith(f"{name}:") and n.partition(":")[2] not in names]
     if extra or None in have.values():
-        yield "update", group, "Supervisor doesn't have its programs"
+        yield "update", name, "Supervisor doesn't have its programs"
     elif any(p["group_digest"] not in (group_digest, None) for p in running.values()):
-        yield "update", group, "its file is newer than what runs"
+        yield "update", name, "its file is newer than what runs"
     elif described and any(p and not same_in_memory(described[f"program:{n}"], p["config"]) for n, p in have.items()):
-        yield "update", group, "Supervisor has it otherwise than its file"
+        yield "update", name, "Supervisor has it otherwise than its file"
     for program in members:
-        process = have[f"{group}-{slots[program.short]}"]
+        process = have[program.names[slots[program.short]]]
         call = _way(program, update)
         if process is None:
             continue
@@ -178,22 +200,23 @@ def decide(
             yield call, program.short, "it gives no sign of life"
         elif process["digest"] is None:
             # Its service user may write this note, and may have put anything in its place.
-            note = f"/run/{group}/{slots[program.short]}/started"
+            note = f"{program.instance.runtime_dir}/{slots[program.short]}/started"
             yield call, program.short, f"{note} doesn't say with which files it runs"
         elif process["digest"] != program.digest:
             yield call, program.short, "it runs with other files"
-        elif process["replaced"] or (set(replaced) & set(server) and program.short == "wsgi"):
+        elif process["replaced"] or (set(replaced) & set(server) and program.kind == "web"):
             yield call, program.short, "another release of it is installed"
         # These bring nothing else along, and aren't counted as code.
         elif process["code"] != code or set(replaced) - {"uwsgi", "gunicorn"}:
             # One by one they keep what their master has read.
-            way = update if program.short == "wsgi" else call
+            way = update if program.kind == "web" else call
             yield way, program.short, "its code or Python environment is newer"
 
 
 # What a report says of a call.
 WORDS = {
     "update": "have Supervisor take group",
+    "remove": "stop and remove",
     "chain": "replace one by one the processes of",
     "name": "make the links of",
 }
@@ -202,54 +225,81 @@ WORDS = {
 def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Collection[str]) -> Change:
     """What differs for an instance; ``replaced`` are the packages that this run installs into its virtualenv."""
     members = programs(instance)
-    group_file, group_digest = _group_file(instance, members)
-    one = wanted(instance, members, group_file)
+    group_files = _group_files(instance, members)
+    one = wanted(instance, members, [file for file, _ in group_files.values()])
+    left = departed(instance, survey)
+    one = replace(
+        one, sweep=tuple(f"{instance.config_dir}/{place}" for short in left for place in (short, *places(short)))
+    )
     differences = compare(one, survey)
     found = survey["supervisor"]
     slots = in_use(instance, survey)
     code = survey["instances"][instance.name]["code"]
-    described = sections(group_file)
-    calls = list(
-        decide(
-            instance.name,
-            members,
-            slots,
-            group_digest,
-            code,
-            found,
-            replaced,
-            instance.update,
-            described,
-            wsgi.needed(instance),
-            asking.doing(survey, instance),
-        )
-    )
-    if any(d.path == group_file.path for d in differences) and not any(call == "update" for call, _, _ in calls):
-        calls.insert(0, ("update", instance.name, "its file changes"))
+    calls: list[Call] = []
     changed = {d.path.rpartition("/")[0].rpartition("/")[2] for d in differences if d.item}
-    for program in members:
-        # A program that runs with what its file said before.
-        if program.short in changed and not any(short in (program.short, instance.name) for _, short, _ in calls):
-            calls.append((_way(program, instance.update), program.short, "its files change"))
+    for name, ours in groups(members).items():
+        file, group_digest = group_files[name]
+        needed = list(
+            decide(
+                name,
+                ours,
+                slots,
+                group_digest,
+                code,
+                found,
+                replaced,
+                instance.update,
+                sections(file),
+                wsgi.needed(instance),
+                asking.doing(survey, instance),
+            )
+        )
+        if any(d.path == file.path for d in differences) and not any(call == "update" for call, _, _ in needed):
+            needed.insert(0, ("update", name, "its file changes"))
+        for program in ours:
+            # A program that runs with what its file said before.
+            if program.short in changed and not any(short in (program.short, name) for _, short, _ in needed):
+                needed.append((_way(program, instance.update), program.short, "its files change"))
+        calls += needed
     missing = lost(one, survey)
-    if missing and not any(call == "update" for call, _, _ in calls):
+    if missing and ("update", instance.name) not in {call[:2] for call in calls}:
         calls.append(("name", instance.name, f"{', '.join(missing)} doesn't lead to what it has open"))
+    calls += [("remove", group(instance, short), "it left the inventory; its logs stay") for short in left]
     reasons = tuple(
         # Of what Supervisor doesn't tell nothing is known.
         Reason(WORDS.get(call, call), name, why, (f"{name} of {instance.name}", f"{SET}{name}", "supervisor"))
         for call, name, why in calls
     )
-    one = replace(one, service=service(site, instance, members, [call[:2] for call in calls]) if calls else {})
+    job = service(site, instance, members, [call[:2] for call in calls]) | {"departed": left}
+    one = replace(one, service=job if calls else {})
     return Change(one, differences, reasons)
+
+
+def departed(instance: Instance, survey: dict[str, Any]) -> list[str]:
+    """The programs beside the four that this instance had, and that its description names no more."""
+    folder, start = f"{instance.config_dir}/", f"{instance.name}."
+    there = [path for path in survey["manifest"].get(f"{SET}{instance.name}", ()) if path.startswith(folder)]
+    had = {path.removeprefix(folder).partition("/")[0] for path in there if path.count("/") > folder.count("/")}
+    had |= {name.partition(":")[0].removeprefix(start) for name in survey["supervisor"] or () if name.startswith(start)}
+    return sorted(had - set(instance.kinds))
 
 
 def service(site: Site, instance: Instance, members: list[Program], calls: list[tuple[str, str]]) -> dict[str, Any]:
     """What a job on the host has to know of an instance's programs."""
     return {
         "kind": "supervisor",
-        "group": instance.name,
+        "instance": instance.name,
         "calls": calls,
-        "programs": [program.short for program in members],
+        "programs": [
+            {
+                "short": program.short,
+                "kind": program.kind,
+                "group": program.group,
+                "names": program.names,
+                "stop_seconds": program.stop_seconds,
+            }
+            for program in members
+        ],
         "config_dir": instance.config_dir,
         "runtime_dir": instance.runtime_dir,
         "log_dir": instance.log_dir,
@@ -266,16 +316,15 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
             "below": instance.ready_page,
             "channels": f"{instance.location}channels/",
         },
+        "departed": [],
         "removed": False,
     }
 
 
-def _asked(instance: Instance, name: str, running: dict[str, Any]) -> int:
+def _asked(program: Program, running: dict[str, Any]) -> int:
     """The memory that a program will need beside the one that runs, which may have had fewer workers."""
-    workers = {"wsgi": instance.workers, "celery": instance.celery.concurrency or 0}
-    asked = next((number for short, number in workers.items() if name[:-2].endswith(f"-{short}")), 0)
     now = max(1, running["processes"] - 1)
-    return int(running["memory"] * max(1, asked / now))
+    return int(running["memory"] * max(1, program.processes / now))
 
 
 def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> Finding | None:
@@ -283,8 +332,8 @@ def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> Fin
     slots = in_use(instance, survey)
     found = survey["supervisor"] or {}
     handed = [short for call, short in one.set.service.get("calls", ()) if call == "hand over"]
-    names = [f"{instance.name}:{instance.name}-{slots[short]}" for short in handed]
-    needed = sum(_asked(instance, name, found[name]) for name in names if name in found)
+    names = {full_name(instance, slots[p.short]): p for p in programs(instance) if p.short in handed}
+    needed = sum(_asked(program, found[name]) for name, program in names.items() if name in found)
     free = survey["memory_available"] and survey["memory_available"] + survey["memory_elsewhere"]
     if not handed or not free or needed + RESERVE_BYTES <= free:
         return None
@@ -299,10 +348,11 @@ def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterato
         name = title.removeprefix(SET)
         if title == name or name in names:
             continue
+        others = {program.partition(":")[0] for program in survey["supervisor"] or () if program.startswith(f"{name}.")}
         service = {
             "kind": "supervisor",
-            "group": name,
-            "calls": [("update", name)],
+            "instance": name,
+            "calls": [("remove", one) for one in (*sorted(others), name)],
             "programs": [],
             "removed": True,
         }

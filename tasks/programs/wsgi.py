@@ -18,7 +18,7 @@ from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import SOCKET_GROUP, Deployment, Instance
 from catmaid_deploy.tasks import proxy, sizes
-from catmaid_deploy.tasks.programs.slots import Program, program
+from catmaid_deploy.tasks.programs.slots import Program, rendered
 
 # Requests that may wait for a free thread; kernels since 5.4 allow 4096.
 BACKLOG = 1024
@@ -175,7 +175,6 @@ TASK = Task(
 
 def programs(instance: Instance) -> list[Program]:
     """INT stops all of them at once; TERM would reload uWSGI."""
-    files = FILES[instance.wsgi_server]
-    return [
-        program(instance, "wsgi", "INT", STOP_SECONDS, *files, socket_group=SOCKET_GROUP, backlog=BACKLOG, sizes=sizes)
-    ]
+    names = FILES[instance.wsgi_server]
+    files = rendered(instance, "wsgi", *names, socket_group=SOCKET_GROUP, backlog=BACKLOG, sizes=sizes)
+    return [Program(instance, "wsgi", "INT", STOP_SECONDS, files, instance.workers)]

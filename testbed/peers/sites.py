@@ -48,6 +48,10 @@ INSTANCE: dict[str, Any] = {
         "shutdown_seconds": 20,
         "max_tasks_per_child": 500,
     },
+    "programs": [
+        {"name": "large", "celery": {"queues": ["large"], "concurrency": 1}},
+        {"name": "spatial-update", "manage": "catmaid_spatial_update_worker --delay 2", "end_seconds": 30},
+    ],
     "wsgi_server": "uwsgi",
     "requests_per_address": 400,
     "update": "hand over",
@@ -122,6 +126,7 @@ _GIVEN: dict[str, dict[str, Any]] = {
     "TileSet": FAFB | EM,
     "Instance": INSTANCE,
     "Celery": INSTANCE["celery"],
+    "Program": INSTANCE["programs"][0] | INSTANCE["programs"][1],
     "Address": INSTANCE["database"],
     "Deployment": {"sites": [SITE]},
 }

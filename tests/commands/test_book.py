@@ -387,7 +387,7 @@ def known_paths() -> set[str]:
     found = {item.path for one in preflight.wanted_sets(TASKS, deployment) for item in one.everything}
     for instance in deployment.instances:
         found |= {f"{instance.state_dir}/celery-beat-schedule", f"{instance.config_dir}/maintenance"}
-        for short in program.PROGRAMS:
+        for short in instance.kinds:
             found.add(f"{instance.config_dir}/{short}")
             for place in program.places(short):
                 found |= {f"{instance.log_dir}/{place}.log", f"{instance.runtime_dir}/{place}"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from catmaid_deploy.tasks.programs.slots import PROGRAMS
+from catmaid_deploy.schema import FOUR
 from testbed.run import CHECKOUT, VIRTUALENV
 from tests.host.conftest import place
 from tests.host.test_refusals import _certificate, _with_passphrase
@@ -78,7 +78,7 @@ def _settings(line: str) -> str:
 OTHER_NAME, OTHER_PAGES = 'ALLOWED_HOSTS = ["other.test"]', 'ROOT_URLCONF = "nothing"'
 OLD_SETTINGS = f"cp -p /root/settings.py {SETTINGS}"
 # All of them: one that has read other settings than are there has a line of its own, and so has one that just begins.
-READ_SETTINGS = f"""for name in {" ".join(map(place, PROGRAMS))}; do supervisorctl restart $name >/dev/null & done; wait
+READ_SETTINGS = f"""for name in {" ".join(map(place, FOUR))}; do supervisorctl restart $name >/dev/null & done; wait
     for file in wsgi/run/ready celery/run/alive celery-beat/run/alive; do
         until [ -e /etc/catmaid/catmaid/$file ]; do sleep 0.2; done
     done"""
@@ -196,6 +196,13 @@ FAULTS = {
         "no worker takes it within 15 s",
         CONTROL.replace("$WORDS", "cancel_consumer celery"),
         CONTROL.replace("$WORDS", "add_consumer celery"),
+        glance="",
+    ),
+    "another worker that takes no tasks": Fault(
+        "task for large of catmaid",
+        "no worker takes it within 15 s",
+        CONTROL.replace("$WORDS", "cancel_consumer large"),
+        CONTROL.replace("$WORDS", "add_consumer large -d catmaid.large-a@$(hostname)"),
         glance="",
     ),
     "an old release in memory": Fault(

@@ -46,6 +46,7 @@ def site(host: BedHost, **more: Any) -> dict[str, Any]:
     one = copy.deepcopy(ONE)
     one["tls"] = {"certificate": "self-signed", "port": host.ports[443]}
     one["instances"][0]["migrate"] = "before"
+    one["instances"][0]["programs"] = [{"name": "large", "celery": {"concurrency": 1, "queues": ["large"]}}]
     one["instances"][0]["database"] = {"host": "127.0.0.1", "port": 22}
     one["tiles"] = [
         {
@@ -74,7 +75,7 @@ def host(bed: Bed) -> Iterator[BedHost]:
 def deploy(host: BedHost) -> None:
     run = pyinfra(host, {"site": site(host)}, "-y")
     assert run.code == 0, run.text
-    wait_for("all programs", lambda: running(host) == 4, 30)
+    wait_for("all programs", lambda: running(host) == 5, 30)
 
 
 def runbook(host: BedHost, name: str, *options: str, **more: Any) -> Run:
@@ -218,7 +219,7 @@ def typed(host: BedHost, finding: dict[str, Any], env: dict[str, str]) -> None:
 
 
 def test_what_was_mended_is_well(host: BedHost) -> None:
-    wait_for("all programs", lambda: running(host) == 4, 60)
+    wait_for("all programs", lambda: running(host) == 5, 60)
     well(host)
 
 
@@ -293,8 +294,8 @@ def test_status_fits_a_terminal_and_tells_machines_the_same(host: BedHost) -> No
     for word in ("wsgi", "RUNNING", "certificate:", "threads busy", "WebSockets", "tasks in celery", "for security"):
         assert word in text
     (one,) = runbook(host, "status").report["hosts"]
-    assert [p["state"] for p in one["instances"]["catmaid"]["programs"]] == ["RUNNING"] * 4
-    assert one["instances"]["catmaid"]["queues"] == {"celery": 0}
+    assert [p["state"] for p in one["instances"]["catmaid"]["programs"]] == ["RUNNING"] * 5
+    assert one["instances"]["catmaid"]["queues"] == {"celery": 0, "large": 0}
     assert one["last_run"]["ended"]
     assert one["tiles"]["fafb"]["mounted"]
     assert one["instances"]["catmaid"]["websockets"] == 0
@@ -321,7 +322,7 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
         return one["instances"]["catmaid"]["queues"]
 
     host.run(f"rm -f {notes}; sleep 2")
-    assert queues() == {"celery": 0}
+    assert queues() == {"celery": 0, "large": 0}
     assert host.run(f"stat -c '%U %a' {notes}") == "www-data 600"
     kept = json.loads(host.run(f"cat {notes}"))
     assert f"{SETTINGS}" in kept["state"][2]
@@ -330,13 +331,13 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
     host.put(notes, json.dumps(kept | {"queues": []}).encode())
     assert queues() == {}
     host.run(f"touch {SETTINGS}")
-    assert queues() == {"celery": 0}
+    assert queues() == {"celery": 0, "large": 0}
     # What changed within the last two seconds may be newer than what was read.
     changed, noted = map(float, host.run(f"stat -c %.Z {SETTINGS}; stat -c %.Y {notes}").split())
     assert noted > changed + 2 or host.run(f"cat {notes}") == json.dumps(kept | {"queues": []})
     host.run("sleep 2")
-    assert queues() == {"celery": 0}
-    assert json.loads(host.run(f"cat {notes}"))["queues"] == ["celery"]
+    assert queues() == {"celery": 0, "large": 0}
+    assert json.loads(host.run(f"cat {notes}"))["queues"] == ["celery", "large"]
     for breaks, mends, says in (
         ("mv /srv/database /srv/away", "mv /srv/away /srv/database", "it doesn't answer: OperationalError"),
         ("rabbitmqctl -q stop_app", "rabbitmqctl -q start_app", "it doesn't answer: "),
@@ -348,7 +349,7 @@ def test_a_glance_goes_by_what_was_noted_of_the_settings(host: BedHost) -> None:
             host.run(mends)
         assert any(says in one["what"] for one in found), found
     deploy(host)
-    wait_for("an empty queue", lambda: queues() == {"celery": 0}, 30, every=1)
+    wait_for("an empty queue", lambda: queues() == {"celery": 0, "large": 0}, 30, every=1)
 
 
 def test_nothing_of_a_virtualenv_runs_as_root(host: BedHost) -> None:

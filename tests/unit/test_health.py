@@ -423,7 +423,11 @@ def test_a_worker_that_was_told_to_end_is_named_when_it_should_have(tmp_path: Pa
         status=os.stat,
     )
     # As its child answers.
-    told = SimpleNamespace(value=json.loads(json.dumps(found["noted"](at, str(tmp_path)))))
+    told = SimpleNamespace(
+        value=json.loads(
+            json.dumps(found["noted"](at, {"runtime_dir": str(tmp_path), "places": ["celery-a", "celery-b"]}))
+        )
+    )
     instance = {"name": "catmaid", "user": "tracer", "stop_seconds": 600}
 
     def late(group: int) -> Any:

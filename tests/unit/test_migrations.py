@@ -40,7 +40,7 @@ def survey(code: str = "new", there: bool = False) -> dict[str, Any]:
 def changes(*calls: tuple[str, str]) -> list[Change]:
     return [
         Change(ConfigurationSet("nginx", service={"kind": "nginx"}), ()),
-        Change(ConfigurationSet("programs of catmaid", service={"group": "catmaid", "calls": list(calls)}), ()),
+        Change(ConfigurationSet("programs of catmaid", service={"instance": "catmaid", "calls": list(calls)}), ()),
     ]
 
 

@@ -32,7 +32,7 @@ from pydantic.fields import FieldInfo
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import File, Item
 from catmaid_deploy.render import regex
-from catmaid_deploy.schema import hidden, values
+from catmaid_deploy.schema import hidden, programs, values
 from catmaid_deploy.tasks import system
 from catmaid_deploy.tasks.nginx import error_pages as notices
 from catmaid_deploy.tasks.nginx import passwords
@@ -104,6 +104,9 @@ SPELLED: dict[Any, st.SearchStrategy[Any]] = {
 }
 USERS = st.from_regex(r"[a-z_][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda name: name != schema.NGINX_USER)
 SPELLED[values.valid_user] = USERS
+SPELLED[programs.valid_program_name] = st.from_regex(r"[a-z][a-z0-9]{0,5}(-[a-z0-9]{2,6}){0,2}", fullmatch=True).filter(
+    lambda name: name not in (*schema.FOUR, "maintenance")
+)
 SPELLED[values.valid_instance_name] = st.from_regex(r"catmaid(-[a-z0-9]{1,6}){0,4}", fullmatch=True).filter(
     lambda name: name not in values.RESERVED_INSTANCES
 )
@@ -208,6 +211,14 @@ def instance(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in OWN or not data.get("releases")}
 
 
+def program(data: dict[str, Any]) -> dict[str, Any]:
+    """A worker with queues of its own, or a command."""
+    celery = data.get("celery")
+    if celery is not None and celery.get("queues"):
+        return {"name": data["name"], "celery": {key: celery[key] for key in celery if key != "shutdown_seconds"}}
+    return {key: value for key, value in data.items() if key != "celery"} | {"manage": data.get("manage") or "work"}
+
+
 def balancer(data: dict[str, Any]) -> dict[str, Any]:
     """At least one address, and nobody's word for all of the Internet."""
     addresses = [one for one in data["addresses"] if not one.endswith("/0")]
@@ -221,6 +232,7 @@ TOGETHER = {
     schema.Cors: cors,
     schema.TileSet: tile_set,
     schema.Instance: instance,
+    schema.Program: program,
 }
 
 
@@ -238,6 +250,7 @@ def url_of(tiles: Mapping[str, Any]) -> str:
 
 LISTS: dict[str, tuple[type[BaseModel], int, tuple[Callable[[Mapping[str, Any]], str], ...]]] = {
     "instances": (schema.Instance, 3, (name_of, prefix_of)),
+    "programs": (schema.Program, 2, (lambda program: str(program["name"]),)),
     "tiles": (schema.TileSet, 2, (lambda tiles: str(tiles["name"]), url_of)),
 }
 
@@ -554,18 +567,22 @@ def ini_reads(text: str) -> configparser.RawConfigParser:
 SLOTS = ("wsgi-a", "wsgi-b", "daphne-a", "daphne-b", "celery-a", "celery-b", "celery-beat-a", "celery-beat-b")
 
 
-def supervisor_reads(instance: schema.Instance) -> configparser.RawConfigParser:
+def supervisor_reads(instance: schema.Instance, group: str) -> configparser.RawConfigParser:
     (text,) = (
         item.text
         for item in supervisor.files(instance).items
-        if isinstance(item, File) and item.path == f"/etc/supervisor/conf.d/{instance.name}.conf"
+        if isinstance(item, File) and item.path == f"/etc/supervisor/conf.d/{group}.conf"
     )
     return ini_reads(text)
 
 
 def check_supervisor(site: schema.Deployment) -> None:
     for i in site.instances:
-        parsed, twin = supervisor_reads(i), supervisor_reads(schema.Instance.model_validate({}))
+        for one in i.programs:
+            seconds = one.celery.stop_seconds if one.celery else one.end_seconds
+            check_group(i, f"{i.name}.{one.name}", {f"{one.name}-{slot}": seconds for slot in "ab"})
+        parsed = supervisor_reads(i, i.name)
+        twin = supervisor_reads(schema.Instance.model_validate({}), "catmaid")
         names = {place: f"{i.name}-{place}" for place in SLOTS}
         assert parsed.sections() == [*(f"program:{name}" for name in names.values()), f"group:{i.name}"]
         assert parsed[f"group:{i.name}"]["programs"].split(",") == list(names.values())
@@ -579,6 +596,17 @@ def check_supervisor(site: schema.Deployment) -> None:
         for section in parsed.sections():
             for key, value in parsed[section].items():
                 assert value % {} == value, f"Supervisor would expand {key}"
+
+
+def check_group(i: schema.Instance, group: str, places: dict[str, int]) -> None:
+    """A program beside the four is a group by itself."""
+    parsed = supervisor_reads(i, group)
+    assert parsed[f"group:{group}"]["programs"].split(",") == [f"{i.name}.{place}" for place in places]
+    for place, seconds in places.items():
+        program = parsed[f"program:{i.name}.{place}"]
+        assert program["command"] == f"/etc/catmaid/{i.name}/start.sh {place}"
+        assert (program["user"], program["stopwaitsecs"]) == (i.user, str(seconds))
+        assert program["stdout_logfile"] == f"/var/log/{i.name}/{place}.log"
 
 
 # ---- uWSGI, read by uWSGI ----
@@ -684,16 +712,20 @@ def sh_reads(scripts: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
     return [(words, dict(one.split("=", 1) for one in env)) for words, env in zip(lists[::2], lists[1::2], strict=True)]
 
 
+def worker_words(i: schema.Instance, node: str, one: schema.Celery) -> list[str]:
+    run = SLOT["CATMAID_RUN"]
+    words = [f"{i.virtualenv}/bin/celery", "-A", "mysite", "worker", "-l", one.log_level]
+    words += ["--hostname", f"{node}-a@%h", f"--pidfile={run}/pid", "--include", "catmaid_ready"]
+    words += ["--without-mingle"]
+    words += ["--concurrency", str(one.concurrency)] if one.concurrency else []
+    words += ["--queues", ",".join(one.queues)] if one.queues else []
+    return words + (["--max-tasks-per-child", str(one.max_tasks_per_child)] if one.max_tasks_per_child else [])
+
+
 def check_scripts(site: schema.Deployment) -> None:
     for i in site.instances:
         etc, run = SLOT["CATMAID_FILES"], SLOT["CATMAID_RUN"]
-        celery, options = f"{i.virtualenv}/bin/celery", i.celery
-        worker = [celery, "-A", "mysite", "worker", "-l", options.log_level]
-        worker += ["--hostname", f"{i.name}-a@%h", f"--pidfile={run}/pid", "--include", "catmaid_ready"]
-        worker += ["--without-mingle"]
-        worker += ["--concurrency", str(options.concurrency)] if options.concurrency else []
-        worker += ["--queues", ",".join(options.queues)] if options.queues else []
-        worker += ["--max-tasks-per-child", str(options.max_tasks_per_child)] if options.max_tasks_per_child else []
+        options = i.celery
         beat = [
             f"{i.virtualenv}/bin/python",
             f"{etc}/beat.py",
@@ -709,9 +741,12 @@ def check_scripts(site: schema.Deployment) -> None:
             if i.wsgi_server == "uwsgi"
             else [f"{i.virtualenv}/bin/python", f"{etc}/serve.py"],
             "daphne": [f"{i.virtualenv}/bin/python", f"{etc}/serve.py", "--endpoint"],
-            "celery": worker,
+            "celery": worker_words(i, i.name, options),
             "celery-beat": [*beat, f"--schedule=/var/lib/{i.name}/celery-beat-schedule"],
         }
+        for one in i.programs:
+            command = [f"{i.virtualenv}/bin/python", f"{etc}/once.py", *(one.manage or "").split()]
+            commands[one.name] = worker_words(i, f"{i.name}.{one.name}", one.celery) if one.celery else command
         environment = {
             "DJANGO_SETTINGS_MODULE": "mysite.settings",
             "PATH": f"{i.virtualenv}/bin:/usr/local/bin:/usr/bin:/bin",
@@ -736,7 +771,7 @@ def check_scripts(site: schema.Deployment) -> None:
             )
             if short == "wsgi" and i.wsgi_server != "uwsgi":
                 assert arrived.pop("SCRIPT_NAME") == i.prefix
-            if short == "celery":
+            if i.kinds[short] == "worker":
                 mine = arrived.pop("PYTHONPATH")
                 assert mine == etc + (f":{environment.pop('PYTHONPATH')}" if "PYTHONPATH" in environment else "")
             else:
@@ -850,6 +885,7 @@ FULL: dict[str, Any] = {
             "database": {"host": "database.example.org", "port": 5432},
             "broker": {"host": "broker.example.org", "port": 5672},
             "celery": {"log_level": "info", "queues": ["tracing"]},
+            "programs": [{"name": "large", "celery": {"log_level": "info", "queues": ["large"]}}],
         }
     ],
     "tiles": [
@@ -910,7 +946,15 @@ def places(kind: Any = schema.Site, at: Place = ()) -> Iterator[Place]:
         raise TypeError(f"{at}: say here where {kind} has text")
 
 
+FULL_WITH_COMMAND = {
+    **FULL,
+    "instances": [FULL["instances"][0] | {"programs": [{"name": "spatial", "manage": "spatial_worker --delay 2"}]}],
+}
+
+
 def full(place: Place) -> dict[str, Any]:
+    if "manage" in place:
+        return FULL_WITH_COMMAND
     return FULL_WITH_RELEASES if "releases" in place else FULL
 
 

@@ -10,10 +10,11 @@ from catmaid_deploy.tasks.programs.slots import Program
 from catmaid_deploy.tasks.programs.supervisor import decide, judge_memory
 
 FILES = {short: (File(f"/etc/catmaid/catmaid/{short}/run.sh", short),) for short in ("wsgi", "celery", "celery-beat")}
+INSTANCE = schema.load({"server_name": "a.test", "instances": [{}]}).instances[0]
 MEMBERS = [
-    Program("catmaid", "wsgi", "INT", 60, FILES["wsgi"]),
-    Program("catmaid", "celery", "TERM", 600, FILES["celery"]),
-    Program("catmaid", "celery-beat", "TERM", 20, FILES["celery-beat"]),
+    Program(INSTANCE, "wsgi", "INT", 60, FILES["wsgi"]),
+    Program(INSTANCE, "celery", "TERM", 600, FILES["celery"]),
+    Program(INSTANCE, "celery-beat", "TERM", 20, FILES["celery-beat"]),
 ]
 DIGESTS = {member.short: member.digest for member in MEMBERS}
 PLACES = {"wsgi": "wsgi-b", "celery": "celery-a", "celery-beat": "celery-beat-a"}

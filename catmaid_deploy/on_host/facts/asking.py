@@ -250,7 +250,7 @@ def _without_an_answer(page, status, question, programs, seen):
         return "well"
     (program,) = [one for one in question["programs"] if one["place"] == page["program"]]
     place = place_in_use(program)
-    pid = programs["%s:%s-%s" % (program["name"], program["name"], place)]["pid"]
+    pid = programs[program["names"][place]]["pid"]
     if seen["ages"].get(str(pid), 0) < program["seconds"]:
         return "starting"
     return "silent" if status == SILENT else "well"
@@ -355,7 +355,7 @@ def _programs(question, seen, programs, signs, doing):
     """What is wrong with an instance's programs; ``doing`` gets a word about each: well, starting, stopped..."""
     for program in question["programs"]:
         place = place_in_use(program)
-        name = "%s:%s-%s" % (program["name"], program["name"], place)
+        name = program["names"][place]
         info = (programs or {}).get(name) or {"state": "not there", "pid": None}
         log = "%s/%s.log" % (program["log"], place)
         word = _word(program, info, seen, signs.get("%s/%s/alive" % (program["folder"], place)), log)

@@ -17,6 +17,7 @@ from catmaid_deploy.on_host.facts.clean import clean
 from catmaid_deploy.on_host.facts.places import Places, mount_of, mounts, space, statistics
 from catmaid_deploy.on_host.facts.ports import service_of, to_this_host
 from catmaid_deploy.on_host.facts.probe import LOADING_SECONDS, begin_probe, end_probe, environment
+from catmaid_deploy.on_host.facts.programs import instance_of, place_of
 from catmaid_deploy.on_host.facts.supervisor import ITS_LOG, supervisors_own
 from catmaid_deploy.on_host.facts.survey import survey
 from catmaid_deploy.on_host.facts.system import started
@@ -219,15 +220,17 @@ def ask_pythons(places):
 def ask_ending(question, places):
     """The process groups of each instance's Celery by what its start script has noted."""
     return [
-        (one, places.ask(one["user"], one["runtime_dir"], lambda at, one=one: noted(at, one["runtime_dir"]), {}))
+        (one, places.ask(one["user"], one["runtime_dir"], lambda at, one=one: noted(at, one), {}))
         for one in question["instances"]
     ]
 
 
-def noted(at, folder):
-    """For each process group of Celery since when it is to end; None for one that isn't. JSON's keys are text."""
-    found = {}
-    for place in ("celery-a", "celery-b", "celery-beat-a", "celery-beat-b"):
+def noted(at, one):
+    """For each process group that may go on beside the next one since when it is to end; None for one that isn't.
+    JSON's keys are text.
+    """
+    found, folder = {}, one["runtime_dir"]
+    for place in one["places"]:
         pid = at.read("%s/%s/started" % (folder, place), most=500).partition(" ")[0]
         if re.fullmatch("[0-9]{1,9}", pid):
             found[pid] = None
@@ -252,17 +255,18 @@ def is_late(group, ending):
     return found
 
 
-def strangers(pythons, virtualenvs, own, ending=()):
-    """Celery's workers and beats that run with a virtualenv's Python and are in none of the deploy's process groups, or
-    were told to end long ago.
+def strangers(pythons, virtualenvs, own, ending=(), commands=()):
+    """Celery's workers and beats, and ``commands`` of which there may be one, that run with a virtualenv's Python and
+    are in none of the deploy's process groups, or were told to end long ago.
     """
     found = {}
     for pid, asked in pythons.items():
         words = asked.value.split("\0")
-        kinds = {"worker", "beat"}.intersection(words)
+        celery = any("celery" in word for word in words[1:4])
+        kinds = ({"worker", "beat"} if celery else set(commands)).intersection(words)
         virtualenv = next((one for one in virtualenvs if words[0].startswith(one + "/")), None)
         line = proc(pid, "stat")
-        if line and kinds and virtualenv and any("celery" in word for word in words[1:4]):
+        if line and kinds and virtualenv:
             group = int(line.rpartition(")")[2].split()[2])
             late = None if group in own else is_late(group, ending)
             if group not in own and late != "":
@@ -309,8 +313,8 @@ def log_ends(question, programs):
     found = {}
     for one in question["instances"]:
         for name, program in programs.items():
-            if name.startswith(one["name"] + ":") and program["state"] in ("FATAL", "BACKOFF", "EXITED", "UNKNOWN"):
-                path = "%s/%s.log" % (one["log_dir"], name.partition(":")[2][len(one["name"]) + 1 :])
+            if instance_of(name) == one["name"] and program["state"] in ("FATAL", "BACKOFF", "EXITED", "UNKNOWN"):
+                path = "%s/%s.log" % (one["log_dir"], place_of(name))
                 found[name] = last_line(ROOT, path)
     return found
 
@@ -353,8 +357,14 @@ def health(question, how="status", places=None, meanwhile=None):
     # An instance that has left the inventory is the deploy's until its next run.
     deployed = (name.partition("programs of ")[2] for name in found["survey"]["manifest"])
     groups = {*(one["name"] for one in question["instances"]), *deployed}
-    own = [program["pid"] for name, program in programs.items() if name.partition(":")[0] in groups]
-    found["strangers"] = strangers(pythons, {one["virtualenv"] for one in question["instances"]}, own, ending)
+    own = [program["pid"] for name, program in programs.items() if instance_of(name) in groups]
+    found["strangers"] = strangers(
+        pythons,
+        {one["virtualenv"] for one in question["instances"]},
+        own,
+        ending,
+        {command for one in question["instances"] for command in one["commands"]},
+    )
     found["instances"] = {}
     counts = statistics_of()
     for one in question["instances"]:

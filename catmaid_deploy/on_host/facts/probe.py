@@ -146,7 +146,7 @@ PROBE = (
     + LOADING
     + NOTICE
     + r"""
-how, notes, environment, channel, *queues = sys.argv[1:]
+how, notes, environment, channel, others, *queues = sys.argv[1:]
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
 
 def count(channel, names):
@@ -181,7 +181,7 @@ if how == "status":
     except Exception:
         pass
 
-found = {"queues": {}, "broker": None, "database": None, "task": None, "notice": None}
+found = {"queues": {}, "broker": None, "database": None, "task": None, "tasks": {}, "notice": None}
 
 def first(error):
     lines = str(error).strip().splitlines()
@@ -225,7 +225,8 @@ except Exception as error:
     found["database"] = first(error)
 try:
     from kombu import Connection
-    queues_there = queues or [getattr(settings, "CELERY_TASK_DEFAULT_QUEUE", "celery")]
+    # Without a name it is the default one.
+    queues_there = [one or getattr(settings, "CELERY_TASK_DEFAULT_QUEUE", "celery") for one in queues or [""]]
     with Connection(getattr(settings, "CELERY_BROKER_URL", "amqp://")) as link:
         link.ensure_connection(max_retries=1, timeout=5)
         found["queues"] = count(link.channel(), queues_there)
@@ -241,11 +242,15 @@ try:
             answers = app.control.inspect(timeout=1.5).stats() or {}
             return sum((one.get("total") or {}).get(task, 0) for one in answers.values())
 
-        before, asked = done(), time.time()
-        app.send_task(task, args=(1,), queue=queues_there[0], expires=60, ignore_result=True)
-        while done() <= before and time.time() < asked + 15:
-            pass
-        found["task"] = time.time() - asked if time.time() < asked + 15 else None
+        def seconds_of(queue):
+            before, asked = done(), time.time()
+            app.send_task(task, args=(1,), queue=queue, expires=60, ignore_result=True)
+            while done() <= before and time.time() < asked + 15:
+                pass
+            return time.time() - asked if time.time() < asked + 15 else None
+
+        found["task"] = seconds_of(queues_there[0])
+        found["tasks"] = {name: seconds_of(queue) for name, queue in json.loads(others).items()}
 except Exception as error:
     found["broker"] = first(error)
 if how == "verify" and not found["broker"] and not found["database"]:
@@ -333,7 +338,7 @@ def begin_probe(one, how):
     script = '. "$1" && shift && exec "$VIRTUAL_ENV/bin/python" -c "$@"'
     files = environment(one)
     words = ["sh", "-c", script, "sh", files, PYTHON + PROBE, how, one["notes"], files]
-    words += [json.dumps(one["channel"]), *one["queues"]]
+    words += [json.dumps(one["channel"]), json.dumps(one["other_workers"]), *one["queues"]]
     return start_as(one["user"], words)
 
 
@@ -354,6 +359,9 @@ def end_probe(process, seconds=LOADING_SECONDS):
         "queues": {short(name): length for name, length in lengths if type(length) is int},
         "task": task if type(task) in (int, float) else None,
     }
+    tasks = found.get("tasks")
+    told = tasks.items() if isinstance(tasks, dict) else ()
+    answer["tasks"] = {short(name): one if type(one) in (int, float) else None for name, one in told}
     notice = found.get("notice")
     answer["notice"] = notice if type(notice) in (int, float) else None
     answer["no_notice"] = short(str(notice)) if notice is not None and answer["notice"] is None else None

@@ -85,6 +85,16 @@ def ask_supervisor(own, method):
         yield {name: unescaped(value) for name, value in re.findall(member, one, re.DOTALL)}
 
 
+def instance_of(name):
+    """Whose program it is that Supervisor calls so: catmaid:catmaid-wsgi-a, or catmaid.large:catmaid.large-a."""
+    return name.partition(":")[0].partition(".")[0]
+
+
+def place_of(name):
+    """The slot of a program that Supervisor calls so."""
+    return name.partition(":")[2][len(instance_of(name)) + 1 :]
+
+
 def supervisor(records):
     """Supervisor's programs with their state and number, asked over its own socket; None where it doesn't run, and
     whether it asks for another password than its file has. ``records`` has what they noted at their start, by group
@@ -109,9 +119,8 @@ def supervisor(records):
         return None, isinstance(error, Locked)
     sizes = groups()
     for name, program in found.items():
-        group, _, process = name.partition(":")
         # An instance's user may note anything, but of its own programs alone.
-        pid, *words = (records.get(group) or {}).get(process[len(group) + 1 :]) or (None,) * 4
+        pid, *words = (records.get(instance_of(name)) or {}).get(place_of(name)) or (None,) * 4
         program["digest"], program["group_digest"], program["code"] = words if pid == program["pid"] else (None,) * 3
         program["memory"], program["processes"], program["replaced"] = sizes.get(program["pid"], (0, 0, False))
     return found, False

@@ -112,10 +112,10 @@ def roll_back(job):
                 stays += forward(job, other)
             ask_host(job["asking"], 0)
             words = "\n".join([str(error), *(stays or ["what ran before the rollback runs on"])])
-            end_run("failed: %s; %s" % (one["group"], one_line(words)), "failed")
+            end_run("failed: %s; %s" % (one["instance"], one_line(words)), "failed")
             if stays:
                 say("left: not all of it is as it was before")
-            raise Failed("%s: %s" % (one["group"], words)) from None
+            raise Failed("%s: %s" % (one["instance"], words)) from None
     record(job)
 
 
@@ -125,7 +125,7 @@ def forward(job, one):
         Supervisor(dict(job, service=one)).bring()
         return []
     except Exception as error:  # the others still go
-        return ["%s stays at the release before: %s" % (one["group"], error)]
+        return ["%s stays at the release before: %s" % (one["instance"], error)]
 
 
 def set_flag(job):

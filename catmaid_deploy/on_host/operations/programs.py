@@ -66,21 +66,25 @@ class Local(xmlrpc.client.Transport):
 
 
 class Supervisor:
-    """One group of programs. ``calls`` are those of `tasks.programs.supervisor.decide`."""
+    """The programs of an instance, and the groups that they are in. ``calls`` are those of
+    `tasks.programs.supervisor.decide`.
+    """
 
     unit = "supervisor.service"
 
     def __init__(self, job):
         service = job["service"]
         self.job = job
-        self.group, self.calls, self.removed = service["group"], service["calls"], service["removed"]
-        self.programs, self.user = service["programs"], service.get("user")
+        self.instance, self.calls, self.removed = service["instance"], service["calls"], service["removed"]
+        self.programs, self.user = {one["short"]: one for one in service["programs"]}, service.get("user")
+        self.departed = service.get("departed", [])
         self.migrate = service.get("migrate")
         self.config_dir, self.runtime_dir = service.get("config_dir"), service.get("runtime_dir")
         self.state_dir = service.get("state_dir")
         self.log_dir, self.seconds, self.page = service.get("log_dir"), service.get("seconds"), service.get("page")
         self.proven = service.get("proven", False)
-        self.fresh = False  # the whole group was started by this job
+        self.fresh = set()  # the groups that were started whole by this job
+        self.taken = []  # those that Supervisor was told to take, or to give up
         self.closed = None
         self.slots, self.written, self.restarted = [], [], []
         self.proxy = None
@@ -91,7 +95,7 @@ class Supervisor:
         """Whether a path is one by a slot's link, or goes with the whole instance."""
         if self.removed:
             return any(path == folder or path.startswith(folder + "/") for folder in self.job["sweep"])
-        return any(path.startswith("%s/%s/" % (self.config_dir, short)) for short in self.programs)
+        return any(path.startswith("%s/%s/" % (self.config_dir, short)) for short in (*self.programs, *self.departed))
 
     def in_use(self, short):
         target = ROOT.target("%s/%s" % (self.config_dir, short))
@@ -105,8 +109,12 @@ class Supervisor:
         return "uwsgi" if ini else "gunicorn", int(number.group(1)) if number else 0
 
     def named(self, place):
-        """What Supervisor calls the program in a slot."""
-        return "%s-%s" % (self.group, place)
+        """What Supervisor calls the program in a slot within its group."""
+        return self.programs[place[:-2]]["names"][place]
+
+    def full(self, place):
+        """What Supervisor calls it."""
+        return "%s:%s" % (self.programs[place[:-2]]["group"], self.named(place))
 
     def slot_files(self, short, place):
         """A program's files for one of its slots; what else lies there goes."""
@@ -155,20 +163,20 @@ class Supervisor:
                     raise Failed("Supervisor doesn't answer: %s" % error) from None
                 time.sleep(0.1)
 
-    def info(self, name):
-        return self._ask("getProcessInfo", "%s:%s" % (self.group, name))
+    def info(self, place):
+        return self._ask("getProcessInfo", self.full(place))
 
-    def start(self, name):
+    def start(self, place):
         try:
-            self._ask("startProcess", "%s:%s" % (self.group, name), False)
+            self._ask("startProcess", self.full(place), False)
         except xmlrpc.client.Fault as error:
             # Started by an update a moment ago, or between two tries: the wait tells.
             if error.faultCode != 60:
                 raise
 
-    def stop(self, name, wait=True):
+    def stop(self, place, wait=True):
         try:
-            self._ask("stopProcess", "%s:%s" % (self.group, name), wait)
+            self._ask("stopProcess", self.full(place), wait)
         except xmlrpc.client.Fault as error:
             if error.faultCode != 70:  # it doesn't run
                 raise
@@ -200,11 +208,12 @@ class Supervisor:
         Of a worker without a broker nobody can say more than that it waits for it.
         """
         log = "%s/%s.log" % (self.log_dir, place)
-        if short == "celery" and any("Cannot connect to" in line for line in last_lines(log, offset)):
+        kind = self.programs[short]["kind"]
+        if kind == "worker" and any("Cannot connect to" in line for line in last_lines(log, offset)):
             return True
         # Daphne listens when it has loaded the application.
         run_dir = "%s/%s" % (self.runtime_dir, place)
-        path = run_dir + ("/socket" if short == "daphne" else "/ready")
+        path = run_dir + ("/socket" if kind == "channels" else "/ready")
 
         def holds(at):
             return at.exists(path) and (not server or len(loaded(at, run_dir, server[0])) == server[1])
@@ -223,8 +232,10 @@ class Supervisor:
     def _check_include(self):
         """Supervisor reads the files that its own file names, and no others."""
         own = None if self.removed else supervisors_own()
-        if own is not None and not any(fits(self._group_file(), one) for one in own.patterns):
-            raise Failed("Supervisor won't read %s: %s" % (self._group_file(), INCLUDE))
+        paths = [self._group_file(one["group"]) for one in self.programs.values()]
+        lost = [path for path in paths if own is not None and not any(fits(path, one) for one in own.patterns)]
+        if lost:
+            raise Failed("Supervisor won't read %s: %s" % (lost[0], INCLUDE))
 
     def bring(self):
         self._check_include()
@@ -236,30 +247,54 @@ class Supervisor:
         for call, program in self.calls:
             calls.setdefault(call, []).append(program)
         try:
-            if "update" in calls:
-                for short in self.programs:
-                    self._write_in_place(short)
-                self._update(self.group)
-                calls = {"start": calls.get("start", [])}
-            for short in calls.get("start", ()):
-                if not self.fresh:
-                    self._write_in_place(short)
-                self.start(self.named(self.in_use(short)))
-                say("started %s" % short)
+            taken, starts = calls.pop("update", []), calls.pop("start", [])
+            # All else of these is done by that, but for what is found stopped.
+            renewed = [short for short, one in self.programs.items() if one["group"] in taken]
+            if self.instance in taken:
+                self._take(self.instance, starts)
+                calls.pop("name", None)
+            for short in starts:
+                if short not in renewed:
+                    self._start(short)
             if "name" in calls:
                 self._make_names()
             for short in calls.get("continue", ()):
-                self._continue(short)
-            self._hand_over(calls.get("hand over", ()))
+                if short not in renewed:
+                    self._continue(short)
+            self._hand_over([short for short in calls.get("hand over", ()) if short not in renewed])
             for short in calls.get("chain", ()):
-                self._chain(short)
+                if short not in renewed:
+                    self._chain(short)
             for short in calls.get("restart", ()):
-                self._restart(short)
+                if short not in renewed:
+                    self._restart(short)
+            # What is new beside the web server begins when the release is known to serve.
+            for group in taken:
+                if group != self.instance:
+                    self._take(group, starts)
+            for group in calls.get("remove", ()):
+                self._update(group)
         except xmlrpc.client.Fault as error:
             raise Failed("Supervisor refuses: %s" % error.faultString) from None
         if not self.removed:
             self._wait()
         self._leave()
+
+    def _take(self, group, starts):
+        """Have Supervisor take a group whole, with its programs' files as they are to be."""
+        ours = [short for short, one in self.programs.items() if one["group"] == group]
+        for short in ours:
+            self._write_in_place(short)
+        self._update(group)
+        for short in ours:
+            if short in starts and group not in self.fresh:
+                self.start(self.in_use(short))
+                say("started %s" % short)
+
+    def _start(self, short):
+        self._write_in_place(short)
+        self.start(self.in_use(short))
+        say("started %s" % short)
 
     def _make_names(self):
         """The links in the socket folder, which each program makes when it starts."""
@@ -269,7 +304,7 @@ class Supervisor:
         say("made the links in %s" % self.runtime_dir)
 
     def _hand_over(self, shorts):
-        slots = [SLOTS.get(short, Slot)(self, short) for short in self.programs if short in shorts]
+        slots = [SLOTS.get(one["kind"], Slot)(self, short) for short, one in self.programs.items() if short in shorts]
         self.slots += slots
         if self.proven:
             # A release that has served before is known to work: all of it loads side by side.
@@ -278,13 +313,13 @@ class Supervisor:
                     slot.start()
         # A new worker takes tasks from its start on: it comes after all that can be tried without harm. And users
         # don't wait for what it waits for.
-        for group in (("wsgi", "daphne"), ("celery", "celery-beat")):
-            members = [slot for slot in slots if slot.short in group]
+        for kinds in (("web", "channels"), ("worker", "single")):
+            members = [slot for slot in slots if slot.kind in kinds]
             for slot in members:
                 if not slot.started:
                     slot.start()
             for slot in members:
-                if slot.short == "wsgi" and not self.proven:
+                if slot.kind == "web" and not self.proven:
                     self._migrate(slot.new)
                 slot.wait()
             for slot in members:
@@ -317,7 +352,7 @@ class Supervisor:
     def _note(self):
         """For a rollback: which slots were in use before."""
         make_folders(BEFORE)
-        path, now = "%s/%s.json" % (BEFORE, self.group), time.time()
+        path, now = "%s/%s.json" % (BEFORE, self.instance), time.time()
         kept = ROOT.json(path)
         used = dict(kept.get("slots", {}), **{slot.short: [slot.old, slot.new] for slot in self.slots})
         times = {short: kept.get("time") for short in kept.get("slots", {})}
@@ -339,39 +374,44 @@ class Supervisor:
         return failed
 
     def _group_of_before(self):
-        if self.written or self.fresh:
-            self.fresh = False
-            self._update(self.group)
-        in_use = [self.named(self.in_use(short)) for short in self.programs]
+        taken, self.taken, self.fresh = self.taken, [], set()
+        for group in taken:
+            self._update(group)
+        in_use = [self.full(self.in_use(short)) for short in self.programs]
         for program in self._programs():
-            if program["statename"] in DOWN and program["name"] in in_use:
-                self.start(program["name"])
+            name = "%s:%s" % (program["group"], program["name"])
+            if program["statename"] in DOWN and name in in_use:
+                self.start(next(self.in_use(one) for one in self.programs if self.full(self.in_use(one)) == name))
         for short in self.restarted:
-            self.stop(self.named(self.in_use(short)))
-            self.start(self.named(self.in_use(short)))
+            self.stop(self.in_use(short))
+            self.start(self.in_use(short))
 
     def _programs(self):
-        return [p for p in self._ask("getAllProcessInfo") if p["group"] == self.group]
+        groups = {one["group"] for one in self.programs.values()}
+        return [p for p in self._ask("getAllProcessInfo") if p["group"] in groups]
 
     def _update(self, group):
         """What supervisorctl calls reread and update, of one group: others keep running as they are."""
+        self.taken.append(group)
+        path = self._group_file(group)
         ((added, changed, removed),) = self._ask("reloadConfig")
         # Its file is gone when it leaves the inventory, and when a first deploy is undone.
-        if ROOT.exists(self._group_file()) and (group in removed or not self._is_known(group, added)):
-            raise Failed("Supervisor doesn't read %s: %s" % (self._group_file(), INCLUDE))
+        if ROOT.exists(path) and (group in removed or not self._is_known(group, added)):
+            raise Failed("Supervisor doesn't read %s: %s" % (path, INCLUDE))
         if group in changed or group in removed:
             self._ask("stopProcessGroup", group)
             self._ask("removeProcessGroup", group)
             if group in removed:
                 say("stopped and removed the programs of %s" % group)
         if group in changed or group in added:
-            self._hand_to_user()
+            if group == self.instance:
+                self._hand_to_user()
             self._ask("addProcessGroup", group)
-            self.fresh = True
+            self.fresh.add(group)
             say("started the programs of %s" % group)
 
-    def _group_file(self):
-        return "/etc/supervisor/conf.d/%s.conf" % self.group
+    def _group_file(self, group):
+        return "/etc/supervisor/conf.d/%s.conf" % group
 
     def _is_known(self, group, added):
         """Whether Supervisor has a group, or will. One that its files don't name would be taken for well."""
@@ -488,7 +528,7 @@ class Supervisor:
 
     def _continue(self, short):
         """Have a program go on that a signal has stopped, with all its processes."""
-        pid = self.info(self.named(self.in_use(short)))["pid"]
+        pid = self.info(self.in_use(short))["pid"]
         self.them.run(["pkill", "-CONT", "-g", str(pid)], 20)
         say("continued %s, which a signal had stopped" % short)
 
@@ -515,24 +555,25 @@ class Supervisor:
         """
         end = time.time() + self.seconds
         exits = {}
-        expected = {self.named(self.in_use(short)): short for short in self.programs}
+        expected = {self.full(self.in_use(short)): short for short in self.programs}
         while True:
-            there = {program["name"]: program for program in self._programs() if program["name"] in expected}
+            infos = {"%s:%s" % (program["group"], program["name"]): program for program in self._programs()}
+            there = {name: program for name, program in infos.items() if name in expected}
             if set(there) != set(expected):
                 raise Failed("Supervisor doesn't have %s" % ", ".join(sorted(set(expected) - set(there))))
-            late = [program for name, program in there.items() if not self._is_up(program, expected[name])]
+            late = {name: program for name, program in there.items() if not self._is_up(program, expected[name])}
             if not late:
                 return
-            for program in late:
+            for name, program in late.items():
                 if program["statename"] == "BACKOFF":
-                    exits.setdefault(program["name"], set()).add(program["stop"])
-            given_up = any(p["statename"] == "FATAL" or len(exits.get(p["name"], ())) >= 3 for p in late)
+                    exits.setdefault(name, set()).add(program["stop"])
+            given_up = any(p["statename"] == "FATAL" or len(exits.get(n, ())) >= 3 for n, p in late.items())
             if given_up or time.time() > end:
                 break
             time.sleep(0.1)
         lines = []
-        for program in late:
-            log = "%s/%s.log" % (self.log_dir, program["name"][len(self.group) + 1 :])
+        for name, program in late.items():
+            log = "%s/%s.log" % (self.log_dir, self.in_use(expected[name]))
             state = "not ready" if program["statename"] == "RUNNING" else program["statename"]
             lines.append("%s is %s; the last lines of %s:" % (program["name"], state, log))
             lines += last_words(log, 0)

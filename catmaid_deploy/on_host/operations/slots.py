@@ -80,6 +80,7 @@ class Slot:
 
     def __init__(self, owner, short):
         self.owner, self.short = owner, short
+        self.kind, self.seconds = owner.programs[short]["kind"], owner.programs[short]["stop_seconds"]
         self.pointer = "%s/%s" % (owner.config_dir, short)
         self.old = owner.in_use(short)
         self.new = self.old[:-1] + ("b" if self.old.endswith("a") else "a")
@@ -101,7 +102,7 @@ class Slot:
         # Free when this process ends, whatever becomes of it: the start script looks at that.
         self.held = ROOT.lock(self.asked)
         self.begun = time.time()
-        self.owner.start(self.name)
+        self.owner.start(self.new)
         say("started %s beside %s" % (self.name, self.old))
 
     def _write(self):
@@ -118,13 +119,13 @@ class Slot:
         end = time.time() + BUSY_SECONDS
         told = time.time()
         while True:
-            info = self.owner.info(self.name)
+            info = self.owner.info(self.new)
             state = info["statename"]
             working = self.owner.working(self.new)
             if state in DOWN and not working:
                 return
             if state in ("STARTING", "RUNNING", "BACKOFF") and not working:
-                self.owner.stop(self.name)
+                self.owner.stop(self.new)
                 continue
             if time.time() > end:
                 raise Failed(
@@ -149,12 +150,12 @@ class Slot:
             if now > told + 10:
                 say("%s loads for %d s now, at most %d" % (self.new, now - self.begun, seconds))
                 told = now
-        getattr(self, "_try_" + self.short.replace("-", "_"))()
+        self._try()
         self._check()
         tell("%s is ready after %.1f s" % (self.name, time.time() - self.begun))
 
     def _check(self):
-        info = self.owner.info(self.name)
+        info = self.owner.info(self.new)
         if info["statename"] in DOWN:
             raise self.failed("ended", self._silent_end(info["exitstatus"]))
         self.pid = self.pid or info["pid"]
@@ -180,7 +181,7 @@ class Slot:
 
     def is_ready(self):
         """Whether it would serve, at the latest in half a second: then Supervisor and the memory are looked at."""
-        server = self.owner.described(self.new) if self.short == "wsgi" else None
+        server = self.owner.described(self.new) if self.kind == "web" else None
         return self.owner.is_ready(self.short, self.new, self.offset, server, 0.5)
 
     def _workers(self):
@@ -206,7 +207,14 @@ class Slot:
                 what = "answers %s as %s with %d" % (page["path"], page["host"], status)
                 raise self.failed(what, [*words, *lacks_name(page, status)])
 
-    def _try_wsgi(self):
+    def _try(self):
+        """Ask it what users will ask. No page is behind the others: that they have loaded is all."""
+        if self.kind == "web":
+            self._try_web()
+        elif self.kind == "channels":
+            self._try_channels()
+
+    def _try_web(self):
         """One more request than ten for each worker, so that at least one gets eleven: some die after a few."""
         page, workers = self.owner.page, self._workers()
         for name in page["names"]:
@@ -236,16 +244,10 @@ class Slot:
         if faults:
             say("%s: not every worker has answered before users ask it: %s" % (self.name, faults[0]))
 
-    def _try_daphne(self):
+    def _try_channels(self):
         page = dict(self.owner.page, path=self.owner.page["channels"])
         status = self._answers(lambda at, path, page: ask_http(at, path, page, 30), page)
         self._judge(page, [status], lambda status: status < 500)
-
-    def _try_celery(self):
-        pass
-
-    def _try_celery_beat(self):
-        pass
 
     def move(self):
         """The one step: from now on all that is new goes to this slot."""
@@ -273,7 +275,7 @@ class Slot:
         words = self.owner.started(self.new)
         if lives(words):
             self.owner.them.run(["pkill", "-KILL", "-g", words[0]], 20)
-        self.owner.stop(self.name)
+        self.owner.stop(self.new)
 
     def end_old(self):
         """Have what ran before end, now that this one is in use."""
@@ -292,7 +294,7 @@ class Slot:
             self.held = None
 
 
-class Beat(Slot):
+class Single(Slot):
     """There is never a second one: the new one has loaded, and begins when it is in use and the old one has ended."""
 
     def move(self):
@@ -302,7 +304,7 @@ class Beat(Slot):
             return
         # Waited for where it isn't known that the new one can read its schedule: it would end at once.
         noted = self.owner.started(self.old)
-        wait_until(30, lambda: not lives(noted))
+        wait_until(self.seconds + 10, lambda: not lives(noted))
         # A Supervisor that was killed meanwhile has started it anew: that is no fault of the release.
         self.pid = None
         self._check()
@@ -314,15 +316,15 @@ class Beat(Slot):
 
     def _end(self):
         # It has written its schedule then.
-        self.owner.stop(self.name)
+        self.owner.stop(self.new)
 
     def back(self):
         super().back()
         if self.moved:
-            self.owner.start(self.owner.named(self.old))
+            self.owner.start(self.old)
 
 
-SLOTS = {"celery-beat": Beat}
+SLOTS = {"single": Single}
 
 
 # A new release that leaves the host less than this is ended before the kernel ends something else.

@@ -1,0 +1,78 @@
+"""The programs of an instance, and those that an inventory may add."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from catmaid_deploy.schema.values import Count, Model, QueueName, like
+
+
+class Celery(Model):
+    """Options of an instance's Celery worker and beat."""
+
+    concurrency: Annotated[Count, Field(ge=1, le=512)] | None = Field(
+        None, description="Worker processes; without it one a core, as Celery does."
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        "info", description="How much worker and beat write to their logs."
+    )
+    queues: tuple[QueueName, ...] = Field((), description="Queues the worker reads; without any the default one.")
+    stop_seconds: Annotated[Count, Field(ge=1, le=86400)] = Field(
+        600, description="How long a task in hand may take to its end when its worker is replaced or stopped."
+    )
+    shutdown_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
+        30,
+        description="How long a shutdown or reboot of the host waits for tasks in hand; the longest of its instances "
+        "counts.",
+    )
+    max_tasks_per_child: Annotated[Count, Field(ge=1)] | None = Field(
+        None, description="A worker process is replaced after so many tasks."
+    )
+
+
+# How a program is tried, handed over and succeeded: a web server and Daphne answer users; a worker ends its tasks
+# beside the next one; of a single one there are never two.
+Kind = Literal["web", "channels", "worker", "single"]
+# The programs that each instance has, in the order of a deploy.
+FOUR: dict[str, Kind] = {"wsgi": "web", "daphne": "channels", "celery": "worker", "celery-beat": "single"}
+MANAGE = r"[a-z][a-z0-9_]*( [A-Za-z0-9@%+=:,./_-]+)*"
+
+
+def valid_program_name(value: str) -> str:
+    like(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "write it in lower-case letters and digits, such as 'spatial-update'")(value)
+    if value in (*FOUR, "maintenance"):
+        raise ValueError(f"{value!r} is the deploy's own: give another name")
+    if value.endswith(("-a", "-b")):
+        raise ValueError(f"{value!r} ends as the slots of programs do: give another name")
+    return value
+
+
+class Program(Model):
+    """A program of an instance beside its four: another Celery worker, or a command of manage.py that runs for ever."""
+
+    name: Annotated[str, AfterValidator(valid_program_name)] = Field(
+        max_length=40, description="Names its log, its folders and what Supervisor calls it: INSTANCE.NAME."
+    )
+    celery: Celery | None = Field(None, description="The options of another Celery worker, with queues of its own.")
+    manage: (
+        Annotated[str, AfterValidator(like(MANAGE, "write it as 'catmaid_spatial_update_worker --delay 2'"))] | None
+    ) = Field(
+        None,
+        description="A command of manage.py, with its options. It never runs twice at once: at an update the next "
+        "one begins when this one has ended.",
+    )
+    end_seconds: Annotated[Count, Field(ge=1, le=600)] = Field(
+        20, description="How long such a command may take to its end, when it is replaced or stopped."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Program:
+        if (self.celery is None) == (self.manage is None):
+            raise ValueError("celery: a program is a worker or a command: give either celery or manage")
+        if self.celery is not None and not self.celery.queues:
+            raise ValueError("celery.queues: another worker has queues of its own: name them")
+        if self.celery is not None and "shutdown_seconds" in self.celery.model_fields_set:
+            raise ValueError("celery.shutdown_seconds: the whole host has one: give it to the instance's own celery")
+        return self
