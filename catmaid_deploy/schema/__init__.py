@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from catmaid_deploy.schema.deployment import Deployment
 from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
-from catmaid_deploy.schema.instance import Address, Instance, Releases
+from catmaid_deploy.schema.instance import Address, Instance
 from catmaid_deploy.schema.load import BESIDE, InvalidSite, load
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
+from catmaid_deploy.schema.releases import Releases
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.values import (

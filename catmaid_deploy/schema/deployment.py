@@ -17,12 +17,19 @@ from catmaid_deploy.schema.values import DirectName, Model
 class Deployment(Model):
     """All that one host serves."""
 
-    sites: tuple[Site, ...] = Field(description="The sites, each with host names of its own.")
+    sites: tuple[Site, ...] = Field(
+        examples=[[{"server_name": "catmaid.example.org", "instances": [{}]}]],
+        description="The sites, each with host names of its own.",
+    )
     proxy: ProxyAddress | None = Field(
-        None, description="The HTTP proxy by which the deploy and certbot fetch; beside `site` or `sites`."
+        None,
+        examples=["http://proxy.example.org:3128"],
+        description="The HTTP proxy by which the deploy and certbot fetch; beside `site` or `sites`.",
     )
     no_proxy: tuple[DirectName, ...] = Field(
-        (), description="Host names, or domains with a dot before them, that are reached without it."
+        (),
+        examples=[["git.example.org", ".internal.example.org"]],
+        description="Host names, or domains with a dot before them, that are reached without it.",
     )
 
     @model_validator(mode="after")

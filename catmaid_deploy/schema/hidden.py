@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, SecretStr
 HASH = re.compile(
     r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|\$6\$(rounds=[0-9]{4,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
 )
+# What the reference of the inventory has as one.
+HASH_EXAMPLE = "$2y$05$" + "x" * 53
 # Nobody's program makes these: more than a minute for each try.
 IMPOSSIBLE = re.compile(r"\$2[aby]\$(0[0-3]|1[89]|[2-9][0-9])\$|\$6\$rounds=([0-9]{1,3}|[0-9]{8,})\$")
 # What nginx may spend on one try, in ms: nobody else is served by that worker meanwhile. Measured with crypt() on a

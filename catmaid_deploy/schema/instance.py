@@ -11,28 +11,28 @@ from pydantic import (
     model_validator,
 )
 
-from catmaid_deploy.schema.hidden import Passwords
+from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
+from catmaid_deploy.schema.releases import Releases
 from catmaid_deploy.schema.values import (
     DISKS,
     PATH,
     REVISION,
     SERVICE_USER,
-    SIZE,
     SOCKET_GROUP,
     AbsolutePath,
     Count,
     HostName,
     Model,
     PlainUserName,
+    Port,
     Prefix,
-    UserName,
+    Size,
+    Status,
     like,
     valid_environment,
     valid_gunicorn_version,
-    valid_inside,
     valid_instance_name,
-    valid_repository,
     valid_uwsgi_version,
     valid_version,
     valid_wsgi_file,
@@ -43,53 +43,10 @@ from catmaid_deploy.schema.web import Cors
 class Address(Model):
     """Where a database or broker listens, as the host of the instance sees it."""
 
-    host: HostName = Field("localhost", description="The host name or address.")
-    port: Annotated[Count, Field(ge=1, le=65535)] = Field(
-        description="The port: 5432 is PostgreSQL's own, 5672 RabbitMQ's, 6379 that of Redis."
+    host: HostName = Field("localhost", examples=["db.example.org"], description="The host name or address.")
+    port: Port = Field(
+        examples=[5432], description="The port: 5432 is PostgreSQL's own, 5672 RabbitMQ's, 6379 that of Redis."
     )
-
-
-class Releases(Model):
-    """Code that the deploy puts in place: a folder for each release, of which old programs may go on with theirs."""
-
-    repository: Annotated[str, AfterValidator(valid_repository)] = Field(
-        description="The git repository, as the host reaches it: an address, or a path on the host."
-    )
-    revision: Annotated[str, AfterValidator(like(REVISION, "give a tag or a commit, such as '2021.12.21'"))] = Field(
-        description="The release: a tag or a commit. Not a branch, whose meaning changes."
-    )
-    folder: AbsolutePath = Field(
-        "/home/catmaid/releases", description="Where releases lie, and 'shared' with what all of them have."
-    )
-    owner: UserName = Field("catmaid", description="Who owns the code.")
-    shared: tuple[Annotated[str, AfterValidator(valid_inside)], ...] = Field(
-        ("django/projects/mysite/settings.py", "django/projects/mysite/django.wsgi"),
-        description="Files that are no part of the repository: each release has links to those in FOLDER/shared.",
-    )
-    keep: Annotated[Count, Field(ge=2, le=1000)] = Field(5, description="How many releases stay on the host.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Releases:
-        if self.revision in ("shared", "repository.git", "current"):
-            raise ValueError(f"revision: {self.revision!r} is the deploy's own folder: give a tag or a commit")
-        if self.owner == "root":
-            raise ValueError("owner: root runs nothing of a repository: give another user, such as catmaid")
-        return self
-
-    def lasting(self, path: str) -> str:
-        """Where a file of this release lies also while the release isn't there: its link's target, if it is one."""
-        inside = path.removeprefix(f"{self.path}/")
-        return f"{self.folder}/shared/{inside}" if inside in self.shared else path
-
-    @property
-    def path(self) -> str:
-        """Where this release lies."""
-        return f"{self.folder}/{self.revision}"
-
-    @property
-    def proof(self) -> str:
-        """What is there once a release is complete."""
-        return f"{self.path}/.catmaid-deploy"
 
 
 class Instance(Model):
@@ -98,95 +55,169 @@ class Instance(Model):
     name: Annotated[
         str,
         AfterValidator(valid_instance_name),
-    ] = Field("catmaid", max_length=40, description="Names the folders, the Supervisor group and the nginx upstreams.")
-    prefix: Prefix = Field("/catmaid", description="The URL below the host name; '/' for the root.")
-    checkout: AbsolutePath = Field("/home/catmaid/catmaid-server", description="Where CATMAID's code is on the host.")
+    ] = Field(
+        "catmaid",
+        max_length=40,
+        examples=["catmaid-fafb"],
+        description="Names the folders, the Supervisor group and the nginx upstreams.",
+    )
+    prefix: Prefix = Field(
+        "/catmaid", examples=["/tracing/fafb/v14"], description="The URL below the host name; '/' for the root."
+    )
+    checkout: AbsolutePath = Field(
+        "/home/catmaid/catmaid-server",
+        examples=["/home/catmaid/fafb"],
+        description="Where CATMAID's code is on the host.",
+    )
     releases: Releases | None = Field(
-        None, description="Given, the deploy puts the code in place itself, and checkout is the release's folder."
+        None,
+        examples=[{"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2021.12.21"}],
+        description="Given, the deploy puts the code in place itself, and checkout is the release's folder.",
     )
-    virtualenv: AbsolutePath = Field("", description="Its Python environment; without it CHECKOUT/django/env.")
+    virtualenv: AbsolutePath = Field(
+        "", examples=["/home/catmaid/env"], description="Its Python environment; without it CHECKOUT/django/env."
+    )
     wsgi_file: Annotated[str, AfterValidator(valid_wsgi_file)] = Field(
-        "", description="What uWSGI loads; without it CHECKOUT/django/projects/mysite/django.wsgi."
+        "",
+        examples=["/home/catmaid/fafb/django/projects/mysite/django.wsgi"],
+        description="What uWSGI loads; without it CHECKOUT/django/projects/mysite/django.wsgi.",
     )
-    static_folder: AbsolutePath = Field("", description="Django's STATIC_ROOT; without it CHECKOUT/django/static.")
-    files_folder: AbsolutePath = Field("", description="Django's MEDIA_ROOT; without it CHECKOUT/django/files.")
+    static_folder: AbsolutePath = Field(
+        "", examples=["/data/catmaid/static"], description="Django's STATIC_ROOT; without it CHECKOUT/django/static."
+    )
+    files_folder: AbsolutePath = Field(
+        "", examples=["/data/catmaid/files"], description="Django's MEDIA_ROOT; without it CHECKOUT/django/files."
+    )
     extensions_folder: AbsolutePath = Field(
-        "", description="CATMAID's STATIC_EXTENSION_ROOT; without it CHECKOUT/django/staticext."
+        "",
+        examples=["/data/catmaid/staticext"],
+        description="CATMAID's STATIC_EXTENSION_ROOT; without it CHECKOUT/django/staticext.",
     )
-    user: PlainUserName = Field(SERVICE_USER, description="The service user of all four programs.")
+    user: PlainUserName = Field(
+        SERVICE_USER, examples=["catmaid"], description="The service user of all four programs."
+    )
     runtime_group: PlainUserName = Field(
-        SOCKET_GROUP, description="The group of the socket folder, by which nginx opens the sockets."
+        SOCKET_GROUP,
+        examples=["catmaid-web"],
+        description="The group of the socket folder, by which nginx opens the sockets.",
     )
     runtime_mode: Annotated[str, AfterValidator(like(r"[0-7]{3,4}", "write it as '0755' or '2750'"))] = Field(
-        "", description="Mode of the socket folder; without it 0755, or 2750 for another user than www-data."
+        "",
+        examples=["2750"],
+        description="Mode of the socket folder; without it 0755, or 2750 for another user than www-data.",
     )
-    workers: Annotated[Count, Field(ge=1, le=512)] = Field(8, description="uWSGI worker processes.")
-    threads: Annotated[Count, Field(ge=1, le=512)] = Field(2, description="Threads in each worker.")
-    body_limit: Annotated[str, AfterValidator(like(SIZE, "write it as '20m' (k, m, g or bytes)"))] = Field(
-        "20m", description="The largest request body; more gets 413."
+    workers: Annotated[Count, Field(ge=1, le=512)] = Field(
+        8, examples=[16], json_schema_extra={"unit": "processes"}, description="uWSGI worker processes."
+    )
+    threads: Annotated[Count, Field(ge=1, le=512)] = Field(
+        2, examples=[4], json_schema_extra={"unit": "threads per process"}, description="Threads in each worker."
+    )
+    body_limit: Size = Field(
+        "20m",
+        examples=["1g"],
+        json_schema_extra={"unit": "bytes, or with k, m, g"},
+        description="The largest request body; more gets 413.",
     )
     post_buffering: Annotated[Count, Field(ge=0, le=2**30)] = Field(
-        8192, description="Bytes of a body that uWSGI keeps in memory before it uses a file."
+        8192,
+        examples=[65536],
+        json_schema_extra={"unit": "bytes"},
+        description="How much of a body uWSGI keeps in memory before it uses a file.",
     )
     read_timeout: Annotated[Count, Field(ge=1, le=10**9)] = Field(
-        600, description="Seconds that nginx waits for the application's answer."
+        600,
+        examples=[1800],
+        json_schema_extra={"unit": "seconds"},
+        description="How long nginx waits for the application's answer.",
     )
     # nginx counts up to 65,535 WebSockets.
     requests_per_address: Annotated[Count, Field(ge=8, le=16000)] = Field(
         72,
+        examples=[256],
+        json_schema_extra={"unit": "requests"},
         description="How many requests of one address (of IPv6, one /64) may wait for the application; more get 429. "
         "One session may have three eighths, all without a session seven eighths; WebSockets four times as many.",
     )
     wsgi_server: Literal["uwsgi", "gunicorn", "gevent"] = Field(
-        "uwsgi", description="What runs the application: uWSGI, Gunicorn with threads, or with gevent."
+        "uwsgi",
+        examples=["gunicorn"],
+        description="What runs the application: uWSGI, Gunicorn with threads, or with gevent.",
     )
     gunicorn_version: Annotated[str, AfterValidator(valid_gunicorn_version)] = Field(
-        "27.0.1", description="The Gunicorn that the virtualenv gets, where that is the server; it needs Python 3.10."
+        "27.0.1",
+        examples=["27.0.1"],
+        description="The Gunicorn that the virtualenv gets, where that is the server; it needs Python 3.10.",
     )
     gevent_version: Annotated[str, AfterValidator(valid_version)] = Field(
-        "26.9.0", description="The gevent that it gets, where that is the server."
+        "26.9.0", examples=["26.9.0"], description="The gevent that it gets, where that is the server."
     )
     uwsgi_version: Annotated[str, AfterValidator(valid_uwsgi_version)] = Field(
-        "2.0.31", description="The uWSGI that the virtualenv gets."
+        "2.0.31", examples=["2.0.31"], description="The uWSGI that the virtualenv gets."
     )
     environment: Annotated[dict[str, str], AfterValidator(valid_environment)] = Field(
-        {}, description="Environment variables of the four programs. Not for secrets."
+        {},
+        examples=[{"OMP_NUM_THREADS": "1"}],
+        description="Environment variables of the four programs. Not for secrets.",
     )
-    cors: Cors | None = Field(None, description="Who may use its API from elsewhere; nobody by default.")
+    cors: Cors | None = Field(
+        None,
+        examples=[{"origins": ["https://lab.example.org"], "credentials": True}],
+        description="Who may use its API from elsewhere; nobody by default.",
+    )
     passwords: Passwords = Field(
-        {}, description="Users and password hashes of up to 10 ms; without any, those of the site."
+        {},
+        examples=[{"alice": HASH_EXAMPLE}],
+        description="Users and password hashes of up to 10 ms; without any, those of the site.",
     )
     database: Address | None = Field(
-        None, description="PostgreSQL's address; given, a deploy warns when nothing answers there."
+        None,
+        examples=[{"port": 5432}],
+        description="PostgreSQL's address; given, a deploy warns when nothing answers there.",
     )
-    broker: Address | None = Field(None, description="The broker's address; given, the same check.")
+    broker: Address | None = Field(
+        None, examples=[{"port": 5672}], description="The broker's address; given, the same check."
+    )
     update: Literal["hand over", "chain", "restart"] = Field(
         "hand over",
+        examples=["restart"],
         description="How another release comes into use: 'hand over' starts it beside the one before, "
         "'chain' replaces one process after the other, 'restart' shows the maintenance page meanwhile.",
     )
     migrate: Literal["refuse", "before", "closed"] = Field(
         "refuse",
+        examples=["before"],
         description="What a release does whose migrations the database lacks: it is refused; they run 'before' users "
         "see it, where the release of before can live with them; or 'closed', behind the maintenance page.",
     )
     start_seconds: Annotated[Count, Field(ge=5, le=3600)] = Field(
-        120, description="How long its programs may take until they serve; a release that takes longer is refused."
+        120,
+        examples=[300],
+        json_schema_extra={"unit": "seconds"},
+        description="How long its programs may take until they serve; a release that takes longer is refused.",
     )
     ready_page: Annotated[str, AfterValidator(like(r"/[A-Za-z0-9._~/?=&-]*", "write it as '/' or '/projects/'"))] = (
-        Field("/", description="A page below the prefix that a new release must answer before it serves users.")
+        Field(
+            "/",
+            examples=["/projects/"],
+            description="A page below the prefix that a new release must answer before it serves users.",
+        )
     )
-    ready_status: Annotated[int, Field(ge=200, le=599)] | None = Field(
+    ready_status: Status | None = Field(
         None,
+        examples=[401],
         description="The status that `ready_page` answers with by design; without one it is any below 400. Each of the "
         "site's names has to be answered so.",
     )
     celery: Celery = Field(
-        default_factory=lambda: Celery.model_validate({}), description="Options of the Celery worker and beat."
+        default_factory=lambda: Celery.model_validate({}),
+        examples=[{"concurrency": 2}],
+        description="Options of the Celery worker and beat.",
     )
 
     programs: tuple[Program, ...] = Field(
-        (), description="Programs beside the four: more Celery workers, and CATMAID's own helpers."
+        (),
+        examples=[[{"name": "spatial-update", "manage": "catmaid_spatial_update_worker"}]],
+        description="Programs beside the four: more Celery workers, and CATMAID's own helpers.",
     )
 
     @model_validator(mode="before")

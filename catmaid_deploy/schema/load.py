@@ -14,8 +14,9 @@ from pydantic_core import ErrorDetails
 
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.schema.deployment import Deployment
-from catmaid_deploy.schema.instance import Address, Instance, Releases
+from catmaid_deploy.schema.instance import Address, Instance
 from catmaid_deploy.schema.programs import Celery, Program
+from catmaid_deploy.schema.releases import Releases
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.web import Cors, Dns, Eab, Headers, Maintenance, Tls

@@ -13,22 +13,35 @@ class Celery(Model):
     """Options of an instance's Celery worker and beat."""
 
     concurrency: Annotated[Count, Field(ge=1, le=512)] | None = Field(
-        None, description="Worker processes; without it one a core, as Celery does."
+        None,
+        examples=[4],
+        json_schema_extra={"unit": "processes"},
+        description="Worker processes; without it one a core, as Celery does.",
     )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
-        "info", description="How much worker and beat write to their logs."
+        "info", examples=["warning"], description="How much worker and beat write to their logs."
     )
-    queues: tuple[QueueName, ...] = Field((), description="Queues the worker reads; without any the default one.")
+    queues: tuple[QueueName, ...] = Field(
+        (), examples=[["celery", "slow"]], description="Queues the worker reads; without any the default one."
+    )
     stop_seconds: Annotated[Count, Field(ge=1, le=86400)] = Field(
-        600, description="How long a task in hand may take to its end when its worker is replaced or stopped."
+        600,
+        examples=[3600],
+        json_schema_extra={"unit": "seconds"},
+        description="How long a task in hand may take to its end when its worker is replaced or stopped.",
     )
     shutdown_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
         30,
+        examples=[120],
+        json_schema_extra={"unit": "seconds"},
         description="How long a shutdown or reboot of the host waits for tasks in hand; the longest of its instances "
         "counts.",
     )
     max_tasks_per_child: Annotated[Count, Field(ge=1)] | None = Field(
-        None, description="A worker process is replaced after so many tasks."
+        None,
+        examples=[100],
+        json_schema_extra={"unit": "tasks"},
+        description="A worker process is replaced after so many tasks.",
     )
 
 
@@ -53,18 +66,28 @@ class Program(Model):
     """A program of an instance beside its four: another Celery worker, or a command of manage.py that runs for ever."""
 
     name: Annotated[str, AfterValidator(valid_program_name)] = Field(
-        max_length=40, description="Names its log, its folders and what Supervisor calls it: INSTANCE.NAME."
+        max_length=40,
+        examples=["spatial-update"],
+        description="Names its log, its folders and what Supervisor calls it: INSTANCE.NAME.",
     )
-    celery: Celery | None = Field(None, description="The options of another Celery worker, with queues of its own.")
+    celery: Celery | None = Field(
+        None,
+        examples=[{"queues": ["large"], "concurrency": 2}],
+        description="The options of another Celery worker, with queues of its own.",
+    )
     manage: (
         Annotated[str, AfterValidator(like(MANAGE, "write it as 'catmaid_spatial_update_worker --delay 2'"))] | None
     ) = Field(
         None,
-        description="A command of manage.py, with its options. It never runs twice at once: at an update the next "
-        "one begins when this one has ended.",
+        examples=["catmaid_spatial_update_worker --delay 2"],
+        description="A command of manage.py, with its options. It never runs twice at once: at an update the next one "
+        "begins when this one has ended.",
     )
     end_seconds: Annotated[Count, Field(ge=1, le=600)] = Field(
-        20, description="How long such a command may take to its end, when it is replaced or stopped."
+        20,
+        examples=[60],
+        json_schema_extra={"unit": "seconds"},
+        description="How long such a command may take to its end, when it is replaced or stopped.",
     )
 
     @model_validator(mode="after")

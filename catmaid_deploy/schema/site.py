@@ -7,7 +7,7 @@ from pydantic import (
     model_validator,
 )
 
-from catmaid_deploy.schema.hidden import Passwords
+from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
 from catmaid_deploy.schema.instance import Instance
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.values import FILES, HostName, Model, ServerName, is_address
@@ -17,21 +17,43 @@ from catmaid_deploy.schema.web import Balancer, Headers, Maintenance, Tls
 class Site(Model):
     """What one nginx serves under one host name."""
 
-    server_name: ServerName = Field(description="The host name in users' browsers.")
-    aliases: tuple[HostName, ...] = Field((), description="Other host names of the same site.")
-    tls: Tls = Field(default_factory=lambda: Tls.model_validate({}), description="HTTPS; self-signed by default.")
-    balancer: Balancer | None = Field(None, description="What stands in front of nginx, if something does.")
+    server_name: ServerName = Field(examples=["catmaid.example.org"], description="The host name in users' browsers.")
+    aliases: tuple[HostName, ...] = Field(
+        (), examples=[["www.catmaid.example.org"]], description="Other host names of the same site."
+    )
+    tls: Tls = Field(
+        default_factory=lambda: Tls.model_validate({}),
+        examples=[{"certificate": "acme", "email": "admin@example.org"}],
+        description="HTTPS; self-signed by default.",
+    )
+    balancer: Balancer | None = Field(
+        None, examples=[{"addresses": ["192.0.2.10"]}], description="What stands in front of nginx, if something does."
+    )
     headers: Headers = Field(
-        default_factory=lambda: Headers.model_validate({}), description="Security headers of every answer."
+        default_factory=lambda: Headers.model_validate({}),
+        examples=[{"frame_options": "DENY"}],
+        description="Security headers of every answer.",
     )
     passwords: Passwords = Field(
-        {}, description="Users and password hashes for all of the site, each of up to 10 ms for a try."
+        {},
+        examples=[{"alice": HASH_EXAMPLE}],
+        description="Users and password hashes for all of the site, each of up to 10 ms for a try.",
     )
     maintenance: Maintenance = Field(
-        default_factory=lambda: Maintenance.model_validate({}), description="The maintenance page."
+        default_factory=lambda: Maintenance.model_validate({}),
+        examples=[{"text": "Back at six."}],
+        description="The maintenance page.",
     )
-    instances: tuple[Instance, ...] = Field((), description="The CATMAIDs behind it.")
-    tiles: tuple[TileSet, ...] = Field((), description="The tile sets that it serves.")
+    instances: tuple[Instance, ...] = Field(
+        (),
+        examples=[[{"name": "catmaid"}, {"name": "catmaid-fafb", "prefix": "/fafb", "checkout": "/home/catmaid/fafb"}]],
+        description="The CATMAIDs behind it.",
+    )
+    tiles: tuple[TileSet, ...] = Field(
+        (),
+        examples=[[{"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}]],
+        description="The tile sets that it serves.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Site:

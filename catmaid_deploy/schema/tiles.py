@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from catmaid_deploy.schema.hidden import Passwords
+from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
 from catmaid_deploy.schema.values import DISKS, AbsolutePath, Count, Model, Prefix, like, valid_fallback
 from catmaid_deploy.schema.web import Cors
 
@@ -19,34 +19,47 @@ class TileSet(Model):
     """Image tiles of one data set, as files below a folder."""
 
     name: Annotated[str, AfterValidator(like(r"[a-z0-9]+(-[a-z0-9]+)*", "use lower-case letters, digits and -"))] = (
-        Field(max_length=40, description="Names it in nginx's files.")
+        Field(max_length=40, examples=["fafb"], description="Names it in nginx's files.")
     )
-    url: Prefix = Field(description="The URL below the host name, such as '/tiles/fafb'.")
-    folder: AbsolutePath = Field(description="Where the tiles are on the host.")
-    suffix: Literal["jpg", "jpeg", "png", "webp"] = Field("jpg", description="The tiles' suffix; no other is served.")
-    tile_size: Annotated[Count, Field(ge=16, le=4096)] = Field(512, description="Pixels of a black tile's side.")
+    url: Prefix = Field(examples=["/tiles/fafb"], description="The URL below the host name.")
+    folder: AbsolutePath = Field(examples=["/data/fafb"], description="Where the tiles are on the host.")
+    suffix: Literal["jpg", "jpeg", "png", "webp"] = Field(
+        "jpg", examples=["png"], description="The tiles' suffix; no other is served."
+    )
+    tile_size: Annotated[Count, Field(ge=16, le=4096)] = Field(
+        512, examples=[1024], json_schema_extra={"unit": "pixels"}, description="Pixels of a black tile's side."
+    )
     fallback: Annotated[str, AfterValidator(valid_fallback)] = Field(
-        "black", description="What a missing tile is answered with: 'black', 'none' for 404, or an image's path."
+        "black",
+        examples=["none"],
+        description="What a missing tile is answered with: 'black', 'none' for 404, or an image's path.",
     )
     mount: AbsolutePath | None = Field(
-        None, description="The mount point of the tiles' disk; given, a deploy goes on while it isn't mounted."
+        None,
+        examples=["/data"],
+        description="The mount point of the tiles' disk; given, a deploy goes on while it isn't mounted.",
     )
     marker: AbsolutePath | None = Field(
-        None, description="A file on the tiles' disk; while it is not there, tiles answer 503. Without it, the folder."
+        None,
+        examples=["/data/fafb/IS_MOUNTED"],
+        description="A file on the tiles' disk; while it is not there, tiles answer 503. Without it, the folder.",
     )
     cors: Cors | None = Field(
         default_factory=lambda: Cors.model_validate({"origins": ["*"]}),
+        examples=[{"origins": ["https://*.example.org"]}],
         description="Who may read tiles from elsewhere; by default all, and where they have a password the sites of "
         "this inventory.",
     )
     cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
-        31536000, description="How long browsers keep a tile, in seconds."
+        31536000, examples=[86400], json_schema_extra={"unit": "seconds"}, description="How long browsers keep a tile."
     )
     missing_cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
-        60, description="How long browsers keep the fallback, in seconds."
+        60, examples=[10], json_schema_extra={"unit": "seconds"}, description="How long browsers keep the fallback."
     )
     passwords: Passwords = Field(
-        {}, description="Users and password hashes of up to 10 ms; without any, those of the site."
+        {},
+        examples=[{"alice": HASH_EXAMPLE}],
+        description="Users and password hashes of up to 10 ms; without any, those of the site.",
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SecretStr,
     model_validator,
 )
 
@@ -23,6 +24,7 @@ from catmaid_deploy.schema.values import (
     Model,
     Network,
     Origin,
+    Port,
     like,
     valid_certificate,
     valid_directory,
@@ -36,9 +38,11 @@ class Eab(Model):
     """An account at an ACME server that knows its users beforehand (external account binding)."""
 
     kid: Annotated[str, AfterValidator(like(r"[A-Za-z0-9._~+/=@:-]{1,200}", "give the key's identifier as it is"))] = (
-        Field(description="The identifier of the key.")
+        Field(examples=["lab-42"], description="The identifier of the key.")
     )
-    key: MacKey = Field(description="The HMAC key, a secret: from a file or the environment.")
+    key: MacKey = Field(
+        examples=[SecretStr("x" * 43)], description="The HMAC key, a secret: from a file or the environment."
+    )
 
     @property
     def told(self) -> dict[str, str]:
@@ -60,12 +64,19 @@ class Dns(Model):
         "ovh",
         "rfc2136",
         "sakuracloud",
-    ] = Field(description="Whose DNS it is; `rfc2136` is any server that takes updates, such as BIND or Knot.")
+    ] = Field(
+        examples=["rfc2136"],
+        description="Whose DNS it is; `rfc2136` is any server that takes updates, such as BIND or Knot.",
+    )
     credentials: AbsolutePath = Field(
-        description="The file on the host with what the plugin needs; root's own, which nobody else may read."
+        examples=["/etc/letsencrypt/rfc2136.ini"],
+        description="The file on the host with what the plugin needs; root's own, which nobody else may read.",
     )
     wait_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
-        60, description="How long certbot waits until all of the domain's servers have the proof."
+        60,
+        examples=[10],
+        json_schema_extra={"unit": "seconds"},
+        description="How long certbot waits until all of the domain's servers have the proof.",
     )
 
     @property
@@ -82,28 +93,46 @@ class Tls(Model):
 
     certificate: Annotated[str, AfterValidator(valid_certificate)] = Field(
         "self-signed",
+        examples=["/etc/ssl/lab.pem"],
         description="'self-signed' for trials, 'acme' for one by certbot, 'request' for one that an institute's "
         "authority signs, the path of one on the host, or 'none' for HTTP alone.",
     )
-    key: AbsolutePath | None = Field(None, description="The path of the certificate's key, where that is a path.")
+    key: AbsolutePath | None = Field(
+        None,
+        examples=["/etc/ssl/private/lab.key"],
+        description="The path of the certificate's key, where that is a path.",
+    )
     email: Annotated[str, AfterValidator(like(EMAIL, "give an e-mail address"))] | None = Field(
-        None, description="Where the ACME server writes to before a certificate ends."
+        None, examples=["admin@example.org"], description="Where the ACME server writes to before a certificate ends."
     )
     acme_server: Annotated[str, AfterValidator(valid_directory)] = Field(
-        LETS_ENCRYPT, description="The directory of the ACME server."
+        LETS_ENCRYPT, examples=["https://acme.example.org/directory"], description="The directory of the ACME server."
     )
     subject: Annotated[dict[str, str], AfterValidator(valid_subject)] = Field(
-        {}, description="What an institute's authority wants in a request beside the names: C, ST, L, O and OU."
+        {},
+        examples=[{"C": "DE", "O": "Example Institute"}],
+        description="What an institute's authority wants in a request beside the names: C, ST, L, O and OU.",
     )
-    eab: Eab | None = Field(None, description="The account at an ACME server that wants to know its users beforehand.")
-    dns: Dns | None = Field(None, description="Given, the ACME server asks the DNS for the proof, and not this host.")
-    port: Annotated[Count, Field(ge=1, le=65535)] = Field(
-        443, description="The port in users' browsers, where something forwards another than 443."
+    eab: Eab | None = Field(
+        None,
+        examples=[{"kid": "lab-42", "key": SecretStr("x" * 43)}],
+        description="The account at an ACME server that wants to know its users beforehand.",
+    )
+    dns: Dns | None = Field(
+        None,
+        examples=[{"plugin": "rfc2136", "credentials": "/etc/letsencrypt/rfc2136.ini"}],
+        description="Given, the ACME server asks the DNS for the proof, and not this host.",
+    )
+    port: Port = Field(
+        443, examples=[8443], description="The port in users' browsers, where something forwards another than 443."
     )
     hsts_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
-        63072000, description="How long browsers insist on HTTPS, in seconds; 0 sends no such header."
+        63072000,
+        examples=[3600],
+        json_schema_extra={"unit": "seconds"},
+        description="How long browsers insist on HTTPS; 0 sends no such header.",
     )
-    hsts_subdomains: bool = Field(False, description="Whether that holds for subdomains as well.")
+    hsts_subdomains: bool = Field(False, examples=[True], description="Whether that holds for subdomains as well.")
 
     @model_validator(mode="after")
     def _check(self) -> Tls:
@@ -126,10 +155,12 @@ class Cors(Model):
     """Which other sites' pages may read the answers."""
 
     origins: tuple[Origin, ...] = Field(
-        description="Origins such as 'https://lab.example.org' or 'https://*.example.org'; '*' for all."
+        examples=[["https://lab.example.org", "https://*.example.org"]],
+        description="Origins such as 'https://lab.example.org' or 'https://*.example.org'; '*' for all.",
     )
     credentials: bool = Field(
         False,
+        examples=[True],
         description="Whether they may send cookies and passwords along; by default only to tiles with a password.",
     )
 
@@ -149,13 +180,16 @@ class Headers(Model):
 
     content_security_policy: HeaderValue = Field(
         "frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
+        examples=["frame-ancestors 'self' https://lab.example.org"],
         description="CATMAID's pages have inline scripts and eval(): a script-src that forbids these breaks them.",
     )
     referrer_policy: HeaderValue = Field(
-        "strict-origin-when-cross-origin", description="What other sites learn of the address they were reached from."
+        "strict-origin-when-cross-origin",
+        examples=["no-referrer"],
+        description="What other sites learn of the address they were reached from.",
     )
     frame_options: Literal["SAMEORIGIN", "DENY"] = Field(
-        "SAMEORIGIN", description="Whose pages may show this site in a frame."
+        "SAMEORIGIN", examples=["DENY"], description="Whose pages may show this site in a frame."
     )
 
 
@@ -165,21 +199,29 @@ class Maintenance(Model):
     text: Annotated[str, AfterValidator(valid_plain_text)] = Field(
         "CATMAID is being worked on. Your saved work is safe.",
         max_length=2000,
+        examples=["A new disk. Back at six."],
         description="The page's text while it is closed.",
     )
     end: Annotated[datetime, BeforeValidator(valid_moment)] | None = Field(
-        None, description="The expected end, such as '2026-12-01T18:00+01:00'."
+        None, examples=["2026-12-01T18:00+01:00"], description="The expected end."
     )
-    allow: tuple[Network, ...] = Field((), description="Addresses and networks that still see the application.")
+    allow: tuple[Network, ...] = Field(
+        (),
+        examples=[["192.0.2.7", "198.51.100.0/24"]],
+        description="Addresses and networks that still see the application.",
+    )
 
 
 class Balancer(Model):
     """A load balancer or a proxy in front of nginx, whose word is taken for client, scheme and host name."""
 
     addresses: tuple[Network, ...] = Field(
-        description="Its addresses or networks, as this host sees them. Of nobody else such a header counts."
+        examples=[["192.0.2.10", "198.51.100.0/24"]],
+        description="Its addresses or networks, as this host sees them. Of nobody else such a header counts.",
     )
-    https: bool = Field(True, description="Whether users come to it by HTTPS. Those who come by HTTP are sent there.")
+    https: bool = Field(
+        True, examples=[False], description="Whether users come to it by HTTPS. Those who come by HTTP are sent there."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Balancer:
