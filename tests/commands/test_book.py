@@ -80,6 +80,8 @@ def test_nothing_is_fetched_from_elsewhere(book: Path) -> None:
 # ---- the reference ----
 
 
+# What the how-to of programs has.
+PROGRAMS = [{"name": "large", "celery": {"queues": ["large"]}}]
 KEYS = [(model, key) for model in reference.MODELS for key in model.model_fields]
 
 
@@ -114,6 +116,7 @@ def test_the_reference_has_every_key_with_its_default(book: Path) -> None:
         schema.Celery: minimal.instances[0].celery,
         schema.Cors: schema.Cors.model_validate({"origins": ["*"]}),
         schema.Releases: schema.Releases.model_validate({"repository": "https://a.test/a.git", "revision": "1"}),
+        schema.Program: schema.Program.model_construct(name="worker"),
         schema.Address: schema.Address.model_validate({"port": 1}),
         schema.Dns: schema.Dns.model_validate({"plugin": "ovh", "credentials": "/etc/ovh.ini"}),
         schema.Balancer: schema.Balancer.model_validate({"addresses": ["192.0.2.10"]}),
@@ -335,7 +338,7 @@ def known_paths() -> set[str]:
         "server_name": "hostname",
         "tls": {"certificate": "acme"},
         "passwords": {"a": HASH},
-        "instances": [{"name": "catmaid"}, {"name": "catmaid-fafb", "prefix": "/b"}],
+        "instances": [{"name": "catmaid", "programs": PROGRAMS}, {"name": "catmaid-fafb", "prefix": "/b"}],
     }
     deployment = schema.load(data)
     found = {item.path for one in preflight.wanted_sets(TASKS, deployment) for item in one.everything}
