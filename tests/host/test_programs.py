@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -177,8 +176,8 @@ def test_one_by_hand_beside_them_is_named(host: BedHost) -> None:
         sleep 3""")
     run = pyinfra(host, {"site": site(LARGE, SPATIAL)}, deploy="runbooks/status.py")
     (one,) = run.report["hosts"]
-    (fault,) = [fault for fault in one["faults"] if "catmaid_spatial_update_worker" in json.dumps(fault)]
-    assert "its work is done twice" in json.dumps(fault)
+    (fault,) = [fault for fault in one["findings"] if "catmaid_spatial_update_worker" in fault["place"]]
+    assert "its work is done twice" in fault["what"]
     host.run("pkill -f 'manage.py catmaid_spatial_update_worker'; true")
 
 
