@@ -1,7 +1,7 @@
-"""Several servers, each with its own sites. What is the same on all of them stands once.
+"""Several servers, each with its own sites. What they have in common is written once.
 
-pyinfra inventories/cluster.py deploy.py                          all of them, side by side
-pyinfra inventories/cluster.py --limit catmaid1.example.org deploy.py    one
+pyinfra inventories/cluster.py deploy.py                          all of them, in parallel
+pyinfra inventories/cluster.py --limit catmaid1.example.org deploy.py    one of them
 pyinfra inventories/cluster.py --limit public deploy.py           a group
 """
 
@@ -10,7 +10,7 @@ _TLS = {"certificate": "acme", "email": "admin@example.org"}
 
 
 def _instance(name, prefix, **more):
-    """What all CATMAIDs here have in common; ``more`` adds keys, or takes the place of one."""
+    """What all CATMAIDs here have in common; ``more`` adds keys or replaces them."""
     return {
         "name": name,
         "prefix": prefix,
@@ -22,8 +22,8 @@ def _instance(name, prefix, **more):
     } | more
 
 
-# A group: its hosts, and what holds for each of them that doesn't say otherwise itself. A host's value takes the
-# place of the group's as a whole: a "site" isn't mixed from two places.
+# A group: its hosts, and data for all of them. A host's own value replaces the group's as a whole: the two aren't
+# merged, a "site" for instance.
 public = (
     [
         (

@@ -8,7 +8,7 @@ hosts = [
         "@vagrant/catmaid",  # pyinfra asks Vagrant for its address, port, user and key
         {
             "_sudo": True,
-            # Each new machine has another host key at an address used before: your own known_hosts stays clean.
+            # Each new machine has a new host key at the same address: don't note it in your own known_hosts.
             "ssh_known_hosts_file": "/dev/null",
             "ssh_strict_host_key_checking": "off",
             "site": {
