@@ -1,1 +1,1 @@
-"""One module a concern. Each gets a validated Site or Instance and decides from what the host has."""
+"""What is deployed: one module or folder per service, which decides from the inventory and the host what to do."""

@@ -318,6 +318,14 @@ def test_files_and_options_of_pyinfra_exist() -> None:
         assert [word for word in words if word.startswith("-") and word not in options] == [], (page, line)
 
 
+def test_files_of_the_code_that_contributors_look_for_exist() -> None:
+    text = (ROOT / "docs/contributing.md").read_text()
+    named = re.findall(r"`((?:[\w.]+/)+[\w.-]*|\w+\.py)`", text)
+    assert len(named) > 25
+    inside = ROOT / "catmaid_deploy"
+    assert [one for one in named if not (inside / one[4:] if one.startswith(".../") else ROOT / one).exists()] == []
+
+
 def test_make_has_the_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {line.split()[1] for _, line in commands() if line.startswith("make ")}
