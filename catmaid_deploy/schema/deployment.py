@@ -24,12 +24,12 @@ class Deployment(Model):
     proxy: ProxyAddress | None = Field(
         None,
         examples=["http://proxy.example.org:3128"],
-        description="The HTTP proxy by which the deploy and certbot fetch; beside `site` or `sites`.",
+        description="The HTTP proxy through which the deploy and certbot fetch; given beside `site` or `sites`.",
     )
     no_proxy: tuple[DirectName, ...] = Field(
         (),
         examples=[["git.example.org", ".internal.example.org"]],
-        description="Host names, or domains with a dot before them, that are reached without it.",
+        description="Hosts, or domains that begin with a dot, that are reached without the proxy.",
     )
 
     @model_validator(mode="after")

@@ -45,12 +45,12 @@ class Address(Model):
 
     host: HostName = Field("localhost", examples=["db.example.org"], description="The host name or address.")
     port: Port = Field(
-        examples=[5432], description="The port: 5432 is PostgreSQL's own, 5672 RabbitMQ's, 6379 that of Redis."
+        examples=[5432], description="The port, usually 5432 for PostgreSQL, 5672 for RabbitMQ, 6379 for Redis."
     )
 
 
 class Instance(Model):
-    """One CATMAID: a prefix, a checkout, a virtualenv and the four programs that serve it."""
+    """One CATMAID: a prefix, a checkout, a virtualenv and the programs that serve it."""
 
     name: Annotated[
         str,
@@ -59,7 +59,7 @@ class Instance(Model):
         "catmaid",
         max_length=40,
         examples=["catmaid-fafb"],
-        description="Names the folders, the Supervisor group and the nginx upstreams.",
+        description="The name of the instance's folders, Supervisor group and nginx upstreams.",
     )
     prefix: Prefix = Field(
         "/catmaid", examples=["/tracing/fafb/v14"], description="The URL below the host name; '/' for the root."
@@ -72,42 +72,45 @@ class Instance(Model):
     releases: Releases | None = Field(
         None,
         examples=[{"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2021.12.21"}],
-        description="Given, the deploy puts the code in place itself, and checkout is the release's folder.",
+        description="With it, the deploy puts the code in place itself, and `checkout` is the folder of the release.",
     )
     virtualenv: AbsolutePath = Field(
-        "", examples=["/home/catmaid/env"], description="Its Python environment; without it CHECKOUT/django/env."
+        "", examples=["/home/catmaid/env"], description="Its Python environment; by default CHECKOUT/django/env."
     )
     wsgi_file: Annotated[str, AfterValidator(valid_wsgi_file)] = Field(
         "",
         examples=["/home/catmaid/fafb/django/projects/mysite/django.wsgi"],
-        description="What uWSGI loads; without it CHECKOUT/django/projects/mysite/django.wsgi.",
+        description="The file that uWSGI loads; by default CHECKOUT/django/projects/mysite/django.wsgi.",
     )
     static_folder: AbsolutePath = Field(
-        "", examples=["/data/catmaid/static"], description="Django's STATIC_ROOT; without it CHECKOUT/django/static."
+        "", examples=["/data/catmaid/static"], description="Django's STATIC_ROOT; by default CHECKOUT/django/static."
     )
     files_folder: AbsolutePath = Field(
-        "", examples=["/data/catmaid/files"], description="Django's MEDIA_ROOT; without it CHECKOUT/django/files."
+        "", examples=["/data/catmaid/files"], description="Django's MEDIA_ROOT; by default CHECKOUT/django/files."
     )
     extensions_folder: AbsolutePath = Field(
         "",
         examples=["/data/catmaid/staticext"],
-        description="CATMAID's STATIC_EXTENSION_ROOT; without it CHECKOUT/django/staticext.",
+        description="CATMAID's STATIC_EXTENSION_ROOT; by default CHECKOUT/django/staticext.",
     )
     user: PlainUserName = Field(
-        SERVICE_USER, examples=["catmaid"], description="The service user of all four programs."
+        SERVICE_USER, examples=["catmaid"], description="The system user that runs the instance's programs."
     )
     runtime_group: PlainUserName = Field(
         SOCKET_GROUP,
         examples=["catmaid-web"],
-        description="The group of the socket folder, by which nginx opens the sockets.",
+        description="The group of the folder with the sockets, through which nginx opens them.",
     )
     runtime_mode: Annotated[str, AfterValidator(like(r"[0-7]{3,4}", "write it as '0755' or '2750'"))] = Field(
         "",
         examples=["2750"],
-        description="Mode of the socket folder; without it 0755, or 2750 for another user than www-data.",
+        description="The mode of the folder with the sockets; by default 0755, or 2750 if `user` isn't www-data.",
     )
     workers: Annotated[Count, Field(ge=1, le=512)] = Field(
-        8, examples=[16], json_schema_extra={"unit": "processes"}, description="uWSGI worker processes."
+        8,
+        examples=[16],
+        json_schema_extra={"unit": "processes"},
+        description="Worker processes of the web server, which answer requests.",
     )
     threads: Annotated[Count, Field(ge=1, le=512)] = Field(
         2, examples=[4], json_schema_extra={"unit": "threads per process"}, description="Threads in each worker."
@@ -116,7 +119,7 @@ class Instance(Model):
         "20m",
         examples=["1g"],
         json_schema_extra={"unit": "bytes, or with k, m, g"},
-        description="The largest request body; more gets 413.",
+        description="The largest request body; a larger one gets 413.",
     )
     post_buffering: Annotated[Count, Field(ge=0, le=2**30)] = Field(
         8192,
@@ -135,65 +138,73 @@ class Instance(Model):
         72,
         examples=[256],
         json_schema_extra={"unit": "requests"},
-        description="How many requests of one address (of IPv6, one /64) may wait for the application; more get 429. "
-        "One session may have three eighths, all without a session seven eighths; WebSockets four times as many.",
+        description="How many open requests to the application one address (for IPv6, one /64) may have; more "
+        "get 429. One session may have three eighths of them, all requests without a session "
+        "seven eighths. For WebSockets it is four times as many.",
     )
     wsgi_server: Literal["uwsgi", "gunicorn", "gevent"] = Field(
         "uwsgi",
         examples=["gunicorn"],
-        description="What runs the application: uWSGI, Gunicorn with threads, or with gevent.",
+        description="What runs the application: uWSGI, Gunicorn with threads, or Gunicorn with gevent.",
     )
     gunicorn_version: Annotated[str, AfterValidator(valid_gunicorn_version)] = Field(
         "27.0.1",
         examples=["27.0.1"],
-        description="The Gunicorn that the virtualenv gets, where that is the server; it needs Python 3.10.",
+        description="The version of Gunicorn for the virtualenv, if `wsgi_server` needs it; it needs Python 3.10.",
     )
     gevent_version: Annotated[str, AfterValidator(valid_version)] = Field(
-        "26.9.0", examples=["26.9.0"], description="The gevent that it gets, where that is the server."
+        "26.9.0",
+        examples=["26.9.0"],
+        description="The version of gevent for the virtualenv, if `wsgi_server` is gevent.",
     )
     uwsgi_version: Annotated[str, AfterValidator(valid_uwsgi_version)] = Field(
-        "2.0.31", examples=["2.0.31"], description="The uWSGI that the virtualenv gets."
+        "2.0.31", examples=["2.0.31"], description="The version of uWSGI for the virtualenv, if `wsgi_server` is uwsgi."
     )
     environment: Annotated[dict[str, str], AfterValidator(valid_environment)] = Field(
         {},
         examples=[{"OMP_NUM_THREADS": "1"}],
-        description="Environment variables of the four programs. Not for secrets.",
+        description="Environment variables of the instance's programs. Not for secrets.",
     )
     cors: Cors | None = Field(
         None,
         examples=[{"origins": ["https://lab.example.org"], "credentials": True}],
-        description="Who may use its API from elsewhere; nobody by default.",
+        description="Which other sites' pages may use its API; by default none.",
     )
     passwords: Passwords = Field(
         {},
         examples=[{"alice": HASH_EXAMPLE}],
-        description="Users and password hashes of up to 10 ms; without any, those of the site.",
+        description="Users and password hashes; by default those of the site. nginx may need 10 ms at most to "
+        "check a hash.",
     )
     database: Address | None = Field(
         None,
         examples=[{"port": 5432}],
-        description="PostgreSQL's address; given, a deploy warns when nothing answers there.",
+        description="PostgreSQL's address; with it, a deploy warns if nothing answers there.",
     )
     broker: Address | None = Field(
-        None, examples=[{"port": 5672}], description="The broker's address; given, the same check."
+        None,
+        examples=[{"port": 5672}],
+        description="The broker's address; with it, a deploy warns if nothing answers there.",
     )
     update: Literal["hand over", "chain", "restart"] = Field(
         "hand over",
         examples=["restart"],
-        description="How another release comes into use: 'hand over' starts it beside the one before, "
-        "'chain' replaces one process after the other, 'restart' shows the maintenance page meanwhile.",
+        description="How a new release replaces the old one: 'hand over' starts it beside the old one, "
+        "'chain' replaces one uWSGI process after the other, 'restart' shows the maintenance page "
+        "meanwhile.",
     )
     migrate: Literal["refuse", "before", "closed"] = Field(
         "refuse",
         examples=["before"],
-        description="What a release does whose migrations the database lacks: it is refused; they run 'before' users "
-        "see it, where the release of before can live with them; or 'closed', behind the maintenance page.",
+        description="What happens if the database lacks migrations of a new release: 'refuse' the release; "
+        "run them 'before' users see it, while the old release serves; or run them while the "
+        "instance is 'closed', behind the maintenance page.",
     )
     start_seconds: Annotated[Count, Field(ge=5, le=3600)] = Field(
         120,
         examples=[300],
         json_schema_extra={"unit": "seconds"},
-        description="How long its programs may take until they serve; a release that takes longer is refused.",
+        description="How long the programs may take to get ready; a release that takes longer is refused.",
     )
     ready_page: Annotated[str, AfterValidator(like(r"/[A-Za-z0-9._~/?=&-]*", "write it as '/' or '/projects/'"))] = (
         Field(
@@ -205,8 +216,8 @@ class Instance(Model):
     ready_status: Status | None = Field(
         None,
         examples=[401],
-        description="The status that `ready_page` answers with by design; without one it is any below 400. Each of the "
-        "site's names has to be answered so.",
+        description="The status with which `ready_page` answers by design; by default any below 400. It has "
+        "to be the same under each of the site's names.",
     )
     celery: Celery = Field(
         default_factory=lambda: Celery.model_validate({}),
@@ -217,7 +228,8 @@ class Instance(Model):
     programs: tuple[Program, ...] = Field(
         (),
         examples=[[{"name": "spatial-update", "manage": "catmaid_spatial_update_worker"}]],
-        description="Programs beside the four: more Celery workers, and CATMAID's own helpers.",
+        description="More programs of the instance: Celery workers with their own queues, and CATMAID's "
+        "long-running commands.",
     )
 
     @model_validator(mode="before")

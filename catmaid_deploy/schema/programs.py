@@ -16,32 +16,34 @@ class Celery(Model):
         None,
         examples=[4],
         json_schema_extra={"unit": "processes"},
-        description="Worker processes; without it one a core, as Celery does.",
+        description="Worker processes; by default one per core.",
     )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", examples=["warning"], description="How much worker and beat write to their logs."
     )
     queues: tuple[QueueName, ...] = Field(
-        (), examples=[["celery", "slow"]], description="Queues the worker reads; without any the default one."
+        (),
+        examples=[["celery", "slow"]],
+        description="The queues that the worker reads; without any, the default queue.",
     )
     stop_seconds: Annotated[Count, Field(ge=1, le=86400)] = Field(
         600,
         examples=[3600],
         json_schema_extra={"unit": "seconds"},
-        description="How long a task in hand may take to its end when its worker is replaced or stopped.",
+        description="How long a worker may finish its running tasks when it is replaced or stopped.",
     )
     shutdown_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
         30,
         examples=[120],
         json_schema_extra={"unit": "seconds"},
-        description="How long a shutdown or reboot of the host waits for tasks in hand; the longest of its instances "
-        "counts.",
+        description="How long a shutdown or reboot of the host waits for running tasks; the longest of all "
+        "instances counts.",
     )
     max_tasks_per_child: Annotated[Count, Field(ge=1)] | None = Field(
         None,
         examples=[100],
         json_schema_extra={"unit": "tasks"},
-        description="A worker process is replaced after so many tasks.",
+        description="A worker process is replaced after this many tasks.",
     )
 
 
@@ -63,31 +65,31 @@ def valid_program_name(value: str) -> str:
 
 
 class Program(Model):
-    """A program of an instance beside its four: another Celery worker, or a command of manage.py that runs for ever."""
+    """One more program of an instance: another Celery worker, or a command of manage.py that runs all the time."""
 
     name: Annotated[str, AfterValidator(valid_program_name)] = Field(
         max_length=40,
         examples=["spatial-update"],
-        description="Names its log, its folders and what Supervisor calls it: INSTANCE.NAME.",
+        description="The program's name in Supervisor (INSTANCE.NAME), and of its log and folders.",
     )
     celery: Celery | None = Field(
         None,
         examples=[{"queues": ["large"], "concurrency": 2}],
-        description="The options of another Celery worker, with queues of its own.",
+        description="Another Celery worker with these options and its own queues.",
     )
     manage: (
         Annotated[str, AfterValidator(like(MANAGE, "write it as 'catmaid_spatial_update_worker --delay 2'"))] | None
     ) = Field(
         None,
         examples=["catmaid_spatial_update_worker --delay 2"],
-        description="A command of manage.py, with its options. It never runs twice at once: at an update the next one "
-        "begins when this one has ended.",
+        description="A command of manage.py with its options, which runs all the time. It never runs twice at "
+        "once: at an update, the new one begins when the old one has ended.",
     )
     end_seconds: Annotated[Count, Field(ge=1, le=600)] = Field(
         20,
         examples=[60],
         json_schema_extra={"unit": "seconds"},
-        description="How long such a command may take to its end, when it is replaced or stopped.",
+        description="How long the command may take to end when it is replaced or stopped.",
     )
 
     @model_validator(mode="after")

@@ -23,28 +23,29 @@ from catmaid_deploy.schema.values import (
 
 
 class Releases(Model):
-    """Code that the deploy puts in place: a folder for each release, of which old programs may go on with theirs."""
+    """Code that the deploy puts in place: one folder per release; old programs keep using theirs."""
 
     repository: Annotated[str, AfterValidator(valid_repository)] = Field(
         examples=["https://github.com/catmaid/CATMAID.git"],
         description="The git repository, as the host reaches it: an address, or a path on the host.",
     )
     revision: Annotated[str, AfterValidator(like(REVISION, "give a tag or a commit, such as '2021.12.21'"))] = Field(
-        examples=["2021.12.21"], description="The release: a tag or a commit. Not a branch, whose meaning changes."
+        examples=["2021.12.21"],
+        description="The release: a tag or a commit. A branch is refused, because its meaning changes.",
     )
     folder: AbsolutePath = Field(
         "/home/catmaid/releases",
         examples=["/srv/catmaid/releases"],
-        description="Where releases lie, and 'shared' with what all of them have.",
+        description="The folder of all releases, and of 'shared' with the files that they share.",
     )
-    owner: UserName = Field("catmaid", examples=["deploy"], description="Who owns the code.")
+    owner: UserName = Field("catmaid", examples=["deploy"], description="The user who owns the code.")
     shared: tuple[Annotated[str, AfterValidator(valid_inside)], ...] = Field(
         ("django/projects/mysite/settings.py", "django/projects/mysite/django.wsgi"),
         examples=[["django/projects/mysite/settings.py", "django/projects/mysite/django.wsgi", "django/extra.json"]],
-        description="Files that are no part of the repository: each release has links to those in FOLDER/shared.",
+        description="Files that aren't in the repository: each release gets links to those in FOLDER/shared.",
     )
     keep: Annotated[Count, Field(ge=2, le=1000)] = Field(
-        5, examples=[3], json_schema_extra={"unit": "releases"}, description="How many releases stay on the host."
+        5, examples=[3], json_schema_extra={"unit": "releases"}, description="How many releases the host keeps."
     )
 
     @model_validator(mode="after")

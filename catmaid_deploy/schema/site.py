@@ -27,7 +27,9 @@ class Site(Model):
         description="HTTPS; self-signed by default.",
     )
     balancer: Balancer | None = Field(
-        None, examples=[{"addresses": ["192.0.2.10"]}], description="What stands in front of nginx, if something does."
+        None,
+        examples=[{"addresses": ["192.0.2.10"]}],
+        description="The load balancer or proxy in front of nginx, if there is one.",
     )
     headers: Headers = Field(
         default_factory=lambda: Headers.model_validate({}),
@@ -37,7 +39,7 @@ class Site(Model):
     passwords: Passwords = Field(
         {},
         examples=[{"alice": HASH_EXAMPLE}],
-        description="Users and password hashes for all of the site, each of up to 10 ms for a try.",
+        description="Users and password hashes for the whole site. nginx may need 10 ms at most to check a hash.",
     )
     maintenance: Maintenance = Field(
         default_factory=lambda: Maintenance.model_validate({}),
@@ -47,12 +49,12 @@ class Site(Model):
     instances: tuple[Instance, ...] = Field(
         (),
         examples=[[{"name": "catmaid"}, {"name": "catmaid-fafb", "prefix": "/fafb", "checkout": "/home/catmaid/fafb"}]],
-        description="The CATMAIDs behind it.",
+        description="The site's CATMAIDs.",
     )
     tiles: tuple[TileSet, ...] = Field(
         (),
         examples=[[{"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}]],
-        description="The tile sets that it serves.",
+        description="The site's tile sets.",
     )
 
     @model_validator(mode="after")

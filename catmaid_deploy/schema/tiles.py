@@ -19,36 +19,39 @@ class TileSet(Model):
     """Image tiles of one data set, as files below a folder."""
 
     name: Annotated[str, AfterValidator(like(r"[a-z0-9]+(-[a-z0-9]+)*", "use lower-case letters, digits and -"))] = (
-        Field(max_length=40, examples=["fafb"], description="Names it in nginx's files.")
+        Field(max_length=40, examples=["fafb"], description="The name of the tile set in nginx's files.")
     )
     url: Prefix = Field(examples=["/tiles/fafb"], description="The URL below the host name.")
     folder: AbsolutePath = Field(examples=["/data/fafb"], description="Where the tiles are on the host.")
     suffix: Literal["jpg", "jpeg", "png", "webp"] = Field(
-        "jpg", examples=["png"], description="The tiles' suffix; no other is served."
+        "jpg", examples=["png"], description="The suffix of the tiles; images with another suffix aren't served."
     )
     tile_size: Annotated[Count, Field(ge=16, le=4096)] = Field(
-        512, examples=[1024], json_schema_extra={"unit": "pixels"}, description="Pixels of a black tile's side."
+        512,
+        examples=[1024],
+        json_schema_extra={"unit": "pixels"},
+        description="Width and height of the black image.",
     )
     fallback: Annotated[str, AfterValidator(valid_fallback)] = Field(
         "black",
         examples=["none"],
-        description="What a missing tile is answered with: 'black', 'none' for 404, or an image's path.",
+        description="The answer for a missing tile: 'black', 'none' for 404, or the path of an image.",
     )
     mount: AbsolutePath | None = Field(
         None,
         examples=["/data"],
-        description="The mount point of the tiles' disk; given, a deploy goes on while it isn't mounted.",
+        description="The mount point of the tiles' disk; with it, a deploy continues while the disk isn't mounted.",
     )
     marker: AbsolutePath | None = Field(
         None,
         examples=["/data/fafb/IS_MOUNTED"],
-        description="A file on the tiles' disk; while it is not there, tiles answer 503. Without it, the folder.",
+        description="A file on the tiles' disk; while it is missing, tiles answer 503. By default the folder itself.",
     )
     cors: Cors | None = Field(
         default_factory=lambda: Cors.model_validate({"origins": ["*"]}),
         examples=[{"origins": ["https://*.example.org"]}],
-        description="Who may read tiles from elsewhere; by default all, and where they have a password the sites of "
-        "this inventory.",
+        description="Which other sites' pages may read the tiles; by default all, and with a password those "
+        "of this host's sites.",
     )
     cache_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
         31536000, examples=[86400], json_schema_extra={"unit": "seconds"}, description="How long browsers keep a tile."
@@ -59,7 +62,8 @@ class TileSet(Model):
     passwords: Passwords = Field(
         {},
         examples=[{"alice": HASH_EXAMPLE}],
-        description="Users and password hashes of up to 10 ms; without any, those of the site.",
+        description="Users and password hashes; by default those of the site. nginx may need 10 ms at most to "
+        "check a hash.",
     )
 
     @model_validator(mode="after")

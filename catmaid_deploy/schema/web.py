@@ -41,7 +41,7 @@ class Eab(Model):
         Field(examples=["lab-42"], description="The identifier of the key.")
     )
     key: MacKey = Field(
-        examples=[SecretStr("x" * 43)], description="The HMAC key, a secret: from a file or the environment."
+        examples=[SecretStr("x" * 43)], description="The HMAC key, a secret: read it from a file or the environment."
     )
 
     @property
@@ -51,7 +51,7 @@ class Eab(Model):
 
 
 class Dns(Model):
-    """A proof by the DNS, for hosts that an ACME server doesn't reach: by a plugin of certbot's that Debian has."""
+    """A proof by the DNS, for hosts that an ACME server can't reach, by one of certbot's plugins in Debian."""
 
     plugin: Literal[
         "cloudflare",
@@ -66,17 +66,17 @@ class Dns(Model):
         "sakuracloud",
     ] = Field(
         examples=["rfc2136"],
-        description="Whose DNS it is; `rfc2136` is any server that takes updates, such as BIND or Knot.",
+        description="The provider of your DNS; `rfc2136` is any server that accepts updates, such as BIND or Knot.",
     )
     credentials: AbsolutePath = Field(
         examples=["/etc/letsencrypt/rfc2136.ini"],
-        description="The file on the host with what the plugin needs; root's own, which nobody else may read.",
+        description="The file on the host with the plugin's credentials; root owns it, and nobody else may read it.",
     )
     wait_seconds: Annotated[Count, Field(ge=0, le=3600)] = Field(
         60,
         examples=[10],
         json_schema_extra={"unit": "seconds"},
-        description="How long certbot waits until all of the domain's servers have the proof.",
+        description="How long certbot waits for the domain's servers to publish the proof.",
     )
 
     @property
@@ -94,16 +94,18 @@ class Tls(Model):
     certificate: Annotated[str, AfterValidator(valid_certificate)] = Field(
         "self-signed",
         examples=["/etc/ssl/lab.pem"],
-        description="'self-signed' for trials, 'acme' for one by certbot, 'request' for one that an institute's "
-        "authority signs, the path of one on the host, or 'none' for HTTP alone.",
+        description="'self-signed' for trials, 'acme' for one by certbot, 'request' for one signed by an "
+        "institute's authority, the path of one on the host, or 'none' for HTTP alone.",
     )
     key: AbsolutePath | None = Field(
         None,
         examples=["/etc/ssl/private/lab.key"],
-        description="The path of the certificate's key, where that is a path.",
+        description="The path of the certificate's key, if `certificate` is a path.",
     )
     email: Annotated[str, AfterValidator(like(EMAIL, "give an e-mail address"))] | None = Field(
-        None, examples=["admin@example.org"], description="Where the ACME server writes to before a certificate ends."
+        None,
+        examples=["admin@example.org"],
+        description="The address to which the ACME server writes before a certificate ends.",
     )
     acme_server: Annotated[str, AfterValidator(valid_directory)] = Field(
         LETS_ENCRYPT, examples=["https://acme.example.org/directory"], description="The directory of the ACME server."
@@ -111,28 +113,28 @@ class Tls(Model):
     subject: Annotated[dict[str, str], AfterValidator(valid_subject)] = Field(
         {},
         examples=[{"C": "DE", "O": "Example Institute"}],
-        description="What an institute's authority wants in a request beside the names: C, ST, L, O and OU.",
+        description="What an institute's authority wants in a request besides the names: C, ST, L, O and OU.",
     )
     eab: Eab | None = Field(
         None,
         examples=[{"kid": "lab-42", "key": SecretStr("x" * 43)}],
-        description="The account at an ACME server that wants to know its users beforehand.",
+        description="The account at an ACME server that only serves users it knows.",
     )
     dns: Dns | None = Field(
         None,
         examples=[{"plugin": "rfc2136", "credentials": "/etc/letsencrypt/rfc2136.ini"}],
-        description="Given, the ACME server asks the DNS for the proof, and not this host.",
+        description="With it, the ACME server checks an entry in the DNS instead of asking this host.",
     )
     port: Port = Field(
-        443, examples=[8443], description="The port in users' browsers, where something forwards another than 443."
+        443, examples=[8443], description="The port in users' browsers, if something forwards another one to 443."
     )
     hsts_seconds: Annotated[Count, Field(ge=0, le=10**9)] = Field(
         63072000,
         examples=[3600],
         json_schema_extra={"unit": "seconds"},
-        description="How long browsers insist on HTTPS; 0 sends no such header.",
+        description="How long browsers use nothing but HTTPS for this site; 0 sends no such header.",
     )
-    hsts_subdomains: bool = Field(False, examples=[True], description="Whether that holds for subdomains as well.")
+    hsts_subdomains: bool = Field(False, examples=[True], description="Whether HSTS includes subdomains.")
 
     @model_validator(mode="after")
     def _check(self) -> Tls:
@@ -161,7 +163,7 @@ class Cors(Model):
     credentials: bool = Field(
         False,
         examples=[True],
-        description="Whether they may send cookies and passwords along; by default only to tiles with a password.",
+        description="Whether they may send cookies and passwords; by default only to tiles with a password.",
     )
 
     @model_validator(mode="after")
@@ -181,15 +183,16 @@ class Headers(Model):
     content_security_policy: HeaderValue = Field(
         "frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
         examples=["frame-ancestors 'self' https://lab.example.org"],
-        description="CATMAID's pages have inline scripts and eval(): a script-src that forbids these breaks them.",
+        description="The content security policy. CATMAID's pages use inline scripts and eval(): a script-src "
+        "that forbids these breaks them.",
     )
     referrer_policy: HeaderValue = Field(
         "strict-origin-when-cross-origin",
         examples=["no-referrer"],
-        description="What other sites learn of the address they were reached from.",
+        description="What other sites learn about the address of the page that led to them.",
     )
     frame_options: Literal["SAMEORIGIN", "DENY"] = Field(
-        "SAMEORIGIN", examples=["DENY"], description="Whose pages may show this site in a frame."
+        "SAMEORIGIN", examples=["DENY"], description="Which sites' pages may show this site in a frame."
     )
 
 
@@ -213,14 +216,15 @@ class Maintenance(Model):
 
 
 class Balancer(Model):
-    """A load balancer or a proxy in front of nginx, whose word is taken for client, scheme and host name."""
+    """A load balancer or proxy in front of nginx, which is believed about client, scheme and host name."""
 
     addresses: tuple[Network, ...] = Field(
         examples=[["192.0.2.10", "198.51.100.0/24"]],
-        description="Its addresses or networks, as this host sees them. Of nobody else such a header counts.",
+        description="The balancer's addresses or networks, as this host sees them. nginx believes X-Forwarded "
+        "headers only from these.",
     )
     https: bool = Field(
-        True, examples=[False], description="Whether users come to it by HTTPS. Those who come by HTTP are sent there."
+        True, examples=[False], description="Whether users reach it by HTTPS. Then those who use HTTP are redirected."
     )
 
     @model_validator(mode="after")
