@@ -94,7 +94,7 @@ def check(tasks: Tasks) -> Switch:
         if differs and not survey["closed"]:
             raise _refuse(
                 "nginx",
-                "it isn't as the inventory says, and other words would change that as well",
+                "it differs from the inventory, and a new text would change that too",
                 "deploy first, or close without text, end and allow",
             )
         change = nginx.change(_with_words(deployment, words), survey)

@@ -219,7 +219,7 @@ def health(one: Health) -> None:
         names = found["security_updates"]
         one.warn("packages", f"{len(names)} security updates wait: {', '.join(names[:4])}", Command("apt-get upgrade"))
     if found["reboot"]:
-        one.warn("packages", "an update waits for a reboot", "have the host boot anew when nobody traces")
+        one.warn("packages", "an update waits for a reboot", "have the host reboot when nobody is working")
     if not one.survey["manifest"]:
         return
     if not one.is_active(ROTATION):

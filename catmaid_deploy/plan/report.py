@@ -77,7 +77,7 @@ class Report:
         if self.idle:
             return self.idle
         if self.wrong:
-            return "nothing that a deploy could change, and yet not all is as described:"
+            return "a deploy has nothing to change, but not everything is as described:"
         return NOTHING + "".join(f"; but {part}" for part in self.away)
 
     def state_of(self, operation: Any) -> str:

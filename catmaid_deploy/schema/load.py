@@ -119,7 +119,7 @@ def load(site: object = None, sites: object = None, **more: object) -> Deploymen
     if site is None and sites is None:
         raise InvalidSite(fault("site", "missing", "describe the site in the inventory, as inventories/prod.py does"))
     if site is not None and sites is not None:
-        raise InvalidSite(fault("sites", "stands beside 'site'", "keep one of them"))
+        raise InvalidSite(fault("sites", "given together with 'site'", "keep one of them"))
     try:
         return Deployment.model_validate({"sites": [site] if sites is None else sites} | more)
     except ValidationError as error:

@@ -22,7 +22,7 @@ from catmaid_deploy.upkeep import output
 RESTARTS = 3
 SETTLED_SECONDS = 30
 # What a program of Celery's does that isn't the deploy's.
-HARM = {"beat": "what it sends is done twice", "worker": "it takes tasks, with whatever code it has loaded"}
+HARM = {"beat": "its tasks are done twice", "worker": "it takes tasks, with whatever code it has loaded"}
 SERVES = {"wsgi": "page", "daphne": "WebSocket", "celery": "task"}
 
 
@@ -78,7 +78,7 @@ def _strangers(one: Health) -> None:
     for stranger in one.found["strangers"]:
         kind, number, unit = stranger["kind"], stranger["process"], stranger["unit"]
         if late := stranger.get("late"):
-            what = f"a {kind} of before, process {number}, was told to end and still runs after celery.stop_seconds"
+            what = f"an old {kind}, process {number}, was told to end and still runs after celery.stop_seconds"
             one.fault(f"celery of {late}", what, Command(f"pkill -KILL -U {stranger['user']} -g {number}"))
             continue
         place = "celery" if kind in HARM else kind

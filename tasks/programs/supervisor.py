@@ -186,7 +186,7 @@ def decide(
     elif any(p["group_digest"] not in (group_digest, None) for p in running.values()):
         yield "update", name, "its file is newer than what runs"
     elif described and any(p and not same_in_memory(described[f"program:{n}"], p["config"]) for n, p in have.items()):
-        yield "update", name, "Supervisor has it otherwise than its file"
+        yield "update", name, "Supervisor runs a different configuration than the file"
     for program in members:
         process = have[program.names[slots[program.short]]]
         call = _way(program, update)
@@ -197,7 +197,7 @@ def decide(
         elif (doing or {}).get(program.short) == "stopped":
             yield "continue", program.short, "a signal has stopped it"
         elif (doing or {}).get(program.short) == "silent":
-            yield call, program.short, "it gives no sign of life"
+            yield call, program.short, "it doesn't respond"
         elif process["digest"] is None:
             # Its service user may write this note, and may have put anything in its place.
             note = f"{program.instance.runtime_dir}/{slots[program.short]}/started"
@@ -215,9 +215,9 @@ def decide(
 
 # What a report says of a call.
 WORDS = {
-    "update": "have Supervisor take group",
+    "update": "reload the Supervisor group",
     "remove": "stop and remove",
-    "chain": "replace one by one the processes of",
+    "chain": "replace, one by one, the processes of",
     "name": "make the links of",
 }
 
@@ -357,7 +357,7 @@ def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterato
             "removed": True,
         }
         left = ConfigurationSet(title, service=service, sweep=(f"/run/{name}", f"/etc/catmaid/{name}"))
-        why = "it left the inventory; its logs and data stay"
+        why = "it is no longer in the inventory; its logs and data stay"
         yield Change(left, compare(left, survey), (Reason("stop and remove", f"the programs of {name}", why),))
 
 

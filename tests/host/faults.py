@@ -158,7 +158,7 @@ FAULTS = {
     ),
     "a silent beat": Fault(
         "celery-beat of catmaid",
-        "it gives no sign of life",
+        "it doesn't respond",
         f"""{_older("celery-beat", 32)}
         chown root /run/catmaid/celery-beat-?/alive; chmod 444 /run/catmaid/celery-beat-?/alive; sleep 12""",
     ),

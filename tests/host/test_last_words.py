@@ -420,7 +420,7 @@ def test_a_sign_of_life_from_before_the_clock_was_set_back(host: BedHost) -> Non
     alive = "/run/catmaid/$(readlink /etc/catmaid/catmaid/celery)/alive"
     hands_over(
         host,
-        "hand over celery: it gives no sign of life",
+        "hand over celery: it doesn't respond",
         f"""
         while [ $(ps -o etimes= -p $(supervisorctl pid {place("celery")})) -lt 65 ]; do sleep 1; done
         chown root {alive}; chmod 444 {alive}; touch -d tomorrow {alive}; sleep 12

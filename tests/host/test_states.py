@@ -94,7 +94,7 @@ STATES = {
         supervisorctl status | grep -q 'celery-beat-. *FATAL'
         """,
         [OURS],
-        "have Supervisor take group catmaid: Supervisor has it otherwise than its file",
+        "reload the Supervisor group catmaid: Supervisor runs a different configuration than the file",
         PROGRAMS,
     ),
     "an edited start script": State(
@@ -109,7 +109,7 @@ STATES = {
     "Supervisor is stopped": State(
         "systemctl stop supervisor",
         EVERY,
-        "have Supervisor take group catmaid-fafb: Supervisor doesn't run yet",
+        "reload the Supervisor group catmaid-fafb: Supervisor doesn't run yet",
         ALL,
     ),
     "systemd's file is gone": State(

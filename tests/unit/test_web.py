@@ -415,7 +415,7 @@ def test_several_sites() -> None:
         with pytest.raises(schema.InvalidSite) as caught:
             load(one, other)
         assert caught.value.lines == [line]
-    with pytest.raises(schema.InvalidSite, match="sites: stands beside 'site': keep one of them"):
+    with pytest.raises(schema.InvalidSite, match="sites: given together with 'site': keep one of them"):
         schema.load(one, [two])
 
 

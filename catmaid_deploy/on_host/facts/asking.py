@@ -372,7 +372,7 @@ def _programs(question, seen, programs, signs, doing):
         elif word == "stopped":
             yield fault(program["place"], "it is stopped by a signal", "kill -CONT -- -%d" % info["pid"])
         elif word == "silent":
-            yield fault(program["place"], "it gives no sign of life", by_deploy=True)
+            yield fault(program["place"], "it doesn't respond", by_deploy=True)
 
 
 def _gives_signs(program, place):

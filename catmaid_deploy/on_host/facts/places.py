@@ -311,4 +311,4 @@ def whole(connection, seconds, most=4 << 20):
             return text
         text += data
         if len(text) > most or time.monotonic() > end:
-            raise OSError("it says too much, or too slowly")
+            raise OSError("its answer is too long or too slow")

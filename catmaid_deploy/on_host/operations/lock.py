@@ -19,7 +19,7 @@ def hold():
             return
         except BlockingIOError:
             if time.time() > end:
-                raise Failed("another job of a deploy runs on this host for over a minute: wait for its end") from None
+                raise Failed("another run has kept this host busy for over a minute: wait for its end") from None
             time.sleep(0.2)
 
 

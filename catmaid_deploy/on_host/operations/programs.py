@@ -42,7 +42,7 @@ from catmaid_deploy.on_host.own import STATE
 from catmaid_deploy.on_host.trust import ROOT, As, Failed
 
 BEFORE = STATE + "/before"
-INCLUDE = "[include] in %s has to name /etc/supervisor/conf.d/*.conf; what ran goes on" % SUPERVISORD
+INCLUDE = "[include] in %s has to name /etc/supervisor/conf.d/*.conf; what ran before still runs" % SUPERVISORD
 
 
 class Local(xmlrpc.client.Transport):
@@ -225,7 +225,7 @@ class Supervisor:
         """Have what runs in a slot end when it has answered what it was asked."""
         code, output = self.them.run([self.config_dir + "/start.sh", "finish", place], 200)
         if code:
-            say("%s isn't told to end: %s" % (place, ending(output, 5)), sys.stderr)
+            say("%s can't be told to end: %s" % (place, ending(output, 5)), sys.stderr)
 
     # ---- what a set needs ----
 
@@ -347,7 +347,7 @@ class Supervisor:
             slot.end_old()
         except (OSError, xmlrpc.client.Error, Failed) as error:
             # The next run ends it, before it needs the slot.
-            say("%s isn't told to end: %s" % (slot.old, error), sys.stderr)
+            say("%s can't be told to end: %s" % (slot.old, error), sys.stderr)
 
     def _note(self):
         """For a rollback: which slots were in use before."""
