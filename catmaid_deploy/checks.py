@@ -1,4 +1,4 @@
-"""What is checked before a host is reached: importing this has pyinfra's command line say it in one line.
+"""What is checked before a run connects to a host. Importing this module makes pyinfra report faults in one line.
 
 It is imported by `config.py`, by an installed deploy in each run of pyinfra (`catmaid_deploy.start`), and at last by
 the deploy itself.

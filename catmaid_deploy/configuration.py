@@ -1,4 +1,4 @@
-"""Sets of files: what a service's configuration is to be, and how the host differs from it.
+"""Sets of files: what a service's configuration should be, and how the host differs from it.
 
 A set is compared with what the survey found, and put in place whole or not at all by
 `operations.configuration`. Files of others are never touched: what this project didn't write is in the way.

@@ -1,4 +1,4 @@
-"""What pyinfra's command line was asked for: a deploy, or what a runbook has its tasks do."""
+"""Which job pyinfra's command line asked for: a deploy, or a runbook's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyinfra as it was typed, for what is to be typed next."""
+"""How pyinfra was called, so that a fix can be pasted in the same form."""
 
 from __future__ import annotations
 

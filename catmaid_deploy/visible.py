@@ -1,4 +1,4 @@
-"""Text from elsewhere (logs, answers, names, values) as an admin's screen may have it.
+"""Makes text from elsewhere (logs, answers, names, values) safe for an admin's screen.
 
 It gives the terminal no commands, a line stays one line, a long value is cut, and no address shows its password.
 """

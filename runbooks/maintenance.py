@@ -3,9 +3,9 @@
 pyinfra inventories/prod.py runbooks/maintenance.py --data maintenance=on
 pyinfra inventories/prod.py runbooks/maintenance.py --data maintenance=off
 
-With on, for all of a host or one instance, and in place of what the inventory says under maintenance:
+With on, you can choose one instance, and replace what the inventory says under maintenance:
 --data instance=catmaid-fafb --data "text=A new disk is built in." --data end=2026-12-01T18:00+01:00
---data allow=192.0.2.7,198.51.100.0/24 (who still sees the application)
+--data allow=192.0.2.7,198.51.100.0/24 (who may still use CATMAID)
 """
 
 from pyinfra import local

@@ -1,8 +1,8 @@
-"""Back to the release before: code and configuration together, by the same hand-over.
+"""Goes back to the previous release: code and configuration together, in the same way as an update.
 
-pyinfra inventories/prod.py runbooks/rollback.py --dry    shows what would go back to what
-pyinfra inventories/prod.py runbooks/rollback.py          does it; done twice, it is undone
-pyinfra inventories/prod.py runbooks/rollback.py --data instance=catmaid-fafb      of one instance; of all without
+pyinfra inventories/prod.py runbooks/rollback.py --dry    shows what would change
+pyinfra inventories/prod.py runbooks/rollback.py          does it; a second time undoes it
+pyinfra inventories/prod.py runbooks/rollback.py --data instance=catmaid-fafb      only one instance
 """
 
 from pyinfra import local

@@ -1,6 +1,6 @@
-"""How all hosts are, at a glance; changes nothing.
+"""Shows all hosts at a glance. Changes nothing.
 
-pyinfra inventories/prod.py runbooks/status.py            tables; exit code 1 where something is at fault
+pyinfra inventories/prod.py runbooks/status.py            tables; exit code 1 if there is a fault
 pyinfra inventories/prod.py runbooks/status.py --json     the same as one JSON document
 """
 

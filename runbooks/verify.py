@@ -1,8 +1,8 @@
-"""Asks the deployed sites as users would, from the host and from here, and names what is wrong with its fix.
+"""Tests the deployed sites as users would, from the host and from this machine. Names each fault with its fix.
 
-Changes nothing; a task that returns its argument is sent to each worker.
+Changes nothing. Each worker gets a task that returns its argument.
 
-pyinfra inventories/prod.py runbooks/verify.py            exit code 1 where something is at fault
+pyinfra inventories/prod.py runbooks/verify.py            exit code 1 if there is a fault
 pyinfra inventories/prod.py runbooks/verify.py --json     the same as one JSON document
 """
 

@@ -1,4 +1,4 @@
-"""Who has to reach what: the code and settings by the programs' user, what nginx serves by nginx's own."""
+"""Which user must be able to read what: the programs' user the code and settings, nginx's user what nginx serves."""
 
 from __future__ import annotations
 

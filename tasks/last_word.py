@@ -1,4 +1,4 @@
-"""What a host is asked about itself, so that a run's last word is so: its pages, its programs, its services' own tests.
+"""The check at the end of a run: pages, programs, the services' own tests.
 
 The host answers for itself (`on_host.facts.asking`): within the one look at it, and once more at the end of a run that
 changed something.

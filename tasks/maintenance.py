@@ -1,4 +1,4 @@
-"""Close CATMAID for users and open it again, all of a host or one instance."""
+"""Closes CATMAID for users and opens it again: all instances of a host, or one."""
 
 from __future__ import annotations
 

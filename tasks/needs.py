@@ -1,4 +1,4 @@
-"""Which parts of a host need which others: what one that fails makes fail as well."""
+"""Which parts of a host depend on which others, so that consequences of a fault aren't faults of their own."""
 
 from __future__ import annotations
 

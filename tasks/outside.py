@@ -1,4 +1,4 @@
-"""The sites as a browser on the admin's machine meets them: the name, the certificate, the answer."""
+"""Tests the sites from the admin's machine: the DNS name, the certificate, the answer."""
 
 from __future__ import annotations
 

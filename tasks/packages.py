@@ -1,4 +1,4 @@
-"""What the distribution brings."""
+"""The Debian packages that a host needs."""
 
 from __future__ import annotations
 

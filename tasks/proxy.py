@@ -1,4 +1,4 @@
-"""The way out by a proxy: for what the deploy fetches, and for certbot's renewals; no other program knows of it."""
+"""The HTTP proxy through which the deploy and certbot's renewals reach the outside; other programs don't get it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a request's line and headers may be: one bound that nginx sets, and all that is behind it takes."""
+"""How long a request's first line and headers may be: one limit that nginx sets and the programs behind it accept."""
 
 # nginx keeps each line in one of these, and as many as fit. In HTTP/2 it ends the whole connection for a longer one,
 # and so these hold more than a program gets.

@@ -1,4 +1,4 @@
-"""Where a host keeps what the deploy notes there."""
+"""The folders of the deploy's own notes on a host."""
 
 STATE = "/var/lib/catmaid-deploy"
 RUN = "/run/catmaid-deploy"

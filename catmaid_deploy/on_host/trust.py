@@ -1,4 +1,4 @@
-"""The one way by which root touches what others may write. Joined first to each script for the host.
+"""The only module through which root touches what others may write; the first part of each script for the host.
 
 A path is root's own if root alone can change where each of its folders leads. `ROOT` acts there, by descriptors of
 folders, and follows a link only where nobody but root could have made it; anywhere else it raises `NotRoots`. What

@@ -1,4 +1,4 @@
-"""What depends on what, on a host: of many things that fail at once, the one that is to be fixed, and what follows.
+"""What depends on what on a host: if many things fail at once, which is the cause and which are consequences.
 
 A part's name is the place of its findings: of a stopped program and a page that answers 502 the page is the
 consequence, since the needs of the page have the program in them.

@@ -1,4 +1,4 @@
-"""A host's answer between deploys, and what was made of it."""
+"""A host's answer to `status` and `verify`, and the faults and checks found in it."""
 
 from __future__ import annotations
 

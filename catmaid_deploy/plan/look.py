@@ -1,4 +1,4 @@
-"""One look at a host: what the inventory says of it, and what it answered."""
+"""One look at a host: its description in the inventory, and its answer."""
 
 from __future__ import annotations
 

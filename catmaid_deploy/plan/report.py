@@ -1,4 +1,4 @@
-"""What a run planned for a host, what came of it, and what its admin should know: plain data."""
+"""What a run planned for a host, what it did, and what the admin should know: plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task: a service or a concern of a host, with the same doors as every other."""
+"""A task: a service or another part of a host, described in the same way as every other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.schema import Deployment, Instance
 
-# What a host is asked, and by which of our scripts: `run.ask` for the current one.
+# Asks the current host by one of our scripts: `run.ask`.
 Ask = Callable[[Any, dict[str, Any]], dict[str, Any]]
 Needs = Mapping[str, tuple[str, ...]]
 Tasks = tuple["Task", ...]
@@ -29,33 +29,38 @@ def _no_keys(*_: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Task:
-    """What the engine asks of a service, in the order in which a run needs it. A door that isn't given is closed.
+    """What the engine needs to know of a service, in the order in which a run uses it. Each part has an empty default.
 
-    + name: what an admin calls it
-    + question: what it wants to know of the host. Lists under one key are joined over all tasks
+    In a deploy:
+
+    + name: the service's name on the screen
+    + question: what to ask the host. Lists under one key are joined over all tasks
     + sets: its sets of files, as far as they don't depend on the host
-    + packages: Debian's packages that this host has to have for it
-    + faults: what keeps a run from being done, or a Refused of what keeps the rest from being known
-    + warnings: what the admin should know, and what doesn't stop a run
-    + remarks: what the admin should know of this run alone
+    + packages: the Debian packages that it needs on this host
+    + faults: what prevents the run; a Refused if the rest can't be checked
+    + warnings: what the admin should know, but doesn't prevent the run
+    + remarks: what the admin should know about this run only
     + steps: what there is to do; it may add to ``faults`` of the plan
-    + sought: what is wrong by a further question to the host, asked only where there is something to do
-    + last_word: what the host asks itself at the end of a run
-    + wrong: what of that isn't as it should be
-    + lasting: what of that a deploy leaves as it is
-    + waits: for what its programs wait that are away by themselves
-    + away: what is away by itself, and doesn't make a run fail
-    + needs: which places of findings need which others
-    + glance: what `status` and `verify` ask beside; ``units`` are systemd's
-    + health: says what isn't as it should be, of what runs
-    + trial: says how what was tried went, and what is well
-    + outside: says how its addresses answer this machine
-    + differs: says what else isn't as the inventory has it, by what a deploy would do
-    + begun: the programs that have just begun, and at fault for no other reason
-    + rows, blocks: what `status` shows of a host in its table, and below it: a title, a line and a table each
-    + logs: patterns of ``logs``, and of ``files`` that are of use beside them, of an instance and of all
-    + document: what `status` says of it to machines
-    + jobs: what a runbook has it do, by the runbook's name
+    + sought: faults found by a further question to the host, asked only if there is something to do
+    + last_word: what the host is asked at the end of a run
+    + wrong: what isn't as it should be in the answer to that
+    + lasting: the part of ``wrong`` that a deploy can't change
+    + waits: what its programs wait for while they are ``away``
+    + away: what doesn't serve for a reason outside of the deploy, such as a disk, and doesn't make the run fail
+
+    For `status` and `verify`:
+
+    + needs: which places of findings depend on which others, so that one cause is one fault
+    + glance: what else to ask the host; ``units`` are systemd's
+    + health: adds faults and warnings about what runs
+    + trial: adds faults and checks from the tests of `verify`
+    + outside: adds how its addresses answer the admin's machine
+    + differs: adds what a deploy would change
+    + begun: the programs that have just started, and are at fault only for that
+    + rows, blocks: what `status` shows in a host's table and below it: a title, a line and a table each
+    + logs: patterns of ``logs``, and of other useful ``files``, of one instance or of all
+    + document: what `status` adds to its JSON document
+    + jobs: what it does for a runbook, by the runbook's name
     """
 
     name: str

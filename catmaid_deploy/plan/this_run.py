@@ -1,4 +1,4 @@
-"""This run: who runs it, since when, with which inventory, and what its admin types next."""
+"""This run: who started it, when, with which inventory, and the command to repeat it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All hosts of a run: what the inventory says of each, and each of them asked side by side."""
+"""All hosts of a run: their descriptions in the inventory, and their answers, asked in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong, of all hosts, said before anything changes on any of them."""
+"""Finds everything that is wrong on all hosts before anything changes on any of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All hosts between deploys: asked, and judged by what their tasks make of the answer."""
+"""Asks all hosts between deploys, and lets the tasks judge the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deployed host, asked as a user would: what is well, what isn't, what that means and what to type."""
+"""Tests a deployed host as a user would: what works, what doesn't, and the fix."""
 
 from __future__ import annotations
 

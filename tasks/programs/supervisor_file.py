@@ -1,4 +1,4 @@
-"""Supervisor's own file, which is the admin's: what a deploy uses of it, and what it can't live with."""
+"""The admin's supervisord.conf: what a deploy uses of it, and what it refuses."""
 
 from __future__ import annotations
 

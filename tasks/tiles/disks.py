@@ -1,4 +1,4 @@
-"""Disks that nginx serves from and that may hang: a watcher, whose flags close what lies on one that does."""
+"""Disks that may hang: a watcher, which closes what nginx serves from such a disk while it hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an ACME server takes this host for a user of its. Runs on the host; prints JSON."""
+"""Whether an ACME server accepts this host as a user. Runs on the host; prints JSON."""
 
 import json
 import urllib.request

@@ -1,4 +1,4 @@
-"""Takes secrets out of what leaves a host: of logs, files, and what a driver says of its server."""
+"""Removes secrets from what leaves a host: logs, files, and a database driver's messages."""
 
 import re
 

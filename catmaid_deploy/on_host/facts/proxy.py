@@ -1,4 +1,4 @@
-"""Whether a proxy takes this host to what a run would fetch. Runs on the host; prints JSON."""
+"""Whether the host reaches what a run would fetch through its proxy. Runs on the host; prints JSON."""
 
 import base64
 import re
