@@ -16,7 +16,7 @@ from crossplane import analyzer
 
 from catmaid_deploy.configuration import File, Item, Link
 from catmaid_deploy.schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
-from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx import headers, passwords
 from catmaid_deploy.tasks.nginx.site import PLAIN, REFUSALS
 
 Directive = dict[str, Any]
@@ -42,7 +42,6 @@ REFUSED = ("@refused-json", "@refused-html", "@beyond")
 STATUSES = sorted([*(str(status) for status in REFUSALS if status != 431), "494", "497"])
 # In these a line is a value and no directive.
 TABLES = ("map", "geo", "types")
-SECURITY = ("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy")
 HSTS = "Strict-Transport-Security"
 OF_SITES = ("ssl_certificate", "ssl_certificate_key", "ssl_reject_handshake")
 PROFILE = "catmaid-tls.conf"
@@ -184,7 +183,8 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
         if (not found and not site) or PASSWORD_HOST in names(server):
             continue
         secure = is_tls(server) or names(server)[0] in fronted
-        wanted = [*SECURITY, *([HSTS] if secure and names(server)[0] not in off else [])]
+        wanted = [header.name for header in headers.SECURITY if header.name != HSTS]
+        wanted += [HSTS] * (secure and names(server)[0] not in off)
         have = {args[0] for args in found if args[-1] == "always"}
         for name in wanted:
             if name not in have:

@@ -41,7 +41,7 @@ from catmaid_deploy.tasks import packages, sizes
 from catmaid_deploy.tasks.certificates import files as certificates
 from catmaid_deploy.tasks.certificates import requested
 from catmaid_deploy.tasks.nginx import error_pages as notices
-from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx import headers, passwords
 from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
 from catmaid_deploy.tasks.nginx.user import groups, missing_groups
 
@@ -54,12 +54,6 @@ COMPRESSED = (
 # What Debian's package brings, and others' don't.
 DEBIAN_FOLDERS = tuple(f"/etc/nginx/{name}" for name in ("snippets", "sites-available", "sites-enabled"))
 CHANGED_CERTIFICATE = "a certificate has changed"
-# What the site says by itself, and so no application behind it.
-OWN_HEADERS = (
-    *("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Content-Security-Policy"),
-    *("Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),
-    *("Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age"),
-)
 # Names of blocks: of N5 and Zarr, by numbers; of Zarr 3; of precomputed volumes, single or in shards.
 _RANGE = "-?[0-9]+--?[0-9]+"
 BLOCKS = (r"[0-9]+(?:\.[0-9]+)*", r"c(?:\.[0-9]+)*", rf"(?:{_RANGE}_){{2}}{_RANGE}", r"[0-9a-f]+\.shard")
@@ -186,7 +180,8 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "state_host": STATE_HOST,
         "password_host": PASSWORD_HOST,
         "compressed": COMPRESSED,
-        "own_headers": OWN_HEADERS,
+        "own_headers": headers.own(),
+        "security_headers": headers.lines,
         "here": HERE,
         "fronted": fronted,
         "scheme": "$catmaid_scheme" if fronted else "$scheme",

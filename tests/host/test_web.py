@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,6 +28,8 @@ from catmaid_deploy.tasks.nginx import passwords
 from testbed.hosts import wait_for
 from testbed.run import pyinfra
 from testbed.websocket import connect
+from tests.headers import OTHERS, TABLE, head
+from tests.headers import sent as security_headers
 from tests.host.conftest import differences, place, settled
 from tests.host.web import ALLOWED, PASSWORD, SITES, Web
 
@@ -38,13 +39,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 ALICE = ("alice", PASSWORD)
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 
-SECURITY = {
-    "strict-transport-security": "max-age=63072000",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "strict-origin-when-cross-origin",
-    "x-frame-options": "SAMEORIGIN",
-    "content-security-policy": "frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
-}
+SECURITY = {name.lower(): value for name, value in security_headers().items()}
 
 
 # ---- States that some answers need ----
@@ -236,7 +231,7 @@ def test_a_site_has_its_own_headers(web: Web) -> None:
 
 
 def _line(answer: Answer, got: httpx.Response) -> str:
-    names = [*SECURITY, "cache-control", "vary", "access-control-allow-origin", "retry-after"]
+    names = [*SECURITY, *OTHERS]
     cells = [", ".join(got.headers.get_list(name)) for name in names]
     short = {SECURITY[name]: "as set" for name in SECURITY} | {SANDBOX["content-security-policy"]: "sandbox"}
     return (
@@ -244,23 +239,12 @@ def _line(answer: Answer, got: httpx.Response) -> str:
     )
 
 
-TABLE = Path(__file__).parents[2] / "docs/headers.md"
-HEAD = """# The headers of every answer
-
-Asked of a deployed host by a page of an allowed origin (`tests/host/test_web.py`, which compares this table with
-what comes; `CATMAID_WRITE=1` writes it anew). "as set" is what the inventory says under `headers` and `tls`.
-
-| status | answer | HSTS | content type options | referrer policy | frame options | content security policy | cache control | vary | allow origin | retry after |
-|---|---|---|---|---|---|---|---|---|---|---|
-"""  # noqa: E501
-
-
 @pytest.mark.slow
 @pytest.mark.row_19
 @pytest.mark.usefixtures("users_file")
 def test_the_table_of_headers_in_the_docs_is_true(web: Web) -> None:
     lines = [_line(answer, ask(web, answer)) for answer in sorted(ANSWERS, key=lambda a: (a.status, a.place))]
-    text = HEAD + "\n".join(lines) + "\n"
+    text = head() + "\n".join(lines) + "\n"
     if os.environ.get("CATMAID_WRITE"):
         TABLE.write_text(text)
     assert TABLE.read_text() == text
