@@ -17,6 +17,7 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
+from catmaid_deploy.tasks import distributions
 
 # The start scripts use pkill and ss; openssl signs certificates.
 NEEDED = ("nginx", "supervisor", "logrotate", "procps", "iproute2", "openssl")
@@ -25,12 +26,14 @@ ACL = "acl"
 BROTLI = ("libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static")
 # Where nginx.conf comes from: the survey asks for it as it came.
 CONFIGURATION = "nginx-common"
-# The distributions' nginx, and whether they have its brotli module.
-NGINX = {("debian", "12"): ((1, 22), True), ("debian", "13"): ((1, 26), True), ("ubuntu", "24.04"): ((1, 24), True)}
+# Of a distribution that nobody knows the oldest is supposed, before it is refused.
+OLDEST = (1, 22)
 
 
-def _distribution(survey: dict[str, Any]) -> tuple[tuple[int, ...], bool]:
-    return NGINX.get((survey["os"]["id"], survey["os"]["version"]), ((1, 22), False))
+def _distribution(survey: dict[str, Any]) -> tuple[tuple[int, int], bool]:
+    """The nginx that the distribution has, and whether there is a brotli module for it."""
+    found = distributions.of(survey)
+    return (found.nginx, found.brotli) if found else (OLDEST, False)
 
 
 def nginx_version(survey: dict[str, Any]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment
-from catmaid_deploy.tasks import proxy
+from catmaid_deploy.tasks import distributions, proxy
 from catmaid_deploy.upkeep import output
 
 # As many files and connections as a process of Supervisor's programs may have open; nginx has a number of its own.
@@ -32,7 +32,6 @@ OTHERS_SECONDS = 300
 # Renews what certbot got, twice a day.
 RENEWAL, RENEWED = "certbot.timer", "certbot.service"
 
-SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("24.04",)}
 # Where the deploy writes, and how much the first time, in MiB: the packages (some 250 in /usr, with apt's lists and
 # archives), and a uWSGI that is compiled below /tmp. Later runs write little anywhere.
 SPACE = {"/usr": 320, "/var/cache/apt/archives": 180, "/var/lib": 110, "/tmp": 60, "/var/log": 10, "/etc": 10}
@@ -118,8 +117,8 @@ def judge_system(look: Look) -> Iterator[Finding]:
     """What is wrong with the host as a whole."""
     deployment, survey = look.deployment, look.survey
     system = survey["os"]
-    if system["version"] not in SUPPORTED.get(system["id"], ()):
-        yield fault("system", f"{system['name']} isn't supported", "use Debian 12 or 13, or Ubuntu 24.04")
+    if not distributions.of(survey):
+        yield fault("system", f"{system['name']} isn't supported", f"use {distributions.names()}")
     if not survey["systemd"]:
         yield fault("system", "systemd doesn't run there", "use a host that was booted with systemd")
     needed: dict[str, int] = {}

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from catmaid_deploy.tasks import distributions
 from testbed.podman import BedError, command, limits, podman, root_words, succeeds
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 REGISTRY = "localhost/catmaid-deploy"
 LABEL = "io.catmaid-deploy.image"
-SUITES = ("bookworm", "trixie")
+SUITES = distributions.suites()
 BASE_PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,ca-certificates,iproute2,procps,debian-archive-keyring"
 )

@@ -24,6 +24,9 @@ from testbed.run import VIRTUALENV, Run, place_application, pyinfra
 from tests.host import acme
 from tests.host.web import DATA, SITES, Web
 
+# The first one in every run, all of them in long ones.
+EACH_SUITE = [images.SUITES[0], *(pytest.param(suite, marks=pytest.mark.long) for suite in images.SUITES[1:])]
+
 # Three instances at once, as an admin may have them: at the page's prefix, at the root, and far
 # below it as another user than nginx's (the page's second way of row 7).
 SITE: dict[str, Any] = {
@@ -355,9 +358,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long = config.getoption("long")
 
     def is_left_out(item: pytest.Item) -> bool:
-        if "trixie" in item.name and item.get_closest_marker("bookworm"):
+        of_another = any(suite in item.name for suite in images.SUITES[1:])
+        if of_another and item.get_closest_marker("bookworm"):
             return True
-        slow = "trixie" in item.name and (item.get_closest_marker("slow") or "web" in getattr(item, "fixturenames", ()))
+        slow = of_another and (item.get_closest_marker("slow") or "web" in getattr(item, "fixturenames", ()))
         return not long and bool(item.get_closest_marker("long") or slow)
 
     left_out = [item for item in items if is_left_out(item)]

@@ -13,7 +13,7 @@ import pytest
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import pyinfra
-from tests.host.conftest import boot_packed
+from tests.host.conftest import EACH_SUITE, boot_packed
 
 INSTANCE: dict[str, Any] = {"workers": 2, "threads": 6, "celery": {"concurrency": 1}, "requests_per_address": 8}
 PAGE = "https://tracing.test/catmaid/"
@@ -82,7 +82,7 @@ def front(bed: Bed) -> Iterator[BedHost]:
     host.remove()
 
 
-@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=EACH_SUITE)
 def web(bed: Bed, front: BedHost, request: pytest.FixtureRequest) -> Iterator[BedHost]:
     host = boot_packed(bed, request.param, f"behind-{request.param}")
     deploy(host, front, {"certificate": "none"})

@@ -14,7 +14,7 @@ import pytest
 
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import Run, pyinfra
-from tests.host.conftest import boot_ready
+from tests.host.conftest import EACH_SUITE, boot_ready
 
 pytestmark = pytest.mark.xdist_group("disks")
 
@@ -52,7 +52,7 @@ TILE, NEAR, PAGE = "/tiles/fafb/%d.jpg", "/tiles/near/1.jpg", "/catmaid/whoami"
 NOTICED, MORE = 10, 12
 
 
-@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=EACH_SUITE)
 def host(bed: Bed, request: pytest.FixtureRequest) -> Iterator[BedHost]:
     host = boot_ready(bed, request.param, f"disks-{request.param}", extra=("--device", "/dev/fuse"))
     host.run(FUSE)

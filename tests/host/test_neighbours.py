@@ -11,7 +11,7 @@ from testbed import images
 from testbed.hosts import Bed, BedHost
 from testbed.run import Run, pyinfra
 from testbed.updates import release
-from tests.host.conftest import boot_packed
+from tests.host.conftest import EACH_SUITE, boot_packed
 from tests.host.test_health import findings
 
 SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
@@ -25,7 +25,7 @@ def deploy(host: BedHost, *options: str, **changes: Any) -> Run:
     return pyinfra(host, {"site": SITE | changes}, *(options or ("-y",)))
 
 
-@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=EACH_SUITE)
 def host(bed: Bed, request: pytest.FixtureRequest) -> Iterator[BedHost]:
     host = boot_packed(bed, request.param, f"neighbours-{request.param}")
     first = deploy(host)
@@ -191,7 +191,7 @@ systemctl daemon-reload; systemctl enable --now nginx; systemctl is-active nginx
 
 @pytest.mark.row_34
 @pytest.mark.long
-@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+@pytest.mark.parametrize("suite", images.SUITES)
 def test_an_nginx_of_another_packager(bed: Bed, suite: str) -> None:
     host = bed.boot(images.site(suite), f"another-nginx-{suite}", hostname="host")
     try:

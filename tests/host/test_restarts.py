@@ -23,7 +23,7 @@ from testbed.peers.steady import SLOW, SLOW_SECONDS, Figures, Steady
 from testbed.run import CHECKOUT, Run, pyinfra
 from testbed.updates import SITE, changed, imported, release
 from tests.blocks import blocks
-from tests.host.conftest import boot_packed, place, running
+from tests.host.conftest import EACH_SUITE, boot_packed, place, running
 
 pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.row_34]
 MARKS = f"{CHECKOUT}/django/files/marks.txt"
@@ -48,7 +48,7 @@ print(*("%s: %.3f s" % one for one in missing.items()), sep=", ")
 AUTOMATIC = "apt-get -qq update\n" + blocks("howto/upgrades.md", "sh")[0].text
 
 
-@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=EACH_SUITE)
 def host(bed: Bed, request: pytest.FixtureRequest) -> Iterator[BedHost]:
     host = boot_packed(bed, request.param, f"restarts-{request.param}")
     release(host, "1", seconds=1.5)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy.schema import NGINX_USER
+from catmaid_deploy.tasks.distributions import DISTRIBUTIONS
 from testbed.run import pyinfra
 from tests.host.conftest import SITE, Deployed, processes
 
@@ -35,6 +36,15 @@ def test_a_dry_run_on_a_bare_host_goes_through(deployed: Deployed) -> None:
     assert "Configuration: nginx" in deployed.dry.planned
     assert "create /etc/nginx/sites-available/catmaid-localhost.conf" in deployed.dry.text
     assert "+    server_name localhost tracing.test;" in deployed.dry.text
+
+
+def test_a_distribution_is_as_its_entry_says(deployed: Deployed) -> None:
+    (entry,) = [one for one in DISTRIBUTIONS if one.suite == deployed.suite]
+    assert deployed.host.run(". /etc/os-release; echo $ID $VERSION_ID") == f"{entry.id} {entry.version}"
+    nginx = ".".join(map(str, entry.nginx))
+    assert f"nginx/{nginx}." in deployed.host.run("nginx -v 2>&1")
+    assert ("brotli" in deployed.host.run("ls /etc/nginx/modules-enabled")) == entry.brotli
+    assert deployed.host.run("python3 -V").startswith("Python {}.{}.".format(*entry.python))
 
 
 def test_a_dry_run_changes_nothing(deployed: Deployed) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import Run, pyinfra
-from tests.host.conftest import boot_packed, running
+from tests.host.conftest import EACH_SUITE, boot_packed, running
 from tests.host.test_access import PASSWORD
 from tests.host.test_refusals import add_users
 
@@ -49,7 +49,7 @@ def by_sudo(host: BedHost, user: str, *options: str, password: str = "", **named
 
 
 @pytest.mark.row_34
-@pytest.mark.parametrize("suite", ["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
+@pytest.mark.parametrize("suite", EACH_SUITE)
 def test_with_all_of_it_in_the_way(bed: Bed, suite: str) -> None:
     host = boot_packed(bed, suite, f"way-{suite}")
     add_users(host)

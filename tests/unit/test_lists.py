@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.nginx import headers
+from testbed.images import ROOT
 from tests import headers as headers_of_the_book
 
 
@@ -34,7 +38,22 @@ class List:
         return tuple(entry for entry in self.entries if entry != left_out)
 
 
-LISTS = (List(headers, "SECURITY", headers_of_the_book.missing),)
+def undescribed_distributions() -> Iterator[str]:
+    """What the pages for newcomers say of distributions and the list doesn't have, and the other way round."""
+    known = {one.name for one in distributions.DISTRIBUTIONS}
+    for page in ("README.md", "docs/tutorial.md"):
+        found = re.findall(r"(Debian|Ubuntu) (\d[\d.]*(?: (?:or|and) \d[\d.]*)*)", (ROOT / page).read_text())
+        named = {f"{family} {version}" for family, versions in found for version in re.split(" or | and ", versions)}
+        for name in sorted(named - known):
+            yield f"{page} names {name}: DISTRIBUTIONS in tasks/distributions.py doesn't have it"
+        for name in sorted(known - named):
+            yield f"{page} doesn't name {name}"
+
+
+LISTS = (
+    List(headers, "SECURITY", headers_of_the_book.missing),
+    List(distributions, "DISTRIBUTIONS", undescribed_distributions),
+)
 
 
 def called(entry: Any) -> str:
@@ -73,3 +92,9 @@ def test_the_book_has_the_headers() -> None:
         assert rule
         page.write_text(head + answers)
     assert page.read_text().startswith(head), f"docs/{page.name}: run CATMAID_WRITE=1 pytest {__file__}"
+
+
+def test_what_runs_on_hosts_is_of_the_oldest_python_among_them() -> None:
+    oldest = min(one.python for one in distributions.DISTRIBUTIONS)
+    for path in (ROOT / "catmaid_deploy/on_host").rglob("*.py"):
+        ast.parse(path.read_text(), feature_version=oldest)
