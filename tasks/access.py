@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.on_host.own import STATE
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, Deployment
@@ -15,7 +16,7 @@ from catmaid_deploy.tasks import packages
 # What a user needs of a path.
 READ, ENTER, WRITE = "read", "enter", "write"
 # The system's own with all that is in them: nothing there is opened by a fix, or served.
-KEPT_CLOSED = ("/root", "/etc", "/boot", "/proc", "/sys", "/dev", "/run", "/var/log", "/var/lib/catmaid-deploy")
+KEPT_CLOSED = ("/root", "/etc", "/boot", "/proc", "/sys", "/dev", "/run", "/var/log", STATE)
 # Folders that hold others' things, and a few of which a lab's may be one.
 SYSTEMS = (*KEPT_CLOSED, "/bin", "/home", "/lib", "/opt", "/sbin", "/tmp", "/usr", "/var", "/var/lib", "/var/cache")
 NAME_ANOTHER = "name a folder that holds nothing but what is to be served"

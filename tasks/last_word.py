@@ -13,6 +13,7 @@ from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS
+from catmaid_deploy.on_host.facts.units import RENEWAL
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import NGINX_USER, Deployment, Instance, Site, is_address
@@ -101,7 +102,7 @@ def question(deployment: Deployment) -> dict[str, Any]:
             for instance in deployment.instances
             for short in instance.kinds
         ],
-        "units": [*system.UNITS, *disks.UNITS, *([system.RENEWAL] if renewal else [])],
+        "units": [*system.UNITS, *disks.UNITS, *([RENEWAL] if renewal else [])],
         "renewal": renewal,
         "nginx_user": NGINX_USER,
         "sites": [

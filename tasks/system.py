@@ -8,10 +8,11 @@ from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.on_host.facts.units import COMMANDS, RENEWAL, RENEWED
+from catmaid_deploy.on_host.own import LOG
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
-from catmaid_deploy.plan.report import LOG
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.run.apply import configured
@@ -23,14 +24,12 @@ from catmaid_deploy.upkeep import output
 DESCRIPTORS = 65536
 # Where nginx keeps large bodies and answers for a while, below it.
 TEMPORARY = "/var/lib/nginx"
-UNITS = ("nginx.service", "supervisor.service")
+UNITS = tuple(COMMANDS)
 LOGROTATE = "/etc/logrotate.d/catmaid"
 # Ends Supervisor, with its programs or without, and nginx.
 END = "/etc/catmaid/end.sh"
 # What others' programs may take to end with Supervisor, at most.
 OTHERS_SECONDS = 300
-# Renews what certbot got, twice a day.
-RENEWAL, RENEWED = "certbot.timer", "certbot.service"
 
 # Where the deploy writes, and how much the first time, in MiB: the packages (some 250 in /usr, with apt's lists and
 # archives), and a uWSGI that is compiled below /tmp. Later runs write little anywhere.

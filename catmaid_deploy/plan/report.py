@@ -7,9 +7,9 @@ from typing import Any
 
 from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import Finding
+from catmaid_deploy.on_host.own import LOG
 from catmaid_deploy.plan.this_run import DRY
 
-LOG = "/var/log/catmaid-deploy.log"
 NOTHING = "nothing to do: everything is and runs as described"
 
 

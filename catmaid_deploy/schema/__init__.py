@@ -7,16 +7,16 @@ follows from a value (a socket's path, a location, Django's script name) is comp
 
 from __future__ import annotations
 
+from catmaid_deploy.on_host.own import DISKS
 from catmaid_deploy.schema.deployment import Deployment
 from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
-from catmaid_deploy.schema.instance import Address, Instance
+from catmaid_deploy.schema.instance import Address, Instance, folder
 from catmaid_deploy.schema.load import BESIDE, InvalidSite, load
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.releases import Releases
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.values import (
-    DISKS,
     FILES,
     GUNICORN_OLDEST,
     LETS_ENCRYPT,
@@ -64,6 +64,7 @@ __all__ = [
     "Site",
     "TileSet",
     "Tls",
+    "folder",
     "is_address",
     "is_costly",
     "load",

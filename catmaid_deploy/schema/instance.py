@@ -11,11 +11,11 @@ from pydantic import (
     model_validator,
 )
 
+from catmaid_deploy.on_host.own import DISKS
 from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.releases import Releases
 from catmaid_deploy.schema.values import (
-    DISKS,
     PATH,
     REVISION,
     SERVICE_USER,
@@ -38,6 +38,22 @@ from catmaid_deploy.schema.values import (
     valid_wsgi_file,
 )
 from catmaid_deploy.schema.web import Cors
+
+# Where an instance's folders lie, each with its name: another place for the sockets is another line here.
+FOLDERS = {"runtime": "/run", "log": "/var/log", "state": "/var/lib", "config": "/etc/catmaid"}
+# Names among the sockets, and where each leads in the configuration.
+LINKS = {
+    "uwsgi.socket": "wsgi/run/socket",
+    "uwsgi.pid": "wsgi/run/pid",
+    "uwsgi-stats.socket": "wsgi/run/private/stats.socket",
+    "catmaid.ready": "wsgi/run/ready",
+    "daphne.sock": "daphne/run/socket",
+}
+
+
+def folder(kind: str, name: str) -> str:
+    """A folder of the instance of this name, which may have left the inventory."""
+    return f"{FOLDERS[kind]}/{name}"
 
 
 class Address(Model):
@@ -305,20 +321,20 @@ class Instance(Model):
     # What follows from the name.
     @property
     def runtime_dir(self) -> str:
-        return f"/run/{self.name}"
+        return folder("runtime", self.name)
 
     @property
     def log_dir(self) -> str:
-        return f"/var/log/{self.name}"
+        return folder("log", self.name)
 
     @property
     def state_dir(self) -> str:
         """What has to outlive a reboot: beat's schedule."""
-        return f"/var/lib/{self.name}"
+        return folder("state", self.name)
 
     @property
     def config_dir(self) -> str:
-        return f"/etc/catmaid/{self.name}"
+        return folder("config", self.name)
 
     @property
     def uwsgi_socket(self) -> str:
@@ -331,14 +347,7 @@ class Instance(Model):
     @property
     def links(self) -> dict[str, str]:
         """Names that stay while slots change, each with where it leads: by the slot in use to what that has open."""
-        ends = {
-            self.uwsgi_socket: "wsgi/run/socket",
-            f"{self.runtime_dir}/uwsgi.pid": "wsgi/run/pid",
-            f"{self.runtime_dir}/uwsgi-stats.socket": "wsgi/run/private/stats.socket",
-            f"{self.runtime_dir}/catmaid.ready": "wsgi/run/ready",
-            self.daphne_socket: "daphne/run/socket",
-        }
-        return {path: f"{self.config_dir}/{end}" for path, end in ends.items()}
+        return {f"{self.runtime_dir}/{name}": f"{self.config_dir}/{end}" for name, end in LINKS.items()}
 
     @property
     def release_link(self) -> str:

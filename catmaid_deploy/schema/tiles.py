@@ -10,8 +10,9 @@ from pydantic import (
     model_validator,
 )
 
+from catmaid_deploy.on_host.own import DISKS
 from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
-from catmaid_deploy.schema.values import DISKS, AbsolutePath, Count, Model, Prefix, like, valid_fallback
+from catmaid_deploy.schema.values import AbsolutePath, Count, Model, Prefix, like, valid_fallback
 from catmaid_deploy.schema.web import Cors
 
 

@@ -21,8 +21,6 @@ SERVICE_USER = "www-data"
 SOCKET_GROUP = "www-data"
 # nginx's workers have a user of their own: whoever shares it reads the TLS keys in their memory.
 NGINX_USER = "catmaid-nginx"
-# The watcher of disks has its flags there: what has one is on a disk that gives no answer.
-DISKS = "/run/nginx-disks"
 # Who is one of these, or in a group of this name, may do or read what is root's alone.
 PRIVILEGED = (
     "root",

@@ -10,6 +10,7 @@ from typing import Any
 
 from catmaid_deploy.configuration import File, Folder
 from catmaid_deploy.finding import Finding
+from catmaid_deploy.on_host.facts import users_pages
 from catmaid_deploy.on_host.facts.nginx import HERE
 from catmaid_deploy.operations import nginx
 from catmaid_deploy.operations.nginx import PLACEHOLDER
@@ -30,8 +31,7 @@ from catmaid_deploy.schema import (
 )
 
 FOLDER = "/etc/nginx/catmaid-passwords"
-LIMITS = "/etc/nginx/conf.d/catmaid-passwords.conf"
-KEY = "/etc/nginx/conf.d/catmaid-key.conf"
+KEY, LIMITS = users_pages.KEY, users_pages.PASSWORDS
 # Made by nginx, for its workers alone, and empty after a boot.
 CACHE = "/run/catmaid-nginx"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from catmaid_deploy.configuration import File
+from catmaid_deploy.on_host.own import RUN
 from catmaid_deploy.render import digest, render
 from catmaid_deploy.schema import FOUR, Instance, Kind
 from catmaid_deploy.tasks.system import DESCRIPTORS
 
 SLOTS = ("a", "b")
 # Where a deploy notes that it hands over to a slot.
-HANDOVERS = "/run/catmaid-deploy"
+HANDOVERS = RUN
 
 
 def places(short: str) -> list[str]:

@@ -15,7 +15,7 @@ from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest, render
 from catmaid_deploy.run.apply import configured
-from catmaid_deploy.schema import Deployment, Instance, Site
+from catmaid_deploy.schema import Deployment, Instance, Site, folder
 from catmaid_deploy.tasks import last_word as asking
 from catmaid_deploy.tasks.programs import celery, daphne, more, supervisor_file, wsgi
 from catmaid_deploy.tasks.programs.slots import Program, full_name, group, places, pointers, start_script
@@ -356,13 +356,16 @@ def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterato
             "programs": [],
             "removed": True,
         }
-        left = ConfigurationSet(title, service=service, sweep=(f"/run/{name}", f"/etc/catmaid/{name}"))
+        left = ConfigurationSet(title, service=service, sweep=(folder("runtime", name), folder("config", name)))
         why = "it is no longer in the inventory; its logs and data stay"
         yield Change(left, compare(left, survey), (Reason("stop and remove", f"the programs of {name}", why),))
 
 
 def question(deployment: Deployment) -> dict[str, Any]:
-    return {"paths": [path for instance in deployment.instances for path in pointers(instance)]}
+    return {
+        "paths": [path for instance in deployment.instances for path in pointers(instance)],
+        "runtime_dirs": {instance.name: instance.runtime_dir for instance in deployment.instances},
+    }
 
 
 def steps(plan: Plan) -> Iterator[Step]:

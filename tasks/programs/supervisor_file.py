@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.on_host.facts.supervisor import SUPERVISORD
 
-PATH = "/etc/supervisor/supervisord.conf"
+PATH = SUPERVISORD
 # What has Supervisor read the file of each instance's group.
 FOLDER = "/etc/supervisor/conf.d"
 PATTERN = f"{FOLDER}/*.conf"

@@ -8,14 +8,20 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from catmaid_deploy import schema
+from catmaid_deploy.run import preflight
+from catmaid_deploy.schema import instance as instances
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.nginx import headers
+from catmaid_deploy.tasks.programs import supervisor
 from testbed.images import ROOT
+from testbed.order import TASKS
 from tests import headers as headers_of_the_book
 
 
@@ -32,6 +38,12 @@ class List:
         found: Collection[Any] = getattr(self.home, self.name)
         return found
 
+    def called(self, entry: Any) -> set[str]:
+        """What a sentence may call an entry: the text that it is, its key and value, or its name."""
+        if isinstance(self.entries, dict):
+            return {entry, self.entries[entry]}
+        return {entry if isinstance(entry, str) else entry.name}
+
     def without(self, left_out: Any) -> Collection[Any]:
         if isinstance(self.entries, dict):
             return {key: value for key, value in self.entries.items() if key != left_out}
@@ -39,7 +51,7 @@ class List:
 
 
 def undescribed_distributions() -> Iterator[str]:
-    """What the pages for newcomers say of distributions and the list doesn't have, and the other way round."""
+    """What the pages for newcomers say of distributions and the list doesn't have, or reversed."""
     known = {one.name for one in distributions.DISTRIBUTIONS}
     for page in ("README.md", "docs/tutorial.md"):
         found = re.findall(r"(Debian|Ubuntu) (\d[\d.]*(?: (?:or|and) \d[\d.]*)*)", (ROOT / page).read_text())
@@ -50,15 +62,30 @@ def undescribed_distributions() -> Iterator[str]:
             yield f"{page} doesn't name {name}"
 
 
+def undescribed_folders() -> Iterator[str]:
+    """What the book's page of a host says of an instance's folders and the list doesn't have, or reversed."""
+    known = {*instances.FOLDERS.values()}
+    named = {*re.findall(r"`(/[a-z/]+)/catmaid/", (ROOT / "docs/host.md").read_text())}
+    for place in sorted(known - named):
+        yield f"docs/host.md doesn't have {place}/catmaid"
+    # The deploy's own, with those of the instances in it.
+    for place in sorted(named - known - {str(Path(place).parent) for place in known}):
+        yield f"docs/host.md has {place}/catmaid: FOLDERS in catmaid_deploy/schema/instance.py has no {place}"
+
+
+def undescribed_links() -> Iterator[str]:
+    page = (ROOT / "docs/host.md").read_text()
+    named = re.findall(r"`/run/catmaid/([\w.-]+\.\w+)`", page)
+    for name in sorted({*named} ^ {*instances.LINKS}):
+        yield f"{name} stands either in docs/host.md or in LINKS of catmaid_deploy/schema/instance.py, not in both"
+
+
 LISTS = (
     List(headers, "SECURITY", headers_of_the_book.missing),
+    List(instances, "FOLDERS", undescribed_folders),
+    List(instances, "LINKS", undescribed_links),
     List(distributions, "DISTRIBUTIONS", undescribed_distributions),
 )
-
-
-def called(entry: Any) -> str:
-    """An entry's name: its own, or the text that it is."""
-    return entry if isinstance(entry, str) else str(entry.name)
 
 
 @pytest.mark.parametrize("one", LISTS, ids=lambda one: one.name)
@@ -69,18 +96,18 @@ def test_a_list_fits_what_is_said_elsewhere(one: List) -> None:
 @pytest.mark.parametrize(
     ("one", "entry"),
     [
-        pytest.param(one, entry, id=f"{one.name}-{called(entry)}".replace(" ", "-"))
+        pytest.param(one, entry, id=f"{one.name}-{min(one.called(entry))}".replace(" ", "-"))
         for one in LISTS
         for entry in one.entries
     ],
 )
 def test_an_entry_that_is_left_out_is_named(one: List, entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, rest = one.entries, one.without(entry)
+    whole, rest, names = one.entries, one.without(entry), one.called(entry)
     # Also where a module has the list by a name of its own.
     for module in [module for name, module in sys.modules.items() if name.startswith(("catmaid_deploy", "test"))]:
         for name in [name for name, value in vars(module).items() if value is whole]:
             monkeypatch.setattr(module, name, rest)
-    assert [sentence for sentence in one.missing() if called(entry) in sentence]
+    assert [sentence for sentence in one.missing() if any(name in sentence for name in names)]
 
 
 def test_the_book_has_the_headers() -> None:
@@ -98,3 +125,39 @@ def test_what_runs_on_hosts_is_of_the_oldest_python_among_them() -> None:
     oldest = min(one.python for one in distributions.DISTRIBUTIONS)
     for path in (ROOT / "catmaid_deploy/on_host").rglob("*.py"):
         ast.parse(path.read_text(), feature_version=oldest)
+
+
+def test_another_place_for_an_instance_s_folders_is_taken_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the host is asked, its files and the jobs follow; nothing names the place of before."""
+    before = [f"{place}/catmaid-moved" for place in instances.FOLDERS.values()]
+    elsewhere = {kind: f"/elsewhere/{kind}" for kind in instances.FOLDERS}
+    monkeypatch.setattr(instances, "FOLDERS", elsewhere)
+    site = {"server_name": "a.org", "instances": [{"name": "catmaid-moved"}], "tls": {"certificate": "none"}}
+    deployment = schema.load(site)
+    texts = {f"question of {task.name}": str(task.question(deployment)) for task in TASKS}
+    texts |= {f"last word of {task.name}": str(task.last_word(deployment)) for task in TASKS}
+    texts |= {f"glance of {task.name}": str(task.glance(deployment, True)) for task in TASKS}
+    for one in preflight.wanted_sets(TASKS, deployment):
+        texts |= {item.path: f"{item.path} {getattr(item, 'text', item)}" for item in one.everything}
+        texts[one.name] = str((one.checks, one.sweep, one.service, one.of_programs))
+    (instance,) = deployment.instances
+    members = supervisor.programs(instance)
+    texts["the job of the programs"] = str(supervisor.service(deployment.sites[0], instance, members, []))
+    (left,) = supervisor.removals((), {"manifest": {f"{supervisor.SET}catmaid-moved": []}, "files": {}})
+    texts["an instance that left"] = str(left.set)
+    assert [(name, place) for name, text in texts.items() for place in before if place in text] == []
+    assert sum("/elsewhere/runtime/catmaid-moved" in text for text in texts.values()) > 5
+
+
+def test_a_path_stands_once() -> None:
+    """A constant of two modules is a place that moves in one of them alone."""
+    found: dict[str, list[str]] = {}
+    for path in [*(ROOT / "catmaid_deploy").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")]:
+        if any(parent.is_symlink() for parent in path.parents):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            values = ast.walk(node.value) if isinstance(node, ast.Assign) else ()
+            for value in {one.value for one in values if isinstance(one, ast.Constant)}:
+                if isinstance(value, str) and re.fullmatch(r"/run(/[\w.-]+)+|(/[\w.-]+){3,}", value):
+                    found.setdefault(value, []).append(str(path.relative_to(ROOT)))
+    assert {value: paths for value, paths in found.items() if len(paths) > 1} == {}

@@ -18,7 +18,17 @@ from catmaid_deploy.on_host.facts.supervisor import (
     parser_environment,
     supervisor_reads,
 )
-from catmaid_deploy.on_host.facts.units import COMMANDS, CONFIGURATIONS, PIDS, _begun, _main, _since, _table
+from catmaid_deploy.on_host.facts.units import (
+    COMMANDS,
+    CONFIGURATIONS,
+    PIDS,
+    RENEWAL,
+    RENEWED,
+    _begun,
+    _main,
+    _since,
+    _table,
+)
 from catmaid_deploy.on_host.facts.users_pages import (
     BAD_GATEWAY,
     PAGE_SECONDS,
@@ -49,7 +59,6 @@ PARSER = ["/usr/bin/python3", "-IS", "-c", PARSE]
 # What Debian has beside nginx, by the names of its units and of their processes.
 WEB_SERVERS = ("apache2", "caddy", "haproxy", "lighttpd")
 WANTED = "/etc/systemd/system/multi-user.target.wants"
-RENEWAL, RENEWED = "certbot.timer", "certbot.service"
 CORRECT = "correct what these words name"
 
 

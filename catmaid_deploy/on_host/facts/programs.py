@@ -126,13 +126,12 @@ def supervisor(records):
     return found, False
 
 
-def ask_records(places):
-    """What the programs of each instance noted at their start."""
+def ask_records(folders, places):
+    """What the programs of each instance noted at their start, in its folder among ``folders``."""
     asked = {}
-    for name in ROOT.names("/run"):
-        status = ROOT.status("/run/" + name) if name.startswith("catmaid") else None
+    for name, folder in folders.items():
+        status = ROOT.status(folder)
         if status and stat.S_ISDIR(status.st_mode) and status.st_uid:
-            folder = "/run/" + name
             asked[name] = places.ask(status.st_uid, folder, lambda at, folder=folder: records(at, folder), {})
     return lambda: {name: one.value for name, one in asked.items()}
 

@@ -156,7 +156,7 @@ def survey(question, places=None, answered=None):
     nginx_user = nginxs_user(question["nginx"])
     told = ask_applications(question, places)
     there_is, holds = ask_folders(question, places, nginx_user)
-    noted = ask_records(places)
+    noted = ask_records(question["runtime_dirs"], places)
     later = {
         "work_mem": ask_work_mem(places),
         "certificates": ask_certificates(question, places, owners),

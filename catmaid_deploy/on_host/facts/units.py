@@ -3,6 +3,7 @@
 import os
 import time
 
+from catmaid_deploy.on_host.facts.nginx import CONFIGURATION
 from catmaid_deploy.on_host.facts.supervisor import (
     ITS_PID,
     SUPERVISORD,
@@ -15,7 +16,9 @@ UNIT_PROPERTIES = (
 )
 # What Debian's units start.
 COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
-CONFIGURATIONS = ("/etc/nginx/nginx.conf", SUPERVISORD)
+# Renews what certbot got, twice a day.
+RENEWAL, RENEWED = "certbot.timer", "certbot.service"
+CONFIGURATIONS = (CONFIGURATION, SUPERVISORD)
 PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": ITS_PID}
 
 

@@ -9,10 +9,9 @@ from functools import lru_cache
 
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS, ask_nginx
 from catmaid_deploy.on_host.facts.places import first_blocked
+from catmaid_deploy.on_host.own import DISKS
 from catmaid_deploy.on_host.trust import NOBODY, ROOT, As, Failed
 
-# What the watcher of disks has here is closed, since its disk gives no answer.
-DISKS = "/run/nginx-disks"
 # What nginx's workers reach themselves: all else that its files name is opened by its master, as root.
 NEEDS = re.compile(
     r"(?:^|[;{}\s])(?:root|alias|auth_basic_user_file|(?:uwsgi|proxy|fastcgi|scgi|grpc)_pass|server)\s+([^\s;]+)"

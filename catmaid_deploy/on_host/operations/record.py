@@ -3,9 +3,9 @@
 import json
 import time
 
-from catmaid_deploy.on_host.facts.asking import PARSED, RENEWED, begin_asking, end_asking, supervisor_files
+from catmaid_deploy.on_host.facts.asking import PARSED, begin_asking, end_asking, supervisor_files
 from catmaid_deploy.on_host.facts.nginx import NGINX_READ, ask_nginx
-from catmaid_deploy.on_host.facts.units import UNIT_PROPERTIES, units
+from catmaid_deploy.on_host.facts.units import RENEWED, UNIT_PROPERTIES, units
 from catmaid_deploy.on_host.operations.common import say
 from catmaid_deploy.on_host.operations.lock import check_lock, end_run, one_line
 from catmaid_deploy.on_host.operations.programs import supervisors
