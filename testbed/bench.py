@@ -132,7 +132,7 @@ class Bench:
 def described(bench: Bench) -> list[Line]:
     """What is deployed: whether it is what the goals speak of."""
     count = len(ansible.Work.of(bench.host, schema.load(SITE)).items) + len(ansible.absent())
-    missing = sites.left_out()
+    missing = list(sites.left_out())
     return [
         Line("files, folders and links of the site", str(count), "", f"at least {FEWEST_FILES}", count >= FEWEST_FILES),
         Line("options left at their default", ", ".join(missing) or "none", "", "none", not missing),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from catmaid_deploy import schema
+from catmaid_deploy.secret import Secret
 from testbed.run import CHECKOUT, VIRTUALENV
 
 MANY_INSTANCES, MANY_SETS = 30, 500
@@ -116,41 +118,61 @@ def _open(one: dict[str, Any]) -> dict[str, Any]:
 OPEN_SITE = _open(SITE) | {"instances": [_open(INSTANCE)], "tiles": [_open(FAFB), EM]}
 HTTP_SITE = OPEN_SITE | {"tls": {"certificate": "none"}}
 
-# Where SITE gives the options of each model.
-_GIVEN: dict[str, dict[str, Any]] = {
-    "Site": SITE,
-    "Tls": SITE["tls"],
-    "Headers": SITE["headers"],
-    "Maintenance": SITE["maintenance"],
-    "Cors": INSTANCE["cors"],
-    "TileSet": FAFB | EM,
-    "Instance": INSTANCE,
-    "Celery": INSTANCE["celery"],
-    "Program": INSTANCE["programs"][0] | INSTANCE["programs"][1],
-    "Address": INSTANCE["database"],
-    "Deployment": {"sites": [SITE]},
-}
-# What excludes another option, or wants something of its own around the host: certificates that are brought or asked
-# for, a balancer, a proxy, releases with their migrations, and the other web servers.
-_APART = {
-    "Tls": {"key", "subject", "eab", "dns"},
-    "Site": {"balancer"},
-    "Deployment": {"proxy", "no_proxy"},
-    "Instance": {"releases", "migrate", "gunicorn_version", "gevent_version"},
-}
-_MODELS_APART = {"Eab", "Dns", "Balancer", "Releases"}
+# The smallest that has all programs.
+SMALL: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 
 
-def left_out() -> list[str]:
-    """Options of the schema that SITE doesn't give: none, if it is what it claims."""
+def _small(tls: dict[str, Any] | None = None, **instance: Any) -> dict[str, Any]:
+    one = {"server_name": "a.example.org", "instances": [{} | instance]}
+    return {"site": one | {"tls": tls} if tls else one}
+
+
+_ACME = {"certificate": "acme", "email": "admin@example.org", "acme_server": "https://acme.example.org/directory"}
+_RELEASES = {
+    "repository": "https://git.example.org/catmaid.git",
+    "revision": "2021.12.21",
+    "folder": "/srv/releases",
+    "owner": "catmaid",
+    "shared": ["django/projects/mysite/settings.py"],
+    "keep": 3,
+}
+# Inventories that give every option there is, each by the model or option that no other one gives: what excludes
+# another option, or wants something of its own around the host, can't be in SITE.
+SAMPLES: dict[str, dict[str, Any]] = {
+    "Maintenance": {"site": SITE},
+    "Balancer": {"site": SMALL | {"balancer": {"addresses": ["192.0.2.7"], "https": False}}},
+    "Tls.key": _small({"certificate": "/etc/ssl/lab.pem", "key": "/etc/ssl/private/lab.pem"}),
+    "Tls.subject": _small({"certificate": "request", "subject": {"O": "An institute"}}),
+    "Eab": _small(_ACME | {"eab": {"kid": "kid-1", "key": Secret("k" * 43)}}),
+    "Dns": _small(_ACME | {"dns": {"plugin": "rfc2136", "credentials": "/root/dns.ini", "wait_seconds": 5}}),
+    "Releases": _small(releases=_RELEASES, migrate="before"),
+    "Instance.gunicorn_version": _small(wsgi_server="gunicorn", gunicorn_version="27.0.1"),
+    "Instance.gevent_version": _small(wsgi_server="gevent", gevent_version="26.9.0"),
+    "Deployment.proxy": _small() | {"proxy": "http://proxy.example.org:3128", "no_proxy": [".example.org"]},
+}
+
+
+def deployments() -> dict[str, schema.Deployment]:
+    return {name: schema.load(**sample) for name, sample in SAMPLES.items()}
+
+
+def _given(model: BaseModel) -> Iterator[str]:
+    """The options that an inventory gives, in all models within one."""
+    for key in model.model_fields_set:
+        yield f"{type(model).__name__}.{key}"
+        value = getattr(model, key)
+        for one in value if isinstance(value, tuple) else [value]:
+            if isinstance(one, BaseModel):
+                yield from _given(one)
+
+
+def left_out() -> Iterator[str]:
+    """What no sample gives of the schema: a sentence for each option, and none if they are what they claim."""
+    given = {option for deployment in deployments().values() for option in _given(deployment)}
     models = [one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, BaseModel)]
-    return [
-        f"{model.__name__}.{key}"
-        for model in models
-        if model.__name__ not in _MODELS_APART
-        for key in model.model_fields
-        if key not in _GIVEN.get(model.__name__, {}) and key not in _APART.get(model.__name__, ())
-    ]
+    for option in (f"{model.__name__}.{key}" for model in models for key in model.model_fields):
+        if option not in given:
+            yield f"no sample in testbed/peers/sites.py gives {option}"
 
 
 def many(sets: int = 0) -> dict[str, Any]:

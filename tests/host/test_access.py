@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from testbed.hosts import Bed, BedHost, wait_for
+from testbed.peers.sites import SMALL as SITE
 from testbed.podman import command
 from testbed.run import Run, pyinfra
 from testbed.updates import release
@@ -16,7 +17,6 @@ from tests.host.conftest import boot, boot_packed, running
 from tests.host.test_refusals import add_users
 
 PASSWORD = 'correct horse $battery "staple"'
-SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 
 # Every command line on the host, as any of its users can see them.
 SPY = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >> /tmp/spy; sleep 0.01; done"

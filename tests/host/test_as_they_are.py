@@ -11,11 +11,11 @@ from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.system import DESCRIPTORS
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
+from testbed.peers.sites import SMALL as SITE
 from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from testbed.updates import release
 from tests.host.conftest import boot_ready, place, running
 
-SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 PROGRAMS = ("wsgi", "daphne", "celery", "celery-beat")
 PAGE = "curl -sk https://localhost/catmaid/whoami || true"
 

@@ -9,12 +9,12 @@ import pytest
 
 from testbed import images
 from testbed.hosts import Bed, BedHost
+from testbed.peers.sites import SMALL as SITE
 from testbed.run import Run, pyinfra
 from testbed.updates import release
 from tests.host.conftest import EACH_SUITE, boot_packed
 from tests.host.test_health import findings
 
-SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 SIGNED = "/etc/catmaid/tls/self-signed/localhost"
 THEIRS = "/etc/nginx/conf.d/theirs.conf"
 UNKNOWN = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: nobody.test' http://127.0.0.1 || true"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
+from testbed.peers.sites import SMALL as SITE
 from testbed.run import pyinfra
 from tests.host.conftest import boot_ready, place, running
 
 pytestmark = [pytest.mark.xdist_group("sockets"), pytest.mark.long, pytest.mark.row_34]
 
-SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 # What 20,000 open files allow, which is what hosts of a test have: nginx's workers need two for each.
 COUNT, SECONDS = 4000, 60
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
+from testbed.peers.sites import SMALL as SITE
 from testbed.run import Run, pyinfra
 from testbed.updates import release
 from tests.host.conftest import boot_ready, running
@@ -18,7 +18,6 @@ from tests.host.test_health import findings
 pytestmark = pytest.mark.slow
 
 FILE = "/etc/supervisor/supervisord.conf"
-SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 PASSWORD = "Hunter;2#%% of it"
 LOGIN = f"username = lab\npassword = {PASSWORD}"
 # Its own, which supervisorctl needs.

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from testbed.hosts import Bed, BedHost, wait_for
+from testbed.peers.sites import SMALL as SITE
 from testbed.run import Run, pyinfra
 from tests.host.conftest import EACH_SUITE, boot_packed, running
 from tests.host.test_access import PASSWORD
 from tests.host.test_refusals import add_users
-
-SITE: dict[str, Any] = {"server_name": "localhost", "instances": [{"workers": 1, "celery": {"concurrency": 1}}]}
 
 # What a lab's image may bring. Each of these alone broke a run once.
 IN_THE_WAY = r"""

@@ -19,10 +19,14 @@ from catmaid_deploy.run import preflight
 from catmaid_deploy.schema import instance as instances
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.nginx import headers
+from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.programs import supervisor
 from testbed.images import ROOT
 from testbed.order import TASKS
+from testbed.peers import sites
 from tests import headers as headers_of_the_book
+from tests import semantics
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class List:
     def called(self, entry: Any) -> set[str]:
         """What a sentence may call an entry: the text that it is, its key and value, or its name."""
         if isinstance(self.entries, dict):
-            return {entry, self.entries[entry]}
+            return {entry, str(self.entries[entry])}
         return {entry if isinstance(entry, str) else entry.name}
 
     def without(self, left_out: Any) -> Collection[Any]:
@@ -81,6 +85,7 @@ def undescribed_links() -> Iterator[str]:
 
 
 LISTS = (
+    List(sites, "SAMPLES", sites.left_out),
     List(headers, "SECURITY", headers_of_the_book.missing),
     List(instances, "FOLDERS", undescribed_folders),
     List(instances, "LINKS", undescribed_links),
@@ -108,6 +113,14 @@ def test_an_entry_that_is_left_out_is_named(one: List, entry: Any, monkeypatch: 
         for name in [name for name, value in vars(module).items() if value is whole]:
             monkeypatch.setattr(module, name, rest)
     assert [sentence for sentence in one.missing() if any(name in sentence for name in names)]
+
+
+@pytest.mark.parametrize("sample", sites.SAMPLES)
+def test_a_sample_s_files_are_right(sample: str) -> None:
+    """All sets of files are there, and nginx's are what they have to be."""
+    deployment = schema.load(**sites.SAMPLES[sample])
+    assert all(one.everything for one in preflight.wanted_sets(TASKS, deployment))
+    assert semantics.faults(semantics.read(nginx.rendered(deployment, Server())[0]), deployment) == []
 
 
 def test_the_book_has_the_headers() -> None:
