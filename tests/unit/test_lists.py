@@ -12,14 +12,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jinja2
 import pytest
 
-from catmaid_deploy import schema
+from catmaid_deploy import render, schema
+from catmaid_deploy.on_host.facts import units
+from catmaid_deploy.on_host.facts.units import RENEWED
 from catmaid_deploy.run import preflight
 from catmaid_deploy.schema import instance as instances
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.nginx import headers
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.passwords import KEY
 from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.programs import supervisor
 from testbed.images import ROOT
@@ -84,7 +88,18 @@ def undescribed_links() -> Iterator[str]:
         yield f"{name} stands either in docs/host.md or in LINKS of catmaid_deploy/schema/instance.py, not in both"
 
 
+def undescribed_units() -> Iterator[str]:
+    """The services whose units have a drop-in, and those that the list has."""
+    folder = ROOT / "templates/etc/systemd/system"
+    # certbot's runs by its timer, and has a drop-in for its proxy alone.
+    drop_ins = {path.name.removesuffix(".d") for path in folder.glob("*.d")} - {RENEWED}
+    for name in sorted(drop_ins ^ {*units.COMMANDS}):
+        where = "has a drop-in in templates/etc/systemd/system" if name in drop_ins else "has no drop-in"
+        yield f"{name} {where}: it belongs in both, or in neither of that and COMMANDS in on_host/facts/units.py"
+
+
 LISTS = (
+    List(units, "COMMANDS", undescribed_units),
     List(sites, "SAMPLES", sites.left_out),
     List(headers, "SECURITY", headers_of_the_book.missing),
     List(instances, "FOLDERS", undescribed_folders),
@@ -121,6 +136,26 @@ def test_a_sample_s_files_are_right(sample: str) -> None:
     deployment = schema.load(**sites.SAMPLES[sample])
     assert all(one.everything for one in preflight.wanted_sets(TASKS, deployment))
     assert semantics.faults(semantics.read(nginx.rendered(deployment, Server())[0]), deployment) == []
+
+
+def test_every_template_is_rendered_for_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody renders is forgotten in its task, or the task in deploy.py."""
+    read: set[str] = set()
+    get_source = jinja2.FileSystemLoader.get_source
+
+    def noting(self: jinja2.FileSystemLoader, environment: jinja2.Environment, template: str) -> Any:
+        read.add(template)
+        return get_source(self, environment, template)
+
+    monkeypatch.setattr(jinja2.FileSystemLoader, "get_source", noting)
+    render._environment.cache_clear()
+    for deployment in sites.deployments().values():
+        preflight.wanted_sets(TASKS, deployment)
+    folder = ROOT / "templates"
+    # The key of password cookies is made on the host, once; what names the code is asked, and no file.
+    apart = {f"{KEY[1:]}.j2", "etc/catmaid/instance/_code.sh.j2"}
+    unread = {str(path.relative_to(folder)) for path in folder.rglob("*.j2")} - read - apart
+    assert sorted(f"no sample renders {name}" for name in unread) == []
 
 
 def test_the_book_has_the_headers() -> None:
