@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,14 +39,19 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def of(checkout: Path) -> dict[str, Any]:
+    """How pyinfra is started for its code, and not for the one that is installed."""
+    return {"cwd": checkout, "env": {"PYTHONPATH": str(checkout)}}
+
+
 @pytest.mark.long
 def test_sockets_in_another_place(host: BedHost, checkout: Path) -> None:
-    first = pyinfra(host, {"site": SITE}, "-y", cwd=checkout)
+    first = pyinfra(host, {"site": SITE}, "-y", **of(checkout))
     assert first.code == 0, first.text
     wait_for("all programs", lambda: everything_runs(host), 60)
     assert host.run("readlink /run/lab/catmaid/daphne.sock") == "/etc/catmaid/catmaid/daphne/run/socket"
     assert host.run("ls -d /run/catmaid || true") == ""
-    again = pyinfra(host, {"site": SITE}, "-y", cwd=checkout)
+    again = pyinfra(host, {"site": SITE}, "-y", **of(checkout))
     assert (again.code, again.changed) == (0, []), again.text
-    verify = pyinfra(host, {"site": SITE}, deploy="runbooks/verify.py", cwd=checkout)
+    verify = pyinfra(host, {"site": SITE}, "-y", deploy="runbooks/verify.py", **of(checkout))
     assert verify.code == 0, verify.text

@@ -191,7 +191,9 @@ def test_another_place_for_an_instance_s_folders_is_taken_everywhere(monkeypatch
     (instance,) = deployment.instances
     members = supervisor.programs(instance)
     texts["the job of the programs"] = str(supervisor.service(deployment.sites[0], instance, members, []))
-    (left,) = supervisor.removals((), {"manifest": {f"{supervisor.SET}catmaid-moved": []}, "files": {}})
+    (left,) = supervisor.removals(
+        (), {"manifest": {f"{supervisor.SET}catmaid-moved": []}, "files": {}, "supervisor": {}}
+    )
     texts["an instance that left"] = str(left.set)
     assert [(name, place) for name, text in texts.items() for place in before if place in text] == []
     assert sum("/elsewhere/runtime/catmaid-moved" in text for text in texts.values()) > 5
