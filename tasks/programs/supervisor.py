@@ -264,7 +264,7 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
     missing = lost(one, survey)
     if missing and ("update", instance.name) not in {call[:2] for call in calls}:
         calls.append(("name", instance.name, f"{', '.join(missing)} doesn't lead to what it has open"))
-    calls += [("remove", group(instance, short), "it left the inventory; its logs stay") for short in left]
+    calls += [("remove", group(instance, short), "it is no longer in the inventory; its logs stay") for short in left]
     reasons = tuple(
         # Of what Supervisor doesn't tell nothing is known.
         Reason(WORDS.get(call, call), name, why, (f"{name} of {instance.name}", f"{SET}{name}", "supervisor"))

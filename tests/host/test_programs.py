@@ -184,7 +184,7 @@ def test_one_by_hand_beside_them_is_named(host: BedHost) -> None:
 def test_they_go_and_nobody_notices(host: BedHost) -> None:
     before = all_run(host, *MORE)
     dry = pyinfra(host, {"site": site(LARGE)}, "--dry")
-    assert "stop and remove catmaid.spatial-update: it left the inventory; its logs stay" in dry.text
+    assert "stop and remove catmaid.spatial-update: it is no longer in the inventory; its logs stay" in dry.text
     figures = seen_by_users(host, lambda: deploy(host, LARGE))
     assert figures.failed == []
     after = all_run(host, "large")
