@@ -19,8 +19,10 @@ from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.tasks import distributions
 
-# The start scripts use pkill and ss; openssl signs certificates.
-NEEDED = ("nginx", "supervisor", "logrotate", "procps", "iproute2", "openssl")
+# What a host with sites needs: nginx, what rotates its logs, and what signs certificates.
+FOR_SITES = ("nginx", "logrotate", "openssl")
+# And one with instances: their start scripts use pkill and ss.
+FOR_INSTANCES = ("supervisor", "procps", "iproute2")
 # Not installed: a fix may need it.
 ACL = "acl"
 BROTLI = ("libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static")
@@ -61,8 +63,12 @@ def setfacl(entry: str, path: str, survey: dict[str, Any]) -> Command:
 
 
 def wanted(look: Look) -> list[str]:
-    """What every host needs; further packages are those of its other tasks."""
-    return [*NEEDED, *(BROTLI if has_brotli(look.survey) else ())]
+    """What a host needs for what its description has; further packages are those of its other tasks."""
+    for_sites = (*FOR_SITES, *(BROTLI if has_brotli(look.survey) else ()))
+    return [
+        *(for_sites if look.deployment.sites else ()),
+        *(FOR_INSTANCES if look.deployment.instances else ()),
+    ]
 
 
 def steps(plan: Plan) -> Iterator[Step]:
@@ -76,7 +82,7 @@ def steps(plan: Plan) -> Iterator[Step]:
 
     def install() -> Any:
         return apt.packages(
-            name="Install nginx, Supervisor and what they need",
+            name="Install packages",
             packages=names,
             no_recommends=True,
             # Another one may have begun since the host was looked at.
@@ -90,4 +96,5 @@ def steps(plan: Plan) -> Iterator[Step]:
     yield Step("install packages", [", ".join(names)], install, by_job=False, fetches=(), lacks=lacks)
 
 
-TASK = Task("packages", lambda _: {"packages": [*NEEDED, *BROTLI, CONFIGURATION, ACL]}, packages=wanted, steps=steps)
+ASKED = (*FOR_SITES, *FOR_INSTANCES, *BROTLI, CONFIGURATION, ACL)
+TASK = Task("packages", lambda _: {"packages": list(ASKED)}, packages=wanted, steps=steps)

@@ -8,7 +8,7 @@ from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, fault, warning
-from catmaid_deploy.on_host.facts.units import COMMANDS, RENEWAL, RENEWED
+from catmaid_deploy.on_host.facts.units import NGINX, RENEWAL, RENEWED, SUPERVISOR
 from catmaid_deploy.on_host.own import LOG
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
@@ -24,8 +24,9 @@ from catmaid_deploy.upkeep import output
 DESCRIPTORS = 65536
 # Where nginx keeps large bodies and answers for a while, below it.
 TEMPORARY = "/var/lib/nginx"
-UNITS = tuple(COMMANDS)
 LOGROTATE = "/etc/logrotate.d/catmaid"
+# Makes the instances' socket folders at boot.
+TMPFILES = "/etc/tmpfiles.d/catmaid.conf"
 # Ends Supervisor, with its programs or without, and nginx.
 END = "/etc/catmaid/end.sh"
 # What others' programs may take to end with Supervisor, at most.
@@ -49,11 +50,17 @@ FREE_BYTES = GIB
 ROTATION, ROTATED = "logrotate.timer", "logrotate.service"
 
 
+def units(deployment: Deployment) -> list[str]:
+    """The services that a host has by its description: nginx for sites, Supervisor for instances."""
+    return [*([NGINX] if deployment.sites else []), *([SUPERVISOR] if deployment.instances else [])]
+
+
 def wanted(deployment: Deployment) -> ConfigurationSet:
     """The files that systemd and logrotate read; their own parsers are the check."""
+    services = units(deployment)
     shutdown_seconds = max((i.celery.shutdown_seconds for i in deployment.instances), default=0)
     limits = {"shutdown_seconds": shutdown_seconds, "others_seconds": OTHERS_SECONDS}
-    folders = [f"/etc/systemd/system/{unit}.d" for unit in UNITS]
+    folders = [f"/etc/systemd/system/{unit}.d" for unit in services]
     return ConfigurationSet(
         "system",
         (
@@ -63,11 +70,13 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
             *(Folder(i.log_dir, "root", "adm", "755", data=True) for i in deployment.instances),
             *(Folder(i.state_dir, i.user, i.runtime_group, "750", data=True) for i in deployment.instances),
             # Debian's package has it, and others' have another one. nginx's own test wants it.
-            Folder(TEMPORARY, data=True),
-            # systemd makes these folders at boot, before Supervisor starts.
-            File("/etc/tmpfiles.d/catmaid.conf", render("etc/tmpfiles.d/catmaid.conf", deployment=deployment)),
-            *([File(LOGROTATE, render(LOGROTATE[1:], deployment=deployment))] if deployment.instances else []),
-            File(END, render(END[1:], **limits), mode="755"),
+            *([Folder(TEMPORARY, data=True)] if deployment.sites else []),
+            *(
+                File(path, render(path[1:], deployment=deployment))
+                for path in (TMPFILES, LOGROTATE)
+                if deployment.instances
+            ),
+            *([File(END, render(END[1:], **limits), mode="755")] if services else []),
             *(
                 File(
                     f"{folder}/catmaid.conf",
@@ -78,10 +87,15 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
             *proxy.items(deployment),
         ),
         checks=(
-            ("sh", "-n", f"{{stage}}{END}"),
-            ("systemd-tmpfiles", "--create", "--prefix=/nowhere", "{stage}/etc/tmpfiles.d/catmaid.conf"),
-            *([("logrotate", "--debug", f"{{stage}}{LOGROTATE}")] if deployment.instances else []),
-            ("systemd-analyze", *UNITS),
+            *([("sh", "-n", f"{{stage}}{END}"), ("systemd-analyze", *services)] if services else []),
+            *(
+                [
+                    ("systemd-tmpfiles", "--create", "--prefix=/nowhere", f"{{stage}}{TMPFILES}"),
+                    ("logrotate", "--debug", f"{{stage}}{LOGROTATE}"),
+                ]
+                if deployment.instances
+                else []
+            ),
         ),
         service={"kind": "systemd"},
     )
@@ -91,16 +105,16 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     """What differs, and what systemd has to be told: also that it read its files in a run that broke off."""
     one = wanted(deployment)
     differences = compare(one, survey)
-    units = survey["units"]
+    states, services = survey["units"], units(deployment)
     reload = any(d.path.startswith("/etc/systemd/") for d in differences)
     reasons = []
-    if not reload and any(units.get(unit, {}).get("needs_daemon_reload") for unit in (*UNITS, RENEWAL, RENEWED)):
+    if not reload and any(states.get(unit, {}).get("needs_daemon_reload") for unit in (*services, RENEWAL, RENEWED)):
         reload = True
         reasons.append(Reason("reload", "systemd", "its files are newer"))
-    wanted_units = (*UNITS, *([RENEWAL] if deployment.acme_sites else []))
-    enable = [unit for unit in wanted_units if not units.get(unit, {}).get("enabled")]
+    wanted_units = (*services, *([RENEWAL] if deployment.acme_sites else []))
+    enable = [unit for unit in wanted_units if not states.get(unit, {}).get("enabled")]
     # A timer that is off renews nothing until the next boot.
-    start = [unit for unit in wanted_units if unit == RENEWAL and not units.get(unit, {}).get("active")]
+    start = [unit for unit in wanted_units if unit == RENEWAL and not states.get(unit, {}).get("active")]
     # A unit of a package that isn't there yet comes enabled.
     packages = survey["packages"]
     reasons += [Reason("enable", unit, "it doesn't start at boot") for unit in enable if unit.split(".")[0] in packages]
@@ -171,7 +185,7 @@ def clock(offset: float) -> str:
 
 
 def question(deployment: Deployment) -> dict[str, Any]:
-    return {"units": [*UNITS, RENEWAL, RENEWED], "space": [*SPACE, RUN], "ports": deployment.ports}
+    return {"units": [*units(deployment), RENEWAL, RENEWED], "space": [*SPACE, RUN], "ports": deployment.ports}
 
 
 def faults(look: Look) -> Iterator[Finding]:

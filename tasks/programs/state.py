@@ -107,7 +107,7 @@ def health(one: Health) -> None:
     if not one.survey["manifest"]:
         return
     blocked = {finding.place for finding in asking.judge(one.survey)}
-    if one.survey["supervisor"] is None and "supervisor" not in blocked:
+    if one.deployment.instances and one.survey["supervisor"] is None and "supervisor" not in blocked:
         if one.is_active("supervisor.service"):
             log = one.survey["supervisor_file"]["log"]
             one.fault("supervisor", "it runs, and gives no answer", f"correct what {log} says")

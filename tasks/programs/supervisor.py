@@ -23,7 +23,7 @@ from catmaid_deploy.tasks.programs.slots import Program, full_name, group, place
 UP = ("RUNNING", "STARTING")
 # What an update leaves the host at least.
 RESERVE_BYTES = 256 << 20
-SET = "programs of "
+SET = supervisor_file.SET
 Call = tuple[str, str, str]
 
 

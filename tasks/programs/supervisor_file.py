@@ -9,6 +9,8 @@ from typing import Any
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.on_host.facts.supervisor import SUPERVISORD
 
+# What the sets of files of the instances' programs are called, with the instance's name.
+SET = "programs of "
 PATH = SUPERVISORD
 # What has Supervisor read the file of each instance's group.
 FOLDER = "/etc/supervisor/conf.d"
@@ -23,10 +25,15 @@ def _reads(pattern: str, path: str) -> bool:
     return len(parts) == len(of_path) and all(map(fnmatchcase, of_path, parts))
 
 
+def _is_needed(survey: dict[str, Any]) -> bool:
+    """Whether Supervisor has programs of the deploy's, or is to get some: the file of any other isn't the deploy's."""
+    return bool(survey["instances"]) or any(title.startswith(SET) for title in survey["manifest"])
+
+
 def judge(survey: dict[str, Any]) -> Iterator[Finding]:
     """Why Supervisor would never read what a deploy writes for it, or takes no orders."""
     file = survey["supervisor_file"]
-    if file is None:
+    if file is None or not _is_needed(survey):
         return
     if file["problem"]:
         what, fix = file["problem"]
@@ -53,7 +60,7 @@ def _is_read(path: str, patterns: list[str]) -> bool:
 def warn(survey: dict[str, Any]) -> Iterator[Finding]:
     """What doesn't stop a run: an admin's tool that finds nothing, and files that others may change."""
     file = survey["supervisor_file"]
-    if file is None:
+    if file is None or not _is_needed(survey):
         return
     if not file["is_controlled"]:
         what = f"by {PATH} supervisorctl can't ask it, and so programs of others don't end when Supervisor restarts"

@@ -155,7 +155,7 @@ def playbook(deployment: schema.Deployment, work: Work, texts: Path) -> list[dic
         *({"ansible.builtin.file": {"path": path, "state": "absent"}} for path in absent()),
         {
             "ansible.builtin.systemd_service": {"name": "{{ item }}", "enabled": True, "state": "started"},
-            "loop": list(system.UNITS),
+            "loop": system.units(deployment),
         },
     ]
     return [{"hosts": "all", "gather_facts": False, "tasks": tasks}]

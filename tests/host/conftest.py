@@ -153,7 +153,7 @@ def copy_project(folder: Path) -> None:
             shutil.copy(images.ROOT / name, folder / name)
 
 
-ALL = " ".join((*packages.NEEDED, *wsgi.COMPILER, *packages.BROTLI))
+ALL = " ".join((*packages.FOR_SITES, *packages.FOR_INSTANCES, *wsgi.COMPILER, *packages.BROTLI))
 PACKAGES = f"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update

@@ -169,7 +169,7 @@ def test_the_report_is_json(deployed: Deployed) -> None:
     assert deployed.first.changed == [
         "Take the host for this run",
         "Read the package sources",
-        "Install nginx, Supervisor and what they need",
+        "Install packages",
         f"Group {NGINX_USER}",
         f"User {NGINX_USER}",
         "uWSGI 2.0.31 for catmaid",

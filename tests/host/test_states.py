@@ -133,7 +133,7 @@ STATES = {
     ),
     "a package is gone": State(
         "DEBIAN_FRONTEND=noninteractive apt-get -qq -y remove logrotate >/dev/null 2>&1",
-        ["Read the package sources", "Install nginx, Supervisor and what they need"],
+        ["Read the package sources", "Install packages"],
         "logrotate",
     ),
     "everything at once": State(

@@ -449,7 +449,7 @@ def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
         "asks_password": True,
         "units": units,
         "files": {},
-        "manifest": {"x": 1},
+        "manifest": {"programs of catmaid": {}},
     }
     survey |= {"supervisor_file": {"problem": None, "patterns": []}, "instances": {}}
     survey["asked"] = {"blocked": [], "standing": [], "wrong": []}

@@ -21,9 +21,11 @@ from catmaid_deploy.on_host.facts.supervisor import (
 from catmaid_deploy.on_host.facts.units import (
     COMMANDS,
     CONFIGURATIONS,
+    NGINX,
     PIDS,
     RENEWAL,
     RENEWED,
+    SUPERVISOR,
     _begun,
     _main,
     _since,
@@ -154,10 +156,10 @@ def _look_around(question):
         "away": [mount for mount in {page["mount"] for page in question["pages"]} if mount and _is_away(mount)],
         "stopped": sorted({one[3] for one in table.values() if one[1] == "T"}),
         "ages": {pid: time.time() - _since(one[4]) for pid, one in table.items() if one[0] != "nginx"},
-        "main": {unit: _main(table, unit) for unit in PIDS},
-        "nginx": _nginx_refuses(),
-        "supervisor": _supervisor_refuses(_begun(table, "supervisor.service")),
-        "others": list(_in_the_place(table, question["ports"])),
+        "main": {unit: _main(table, unit) for unit in PIDS if unit in question["units"]},
+        "nginx": _nginx_refuses() if NGINX in question["units"] else "",
+        "supervisor": _supervisor_refuses(_begun(table, SUPERVISOR)) if SUPERVISOR in question["units"] else "",
+        "others": list(_in_the_place(table, question["ports"])) if NGINX in question["units"] else [],
         "rivals": rivals(question["sites"]),
         "not_renewed": list(_not_renewed(question["renewal"])),
         "renewals_failed": renewals_failed() if question["renewal"] else {},
@@ -240,7 +242,7 @@ def end_asking(begun, programs, states):
         code = status if isinstance(status, int) else 0
         wrong.append(fault(page["place"], what, todo=_look_into(_log(page, question)), status=code))
         # Of an nginx that a signal has stopped nobody gets an answer.
-        if doing.get(page["program"]) == "well" and not _is_stopped("nginx.service", seen):
+        if doing.get(page["program"]) == "well" and not _is_stopped(NGINX, seen):
             doing[page["program"]] = _without_an_answer(page, status, question, programs, seen)
     # Another's server shows its own.
     shown = {} if seen["rivals"] else seen["certificates"]
@@ -311,12 +313,12 @@ def _log(page, question):
 
 def _services(question, seen, programs, states):
     """What is wrong with nginx, Supervisor, certbot, and with what starts at boot."""
-    if not states.get("nginx.service", {}).get("active") and not seen["main"]["nginx.service"]:
+    if NGINX in question["units"] and not states.get(NGINX, {}).get("active") and not seen["main"][NGINX]:
         yield fault("nginx", "it doesn't run: users reach nothing", "systemctl start nginx")
     if seen["nginx"]:
         what = "it would not start with its files as they are: " + seen["nginx"]
         yield fault("nginx's files", what, todo=CORRECT)
-    if programs is None and not seen["main"]["supervisor.service"]:
+    if SUPERVISOR in question["units"] and programs is None and not seen["main"][SUPERVISOR]:
         yield fault(
             "supervisor", "it doesn't run: what ends of CATMAID isn't started again", "systemctl start supervisor"
         )

@@ -15,11 +15,12 @@ UNIT_PROPERTIES = (
     "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
 )
 # What Debian's units start.
-COMMANDS = {"nginx.service": "/usr/sbin/nginx", "supervisor.service": "/usr/bin/supervisord"}
+NGINX, SUPERVISOR = "nginx.service", "supervisor.service"
+COMMANDS = {NGINX: "/usr/sbin/nginx", SUPERVISOR: "/usr/bin/supervisord"}
 # Renews what certbot got, twice a day.
 RENEWAL, RENEWED = "certbot.timer", "certbot.service"
 CONFIGURATIONS = (CONFIGURATION, SUPERVISORD)
-PIDS = {"nginx.service": "/run/nginx.pid", "supervisor.service": ITS_PID}
+PIDS = {NGINX: "/run/nginx.pid", SUPERVISOR: ITS_PID}
 
 
 def _table():
@@ -41,7 +42,7 @@ def _since(ticks):
 
 def _main(table, unit):
     """The main process of a service by its own file, whoever has started it; None where it doesn't run."""
-    it = supervisors_own() if unit == "supervisor.service" else None
+    it = supervisors_own() if unit == SUPERVISOR else None
     main = ROOT.read(it.pid_file if it else PIDS[unit]).strip()
     found = table.get(int(main)) if main.isdigit() else None
     return int(main) if found and found[0] == os.path.basename(COMMANDS[unit]) else None

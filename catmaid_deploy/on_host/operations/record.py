@@ -5,7 +5,7 @@ import time
 
 from catmaid_deploy.on_host.facts.asking import PARSED, begin_asking, end_asking, supervisor_files
 from catmaid_deploy.on_host.facts.nginx import NGINX_READ, ask_nginx
-from catmaid_deploy.on_host.facts.units import RENEWED, UNIT_PROPERTIES, units
+from catmaid_deploy.on_host.facts.units import RENEWED, SUPERVISOR, UNIT_PROPERTIES, units
 from catmaid_deploy.on_host.operations.common import say
 from catmaid_deploy.on_host.operations.lock import check_lock, end_run, one_line
 from catmaid_deploy.on_host.operations.programs import supervisors
@@ -40,9 +40,10 @@ def units_of(asking):
     return units(run(["systemctl", "show", "--property=" + UNIT_PROPERTIES, *names])[1])
 
 
-def remember_parsed():
+def remember_parsed(asking):
     """Supervisor's parser and nginx have taken their files as they are: the next look need not ask them."""
-    ROOT.write(PARSED, json.dumps({"files": supervisor_files()}).encode())
+    if SUPERVISOR in asking["units"]:
+        ROOT.write(PARSED, json.dumps({"files": supervisor_files()}).encode())
     if not ask_nginx()["refuses"]:
         ROOT.write(NGINX_READ, json.dumps(ask_nginx()).encode())
 
@@ -60,6 +61,6 @@ def record(job):
         end_run("%s; then the host was asked: %s" % (what, "; ".join(map(one_line, wrong))), "failed")
         say("left: all was changed, and the host isn't as described")
         raise Failed("all is in place, but the host doesn't serve as described:\n" + "\n".join(wrong))
-    remember_parsed()
+    remember_parsed(job["asking"])
     end_run(what)
     say("recorded in " + LOG)

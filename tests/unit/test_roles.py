@@ -1,0 +1,69 @@
+"""What a host gets follows from what its description has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from catmaid_deploy import schema
+from catmaid_deploy.configuration import compare
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.tasks import last_word, packages, system
+from catmaid_deploy.tasks.programs import supervisor_file
+
+TILES = {"name": "em", "url": "/em", "folder": "/data/em"}
+ALONE = {"server_name": "tiles.org", "tiles": [TILES]}
+WITH_CATMAID = ALONE | {"instances": [{}]}
+BARE: dict[str, Any] = {
+    "os": {"id": "debian", "version": "12"},
+    "packages": {},
+    "files": {},
+    "manifest": {},
+    "units": {},
+    "instances": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("site", "units", "has_supervisor"),
+    [(ALONE, ["nginx.service"], False), (WITH_CATMAID, ["nginx.service", "supervisor.service"], True)],
+    ids=["tiles alone", "an instance"],
+)
+def test_a_host_with_tiles_alone_has_no_supervisor(
+    site: dict[str, Any], units: list[str], has_supervisor: bool
+) -> None:
+    deployment = schema.load(site)
+    assert system.units(deployment) == units
+    assert {"nginx", "logrotate", "openssl"} <= set(packages.wanted(Look(deployment, BARE)))
+    assert ("supervisor" in packages.wanted(Look(deployment, BARE))) is has_supervisor
+    assert ("supervisor.service" in last_word.question(deployment)["units"]) is has_supervisor
+    assert ("supervisor.service" in system.question(deployment)["units"]) is has_supervisor
+    paths = [item.path for item in system.wanted(deployment).items]
+    of_programs = [system.TMPFILES, system.LOGROTATE, "/etc/systemd/system/supervisor.service.d/catmaid.conf"]
+    assert [path in paths for path in of_programs] == [has_supervisor] * 3
+    checks = [word for check in system.wanted(deployment).checks for word in check]
+    assert ("supervisor.service" in checks) is ("systemd-tmpfiles" in checks) is has_supervisor
+
+
+def test_what_was_for_supervisor_goes_with_the_last_instance() -> None:
+    before, now = (system.wanted(schema.load(site)) for site in (WITH_CATMAID, ALONE))
+    paths = [item.path for item in before.items if not getattr(item, "data", False)]
+    file = {"kind": "file", "text": "", "sha256": "", "user": "root", "group": "root", "mode": "644"}
+    there = dict.fromkeys(paths, file)
+    differences = compare(now, BARE | {"files": there, "manifest": {"system": dict.fromkeys(paths, "")}})
+    drop_in = "/etc/systemd/system/supervisor.service.d"
+    gone = {drop_in, f"{drop_in}/catmaid.conf", system.TMPFILES, system.LOGROTATE}
+    assert {one.path for one in differences if one.what == "remove"} == gone
+
+
+def test_a_supervisor_that_is_anothers_is_not_judged() -> None:
+    """An admin's own beside tiles may be as it likes; one with programs of the deploy's has to take orders."""
+    file = {"problem": ["it has no socket", "give it one"], "is_controlled": False, "of_others": [["/x", "ada"]]}
+    survey = BARE | {"supervisor_file": file}
+    assert [*supervisor_file.judge(survey), *supervisor_file.warn(survey)] == []
+    has: tuple[dict[str, Any], ...]
+    has = ({"instances": {"catmaid": {}}}, {"manifest": {"programs of catmaid": {}}})
+    for needed in has:
+        assert [one.place for one in supervisor_file.judge(survey | needed)] == ["supervisor"]
+        assert len(list(supervisor_file.warn(survey | needed))) == 2
