@@ -102,7 +102,7 @@ def question(deployment: Deployment) -> dict[str, Any]:
             for instance in deployment.instances
             for short in instance.kinds
         ],
-        "units": [*system.units(deployment), *disks.UNITS, *([RENEWAL] if renewal else [])],
+        "units": [*system.units(deployment), *disks.units(deployment), *([RENEWAL] if renewal else [])],
         "renewal": renewal,
         "nginx_user": NGINX_USER,
         "sites": [

@@ -33,7 +33,9 @@ OWN_WORDS = "with words of its own"
 
 @dataclass(frozen=True)
 class Switch:
-    """What is to be done on a host: which flags, and nginx's files where the words differ."""
+    """What is to be done on a host: which flags, and nginx's files where the words differ. A host without sites has
+    nothing to close.
+    """
 
     survey: dict[str, Any]
     report: reports.Report
@@ -87,6 +89,9 @@ def check(tasks: Tasks) -> Switch:
     deployment, survey = look.deployment, look.survey
     flags = _flags(deployment)
     report = reports.report(host.name, preflight.last_word(tasks, deployment))
+    if not deployment.sites:
+        report.idle = "nothing to do: this host has no site"
+        return Switch(survey, report, state == "on", [], None, False)
     as_described = nginx.change(deployment, survey)
     differs = bool(as_described.differences or as_described.reasons)
     change = None

@@ -234,7 +234,7 @@ def health(one: Health) -> None:
         one.warn("packages", "an update waits for a reboot", "have the host reboot when nobody is working")
     if not one.survey["manifest"]:
         return
-    if not one.is_active(ROTATION):
+    if one.deployment.sites and not one.is_active(ROTATION):
         one.fault("logs", f"they aren't rotated: {ROTATION} is off", Command(f"systemctl enable --now {ROTATION}"))
     if one.survey["units"].get(ROTATED, {}).get("failed"):
         one.fault(

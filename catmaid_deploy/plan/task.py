@@ -58,7 +58,8 @@ class Task:
     + differs: adds what a deploy would change
     + begun: the programs that have just started, and are at fault only for that
     + rows, blocks: what `status` shows in a host's table and below it: a title, a line and a table each
-    + logs: patterns of ``logs``, and of other useful ``files``, of one instance or of all
+    + logs: patterns of ``logs``, and of other useful ``files``, of one instance or of all; of a host
+      without an instance of all alone
     + document: what `status` adds to its JSON document
     + jobs: what it does for a runbook, by the runbook's name
     """
@@ -86,7 +87,7 @@ class Task:
     begun: Callable[[Health, Needs], Iterable[str]] = _none
     rows: Callable[[Health], Iterable[tuple[str, str, str]]] = _none
     blocks: Callable[[Health], Iterable[tuple[str, str, list[tuple[str, ...]]]]] = _none
-    logs: Callable[[Deployment, Instance], dict[str, Any]] = _no_keys
+    logs: Callable[[Deployment, Instance | None], dict[str, Any]] = _no_keys
     document: Callable[[Health], dict[str, Any]] = _no_keys
     jobs: Mapping[str, Callable[[Tasks], None]] = field(default_factory=dict)
 

@@ -113,7 +113,9 @@ def one_instance(deployment: Deployment) -> Instance | None:
     found = next((one for one in deployment.instances if one.name == str(name)), None)
     if found is None:
         known = ", ".join(one.name for one in deployment.instances)
-        fix = f"give one of {known}, or none for all of the host"
+        fix = (
+            f"give one of {known}, or none for all of the host" if known else "leave it out: this host has no instance"
+        )
         raise refusal([(host.name, fault("instance", f"there is no {str(name)!r}", fix))])
     return found
 

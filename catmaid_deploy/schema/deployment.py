@@ -19,7 +19,7 @@ class Deployment(Model):
 
     sites: tuple[Site, ...] = Field(
         examples=[[{"server_name": "catmaid.example.org", "instances": [{}]}]],
-        description="The sites, each with host names of its own.",
+        description="The sites, each with host names of its own. An empty list: the host serves nothing.",
     )
     proxy: ProxyAddress | None = Field(
         None,
@@ -34,8 +34,6 @@ class Deployment(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Deployment:
-        if not self.sites:
-            raise ValueError("sites: the list is empty: describe at least one")
         if self.no_proxy and not self.proxy:
             raise ValueError("no_proxy: there is no proxy: name it as proxy, or remove this")
         for key, values in (
@@ -76,7 +74,9 @@ class Deployment(Model):
 
     @property
     def ports(self) -> list[int]:
-        """Where nginx listens for all of them."""
+        """Where nginx listens for all of them; nowhere without a site."""
+        if not self.sites:
+            return []
         return [80, *([443] if any(site.certificate for site in self.sites) else [])]
 
     @property

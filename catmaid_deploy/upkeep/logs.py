@@ -1,4 +1,4 @@
-"""The last lines of everything of one instance, or a bundle of it for a bug report, without secrets."""
+"""The last lines of all that an instance, or a host without any, writes; or a bundle for a report, without secrets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,13 @@ from catmaid_deploy.upkeep import output
 SCREEN_LINES, BUNDLE_LINES = 15, 5000
 
 
-def _instance(deployment: Deployment) -> Instance:
+def _instance(deployment: Deployment) -> Instance | None:
+    """The one that is meant; None where the host has none and none is named."""
     name = host.data.get("instance")
+    if not deployment.instances:
+        if name is not None:
+            raise Refused(fault("instance", f"there is no {name!r}", "leave it out: this host has no instance"))
+        return None
     found = [one for one in deployment.instances if name in (None, one.name)]
     if len(found) != 1:
         known = ", ".join(one.name for one in deployment.instances)
@@ -30,7 +35,9 @@ def _instance(deployment: Deployment) -> Instance:
     return found[0]
 
 
-def question(tasks: Tasks, deployment: Deployment, instance: Instance, lines: int, with_files: bool) -> dict[str, Any]:
+def question(
+    tasks: Tasks, deployment: Deployment, instance: Instance | None, lines: int, with_files: bool
+) -> dict[str, Any]:
     """What a host is asked: patterns of logs and of other files, from all tasks."""
     found = merged(task.logs(deployment, instance) for task in tasks)
     return {"logs": found["logs"], "files": found["files"] if with_files else [], "lines": lines}

@@ -164,7 +164,7 @@ def question(deployment: Deployment) -> dict[str, Any]:
         "instances": instances,
         "accounts": [instance.user for instance in deployment.instances],
         "space": [instance.virtualenv for instance in deployment.instances],
-        "units": [*PEERS["database"], *PEERS["broker"]],
+        "units": [*PEERS["database"], *PEERS["broker"]] if deployment.instances else [],
     }
 
 

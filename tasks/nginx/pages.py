@@ -144,13 +144,13 @@ def _wrong_answer(one: Health, page: Page, answer: dict[str, Any], instance: Ins
 def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
     return {
         "pages": [page.question for page in pages(deployment)] if verify else [],
-        "logs": ["/var/log/nginx"],
+        "logs": ["/var/log/nginx"] if deployment.sites else [],
         "space": [tiles.folder for tiles in deployment.tiles],
     }
 
 
 def health(one: Health) -> None:
-    if not one.survey["manifest"] or one.is_active("nginx.service"):
+    if not one.survey["manifest"] or not one.deployment.sites or one.is_active("nginx.service"):
         return
     if "nginx" not in {finding.place for finding in asking.judge(one.survey)}:
         one.fault("nginx", "it doesn't run: users reach nothing", Command("systemctl start nginx"))
@@ -168,7 +168,9 @@ def rows(one: Health) -> Iterator[tuple[str, str, str]]:
         yield "tiles", tiles.name, f"{there}: {tiles.folder}"
 
 
-def logs(deployment: Deployment, _: Instance) -> dict[str, Any]:
+def logs(deployment: Deployment, _: Instance | None) -> dict[str, Any]:
+    if not deployment.sites:
+        return {}
     sites = [nginx.site_path(site) for site in deployment.sites]
     return {"logs": ["/var/log/nginx/error.log"], "files": ["/etc/nginx/conf.d/catmaid.conf", *sites]}
 

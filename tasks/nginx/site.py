@@ -53,6 +53,10 @@ COMPRESSED = (
 )
 # What Debian's package brings, and others' don't.
 DEBIAN_FOLDERS = tuple(f"/etc/nginx/{name}" for name in ("snippets", "sites-available", "sites-enabled"))
+SET = "nginx"
+TREES, CHECKS = ("/etc/nginx",), (("nginx", "{stage}/etc/nginx/nginx.conf"),)
+# Of what the deploy wrote this stays when the last site goes: without it nginx, which others may use, wouldn't start.
+MAIN = "/etc/nginx/nginx.conf"
 CHANGED_CERTIFICATE = "a certificate has changed"
 # Names of blocks: of N5 and Zarr, by numbers; of Zarr 3; of precomputed volumes, single or in shards.
 _RANGE = "-?[0-9]+--?[0-9]+"
@@ -235,7 +239,7 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
     if server.of_another:
         own += [Folder(path, data=True) for path in DEBIAN_FOLDERS]
     return ConfigurationSet(
-        "nginx",
+        SET,
         (
             *own,
             *served,
@@ -243,8 +247,8 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
             *certificates.items(deployment),
             *items,
         ),
-        trees=("/etc/nginx",),
-        checks=(("nginx", "{stage}/etc/nginx/nginx.conf"),),
+        trees=TREES,
+        checks=CHECKS,
         service={"kind": "nginx", "digest": name, "state_host": STATE_HOST},
         stock_links=DEFAULT_SITE,
     ), name
@@ -285,6 +289,18 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     return Change(one, differences, (Reason(do, "nginx", why, told),) if why else ())
 
 
+def removal(survey: dict[str, Any]) -> Change:
+    """What the deploy wrote for sites goes with the last of them; nginx goes on, for what others have there."""
+    left = ConfigurationSet(
+        SET, trees=TREES, checks=CHECKS, service={"kind": "nginx", "digest": None, "state_host": STATE_HOST}
+    )
+    differences = [one for one in compare(left, survey) if one.path != MAIN]
+    if survey["files"].get(passwords.KEY):
+        # Made on the host, by a step of its own.
+        differences.append(Difference(passwords.KEY, "remove"))
+    return Change(left, tuple(differences), (Reason("take the sites from", "nginx", "none is left in the inventory"),))
+
+
 def question(deployment: Deployment) -> dict[str, Any]:
     return {
         # Made where nginx is another packager's.
@@ -295,6 +311,8 @@ def question(deployment: Deployment) -> dict[str, Any]:
 
 
 def warnings(look: Look) -> Iterator[Finding]:
+    if not look.deployment.sites:
+        return
     yield from neighbours(look.survey)
     for path, user in look.survey["nginx_files_of_others"]:
         what = f"{path} can be changed by {user}, and nginx reads it as root"
@@ -307,6 +325,10 @@ def warnings(look: Look) -> Iterator[Finding]:
 
 
 def steps(plan: Plan) -> Iterator[Step]:
+    if not plan.look.deployment.sites:
+        if SET in plan.survey["manifest"]:
+            yield from configured(removal(plan.survey))
+        return
     made = change(plan.look.deployment, plan.survey)
     plan.report.warnings += [
         warning("nginx", f"{path} stays, since its site was changed by somebody")
@@ -318,7 +340,7 @@ def steps(plan: Plan) -> Iterator[Step]:
 TASK = Task(
     "nginx",
     question,
-    sets=lambda deployment: [wanted(deployment, Server())[0]],
+    sets=lambda deployment: [wanted(deployment, Server())[0]] if deployment.sites else [],
     warnings=warnings,
     steps=steps,
 )

@@ -48,7 +48,7 @@ def judge_group(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]
 def make_user(plan: Plan) -> Iterator[Step]:
     """Make the user of nginx's workers, before nginx's files name it, or put it into a group that it needs."""
     names = missing_groups(plan.look.deployment, plan.survey)
-    if not names:
+    if not names or not plan.look.deployment.sites:
         return
 
     def make() -> Any:

@@ -214,8 +214,10 @@ def document(one: Health) -> dict[str, Any]:
     }
 
 
-def logs(deployment: Deployment, instance: Instance) -> dict[str, Any]:
+def logs(deployment: Deployment, instance: Instance | None) -> dict[str, Any]:
     """Of both slots, and of Supervisor itself."""
+    if instance is None:
+        return {}
     files = [f"{instance.config_dir}/{part}" for part in ("start.sh", "*-[ab]/*.*")]
     return {
         "logs": [f"{instance.log_dir}/*.log", "/var/log/supervisor/supervisord.log"],

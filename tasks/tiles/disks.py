@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
+from catmaid_deploy.configuration import Change, ConfigurationSet, Difference, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, Refused, fault, missed
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import render
 from catmaid_deploy.run.apply import configured
@@ -25,6 +26,16 @@ WATCH = "/etc/catmaid/disks/watch.py"
 PLACES = "/etc/catmaid/disks/places.json"
 # A watcher that started within so many seconds of its files' time may be as new as they are.
 CLOCK_SECONDS = 2
+
+
+SET = "disks"
+# Where systemd has what starts at boot.
+WANTED = "/etc/systemd/system/multi-user.target.wants"
+
+
+def units(deployment: Deployment) -> tuple[str, ...]:
+    """What watches over disks where nginx serves from some."""
+    return UNITS if deployment.sites else ()
 
 
 def places(deployment: Deployment) -> dict[str, list[str]]:
@@ -105,7 +116,7 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
     items = [File(path, render(path[1:], nginx_user=NGINX_USER, flags=DISKS)) for path in (WATCH, *units)]
     items.append(File(PLACES, json.dumps(places(deployment), indent=1) + "\n"))
     return ConfigurationSet(
-        "disks",
+        SET,
         (Folder(WATCH.rpartition("/")[0]), *items),
         checks=(("systemd-analyze", SERVICE, PATH, RELOAD),),
         service={"kind": "systemd"},
@@ -137,8 +148,24 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     return Change(one, differences, tuple(reasons))
 
 
+def removal(survey: dict[str, Any]) -> Change:
+    """The watcher goes with the last site."""
+    left = ConfigurationSet(SET, service={"kind": "systemd", "stop": list(UNITS), "enable": [], "reload": True})
+    # systemd takes out no link of a unit whose file is gone.
+    links = [Difference(f"{WANTED}/{unit}", "remove") for unit in UNITS]
+    why = "nginx serves no site any more"
+    return Change(left, (*compare(left, survey), *links), (Reason("stop", " and ".join(UNITS), why),))
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    if plan.look.deployment.sites:
+        yield from configured(change(plan.look.deployment, plan.survey))
+    elif SET in plan.survey["manifest"]:
+        yield from configured(removal(plan.survey))
+
+
 def health(one: Health) -> None:
-    if one.survey["manifest"] and not one.is_active(SERVICE) and SERVICE in one.survey["units"]:
+    if one.survey["manifest"] and one.deployment.sites and not one.is_active(SERVICE):
         what = "nobody watches over them, and one that hangs would hold up all pages"
         one.fault("disks", what, Command(f"systemctl restart {SERVICE}"))
 
@@ -146,10 +173,10 @@ def health(one: Health) -> None:
 HANGING = Task("disks that hang", faults=faults)
 TASK = Task(
     "disks",
-    lambda deployment: {"disks": places(deployment), "units": list(UNITS)},
-    sets=lambda deployment: [wanted(deployment)],
+    lambda deployment: {"disks": places(deployment), "units": list(units(deployment))},
+    sets=lambda deployment: [wanted(deployment)] if deployment.sites else [],
     warnings=lambda look: warn(look.deployment, look.survey),
-    steps=lambda plan: configured(change(plan.look.deployment, plan.survey)),
+    steps=steps,
     away=lambda look: away(look.deployment, look.survey),
     health=health,
 )

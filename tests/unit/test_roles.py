@@ -9,8 +9,13 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import compare
 from catmaid_deploy.plan.look import Look
+from catmaid_deploy.run import preflight
 from catmaid_deploy.tasks import last_word, packages, system
+from catmaid_deploy.tasks.nginx import passwords
+from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.programs import supervisor_file
+from catmaid_deploy.tasks.tiles import disks
+from testbed.order import TASKS
 
 TILES = {"name": "em", "url": "/em", "folder": "/data/em"}
 ALONE = {"server_name": "tiles.org", "tiles": [TILES]}
@@ -67,3 +72,44 @@ def test_a_supervisor_that_is_anothers_is_not_judged() -> None:
     for needed in has:
         assert [one.place for one in supervisor_file.judge(survey | needed)] == ["supervisor"]
         assert len(list(supervisor_file.warn(survey | needed))) == 2
+
+
+def test_a_host_without_sites_has_nothing_to_serve_with() -> None:
+    deployment = schema.load(sites=[])
+    assert (system.units(deployment), deployment.ports, deployment.urls) == ([], [], [])
+    assert preflight.packages(TASKS, Look(deployment, BARE | {"accounts": {}})) == []
+    assert [one.name for one in preflight.wanted_sets(TASKS, deployment)] == ["system"]
+    assert [item.path for item in system.wanted(deployment).items] == ["/etc/catmaid"]
+    assert system.wanted(deployment).checks == ()
+    asked = last_word.question(deployment)
+    assert {key: asked[key] for key in ("pages", "programs", "units", "sites", "ports")} == {
+        "pages": [],
+        "programs": [],
+        "units": [],
+        "sites": [],
+        "ports": [],
+    }
+
+
+def test_no_site_at_all_has_to_be_said() -> None:
+    """A key that is forgotten, or misspelt, is no host without sites."""
+    with pytest.raises(schema.InvalidSite) as caught:
+        schema.load()
+    assert caught.value.lines == ["site: missing: describe the site in the inventory, as inventories/prod.py does"]
+
+
+def test_what_was_for_nginx_goes_with_the_last_site() -> None:
+    """But for nginx.conf: without it nginx wouldn't start, and others may have sites there."""
+    site = "/etc/nginx/sites-available/catmaid-a.org.conf"
+    there = {path: {"kind": "file", "text": ""} for path in (nginx.MAIN, site, passwords.KEY)}
+    change = nginx.removal(BARE | {"files": there, "manifest": {"nginx": dict.fromkeys((nginx.MAIN, site), "")}})
+    assert change.summary == [
+        f"remove {site}",
+        f"remove {passwords.KEY}",
+        "take the sites from nginx: none is left in the inventory",
+    ]
+    assert change.set.service["digest"] is None
+    watcher = disks.removal(BARE | {"files": {disks.WATCH: there[site]}, "manifest": {"disks": {disks.WATCH: ""}}})
+    links = [f"{disks.WANTED}/{unit}" for unit in disks.UNITS]
+    assert watcher.gone == [disks.WATCH, *links]
+    assert watcher.set.service["stop"] == list(disks.UNITS)

@@ -1,6 +1,6 @@
 """systemd, as a service whose files are put in place. A part of the job's script, see `apply`."""
 
-from catmaid_deploy.on_host.operations.common import say
+from catmaid_deploy.on_host.operations.common import is_active, say
 from catmaid_deploy.on_host.trust import Failed, run
 
 
@@ -9,12 +9,18 @@ class Systemd:
 
     def __init__(self, job):
         self.enable, self.reload = job["service"]["enable"], job["service"]["reload"]
-        self.restart = job["service"].get("restart", ())
+        self.restart, self.stop = job["service"].get("restart", ()), job["service"].get("stop", ())
 
     def owns(self, path):
         return False
 
     def bring(self):
+        # Of one that isn't loaded systemd would say that it can't.
+        for unit in filter(is_active, self.stop):
+            code, output = run(["systemctl", "stop", unit])
+            if code:
+                raise Failed("%s can't be stopped: %s" % (unit, output))
+            say("stopped %s" % unit)
         if self.reload:
             self.back()
             say("systemd has read its files")
