@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import gevent
@@ -37,16 +38,25 @@ def misspelt(data: dict[str, Any]) -> list[Finding]:
     return found
 
 
+@cache
+def inventory() -> dict[str, Deployment | schema.InvalidSite]:
+    """What the inventory says of all its hosts, also of those that this run leaves out: what one of them gets is the
+    same whichever it takes.
+    """
+    keys = ("site", "sites", *BESIDE)
+    return schema.load_all(
+        {one.name: {key: said for key in keys if (said := one.data.get(key)) is not None} for one in state.inventory}
+    )
+
+
 def validate(one: Host) -> tuple[Deployment | None, list[Finding]]:
     """What an inventory describes for a host, or the faults of the description."""
     faults = misspelt(one.data.dict())  # type: ignore[no-untyped-call]
-    try:
-        more = {key: one.data.get(key) for key in BESIDE if one.data.get(key) is not None}
-        deployment = schema.load(one.data.get("site"), one.data.get("sites"), **more)
-    except schema.InvalidSite as error:
+    described = inventory()[one.name]
+    if isinstance(described, schema.InvalidSite):
         # A site that is there under another name isn't missing.
-        faults += [found for found in error.findings if not (faults and found.what == "missing")]
-    return (None if faults else deployment), faults
+        return None, faults + [found for found in described.findings if not (faults and found.what == "missing")]
+    return (None if faults else described), faults
 
 
 def each(deployments: dict[Host, Deployment], look: Callable[[Deployment], T]) -> dict[Host, T | Refused]:

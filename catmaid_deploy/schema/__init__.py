@@ -1,7 +1,8 @@
 """The one description of a site: its models, defaults, and every rule about valid input.
 
 An inventory gives a dictionary under the key ``site``, or several under ``sites``; `load` turns them into
-a `Deployment` or raises `InvalidSite`, which names the key, what is wrong and the fix. Everything that
+a `Deployment` or raises `InvalidSite`, which names the key, what is wrong and the fix; `load_all` does so for all hosts
+of an inventory, each of which then knows the others. Everything that
 follows from a value (a socket's path, a location, Django's script name) is computed here and nowhere else.
 """
 
@@ -11,7 +12,7 @@ from catmaid_deploy.on_host.own import DISKS
 from catmaid_deploy.schema.deployment import Deployment
 from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
 from catmaid_deploy.schema.instance import Address, Instance, folder
-from catmaid_deploy.schema.load import BESIDE, InvalidSite, load
+from catmaid_deploy.schema.load import BESIDE, InvalidSite, load, load_all
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.releases import Releases
 from catmaid_deploy.schema.site import Site
@@ -68,4 +69,5 @@ __all__ = [
     "is_address",
     "is_costly",
     "load",
+    "load_all",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import (
     Field,
+    PrivateAttr,
     model_validator,
 )
 
+from catmaid_deploy.finding import Finding, Refused
 from catmaid_deploy.schema.hidden import ProxyAddress
 from catmaid_deploy.schema.instance import Instance
 from catmaid_deploy.schema.site import Site
@@ -15,7 +19,7 @@ from catmaid_deploy.schema.values import DirectName, Model
 
 
 class Deployment(Model):
-    """All that one host serves."""
+    """All that one host serves. By `others` it knows what the inventory describes elsewhere."""
 
     sites: tuple[Site, ...] = Field(
         examples=[[{"server_name": "catmaid.example.org", "instances": [{}]}]],
@@ -32,6 +36,9 @@ class Deployment(Model):
         description="Hosts, or domains that begin with a dot, that are reached without the proxy.",
     )
 
+    _others: Mapping[str, Deployment] = PrivateAttr(default_factory=dict)
+    _unknown: tuple[Finding, ...] = PrivateAttr(())
+
     @model_validator(mode="after")
     def _check(self) -> Deployment:
         if self.no_proxy and not self.proxy:
@@ -46,6 +53,28 @@ class Deployment(Model):
                 if values.count(value) > 1:
                     raise ValueError(f"{key}: two have the name {value!r}: give each its own")
         return self
+
+    def among(self, others: Mapping[str, Deployment], unknown: tuple[Finding, ...]) -> Deployment:
+        """The same host with what it may have to know of the others, and what is wrong with those that aren't known."""
+        found = self.model_copy()
+        found._others, found._unknown = others, unknown
+        return found
+
+    @property
+    def others(self) -> Mapping[str, Deployment]:
+        """The other hosts of the inventory, by their names: what one host has to know of another comes from here.
+
+        Raises Refused where one of them is described wrong: what follows from it would be wrong here as well.
+        """
+        if self._unknown:
+            raise Refused(*self._unknown)
+        return self._others
+
+    @property
+    def origins(self) -> list[str]:
+        """What browsers call the sites of the whole inventory, each once, and this host's first."""
+        sites = [*self.sites, *(site for other in self.others.values() for site in other.sites)]
+        return list(dict.fromkeys(origin for site in sites for origin in site.origins))
 
     @property
     def fetching(self) -> dict[str, str]:

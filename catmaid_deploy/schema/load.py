@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pydantic import (
     BaseModel,
@@ -124,3 +125,29 @@ def load(site: object = None, sites: object = None, **more: object) -> Deploymen
         return Deployment.model_validate({"sites": [site] if sites is None else sites} | more)
     except ValidationError as error:
         raise InvalidSite(*(_explain(e, sites is None) for e in error.errors())) from None
+
+
+def load_all(hosts: Mapping[str, Mapping[str, object]]) -> dict[str, Deployment | InvalidSite]:
+    """Validate what an inventory says of all its hosts, by their names, each with what it says of the others.
+
+    + hosts: the arguments of `load` for each; one without any isn't the deploy's, and nobody has to know of it
+
+    What is wrong with a host stands in its place.
+    """
+    described: dict[str, Deployment] = {}
+    wrong: dict[str, InvalidSite] = {}
+    for name, arguments in hosts.items():
+        try:
+            described[name] = load(**arguments)
+        except InvalidSite as error:
+            wrong[name] = error
+    unknown = tuple(
+        replace(found, place=f"{name}: {found.place}")
+        for name, error in wrong.items()
+        if hosts[name]
+        for found in error.findings
+    )
+    return wrong | {
+        name: one.among({other: known for other, known in described.items() if other != name}, unknown)
+        for name, one in described.items()
+    }

@@ -125,13 +125,12 @@ def cors_of(deployment: Deployment, site: Site, one: Instance | TileSet) -> Cors
     """Who may read a place from elsewhere.
 
     A password is of no use to a page of another site that can't send it along: tiles that have one let named origins
-    do so, and without any those of the deployment's own sites. Browsers refuse "*" there.
+    do so, and without any those of the inventory's own sites, on whichever host. Browsers refuse "*" there.
     """
     if one.cors is None or not isinstance(one, TileSet) or not passwords.guard(site, one):
         return one.cors
     if "cors" not in one.model_fields_set:
-        origins = dict.fromkeys(origin for other in deployment.sites for origin in other.origins)
-        return Cors(origins=tuple(origins), credentials=True)
+        return Cors(origins=tuple(deployment.origins), credentials=True)
     named = "*" not in one.cors.origins and "credentials" not in one.cors.model_fields_set
     return one.cors.model_copy(update={"credentials": True}) if named else one.cors
 

@@ -16,6 +16,7 @@ from tests.host.conftest import STATE, boot_ready
 pytestmark = [pytest.mark.xdist_group("roles"), pytest.mark.slow]
 
 NOTHING: dict[str, Any] = {"sites": []}
+HASH = "$2y$05$abcdefghijklmnopqrstuuIY3wnXlz0pYzJ1Jb0vEyA1MqQ1SgO5K"
 TILES = {"name": "em", "url": "/em", "folder": "/data/em"}
 # What the deploy brings, as far as a host has it.
 HAS = r"""
@@ -102,6 +103,27 @@ def test_a_host_with_tiles_alone(host: BedHost) -> None:
     # A whole boot starts what is there, and misses nothing.
     host.reboot()
     assert runbook(host, "verify", site).code == 0
+
+
+@pytest.mark.long
+def test_pages_of_another_host_read_tiles_with_a_password(host: BedHost) -> None:
+    """Also of one that this run leaves out. Where that is described wrong, nobody knows who may read them."""
+    data, limit = tiles_alone(host), ("-y", "--limit", "host")
+    data["site"]["tiles"] = [TILES | {"passwords": {"ada": HASH}}]
+    other: dict[str, Any] = {"server_name": "catmaid.test", "instances": [{}]}
+    run = pyinfra(host, data, *limit, more={"web": {"site": other}})
+    assert run.code == 0, run.text
+    asks = {"Access-Control-Request-Method": "GET", "Origin": "https://catmaid.test"}
+    answer = httpx.options(f"{host.url}/em/0/0_0_0.jpg", verify=host.trust(), trust_env=False, headers=asks)
+    assert answer.headers["access-control-allow-origin"] == "https://catmaid.test"
+    again = pyinfra(host, data, *limit, more={"web": {"site": other}})
+    assert (again.code, again.changed) == (0, []), again.text
+    wrong = pyinfra(host, data, *limit, more={"web": {"site": other | {"instance": []}}})
+    assert (wrong.code, wrong.changed) == (1, []), wrong.text
+    assert wrong.refusals == ["host: web: site.instance: unknown key; did you mean 'instances'?"]
+    # Who doesn't need to know of it isn't kept by it.
+    run = pyinfra(host, tiles_alone(host), *limit, more={"web": {"site": other | {"instance": []}}})
+    assert run.code == 0, run.text
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import compare
+from catmaid_deploy.finding import Refused
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
 from catmaid_deploy.tasks import last_word, packages, system
@@ -113,3 +114,46 @@ def test_what_was_for_nginx_goes_with_the_last_site() -> None:
     links = [f"{disks.WANTED}/{unit}" for unit in disks.UNITS]
     assert watcher.gone == [disks.WATCH, *links]
     assert watcher.set.service["stop"] == list(disks.UNITS)
+
+
+# ---- what one host has to know of another ----
+
+GUARDED = TILES | {"passwords": {"ada": "$2y$05$abcdefghijklmnopqrstuuIY3wnXlz0pYzJ1Jb0vEyA1MqQ1SgO5K"}}
+TILE_SERVER = {"site": ALONE | {"tiles": [GUARDED]}}
+CATMAID = {"site": {"server_name": "catmaid.org", "aliases": ["tracing.org"], "instances": [{}]}}
+
+
+def load_all(**hosts: dict[str, Any]) -> dict[str, schema.Deployment | schema.InvalidSite]:
+    return schema.load_all(hosts)
+
+
+def origins_of_tiles(deployment: schema.Deployment | schema.InvalidSite) -> tuple[str, ...]:
+    assert isinstance(deployment, schema.Deployment)
+    cors = nginx.cors_of(deployment, deployment.sites[0], deployment.tiles[0])
+    assert cors
+    return cors.origins
+
+
+def test_tiles_with_a_password_know_the_pages_of_other_hosts() -> None:
+    alone, among = load_all(tiles=TILE_SERVER), load_all(zebra={"sites": []}, tiles=TILE_SERVER, catmaid=CATMAID)
+    assert origins_of_tiles(alone["tiles"]) == ("https://tiles.org",)
+    assert origins_of_tiles(among["tiles"]) == ("https://tiles.org", "https://catmaid.org", "https://tracing.org")
+    # Whatever changes a copy, as the maintenance page's own words do.
+    assert isinstance(among["tiles"], schema.Deployment)
+    assert set(among["tiles"].model_copy(update={"proxy": None}).others) == {"zebra", "catmaid"}
+
+
+def test_what_a_host_has_to_know_of_one_that_is_described_wrong() -> None:
+    """It is refused only where it has to know of that; a host that the inventory says nothing of is another's."""
+    wrong = {"site": {"server_name": "catmaid.org", "instance": []}}
+    found = load_all(tiles=TILE_SERVER, catmaid=wrong, plain={"site": ALONE}, printer={})
+    with pytest.raises(Refused) as caught:
+        origins_of_tiles(found["tiles"])
+    assert [one.line("tiles") for one in caught.value.findings] == [
+        "tiles: catmaid: site.instance: unknown key; did you mean 'instances'?"
+    ]
+    assert origins_of_tiles(found["plain"]) == ("*",)
+    for name, says in (("catmaid", "did you mean 'instances'?"), ("printer", "missing")):
+        described = found[name]
+        assert isinstance(described, schema.InvalidSite)
+        assert says in described.lines[0]
