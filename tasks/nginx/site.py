@@ -19,7 +19,7 @@ from catmaid_deploy.configuration import (
     foreign_links,
 )
 from catmaid_deploy.finding import Finding, warning
-from catmaid_deploy.on_host.facts.nginx import HERE, LOCATIONS
+from catmaid_deploy.on_host.facts.nginx import CONFIGURATION, HERE, LOCATIONS
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
@@ -56,7 +56,6 @@ DEBIAN_FOLDERS = tuple(f"/etc/nginx/{name}" for name in ("snippets", "sites-avai
 SET = "nginx"
 TREES, CHECKS = ("/etc/nginx",), (("nginx", "{stage}/etc/nginx/nginx.conf"),)
 # Of what the deploy wrote this stays when the last site goes: without it nginx, which others may use, wouldn't start.
-MAIN = "/etc/nginx/nginx.conf"
 CHANGED_CERTIFICATE = "a certificate has changed"
 # Names of blocks: of N5 and Zarr, by numbers; of Zarr 3; of precomputed volumes, single or in shards.
 _RANGE = "-?[0-9]+--?[0-9]+"
@@ -293,7 +292,7 @@ def removal(survey: dict[str, Any]) -> Change:
     left = ConfigurationSet(
         SET, trees=TREES, checks=CHECKS, service={"kind": "nginx", "digest": None, "state_host": STATE_HOST}
     )
-    differences = [one for one in compare(left, survey) if one.path != MAIN]
+    differences = [one for one in compare(left, survey) if one.path != CONFIGURATION]
     if survey["files"].get(passwords.KEY):
         # Made on the host, by a step of its own.
         differences.append(Difference(passwords.KEY, "remove"))

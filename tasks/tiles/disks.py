@@ -8,6 +8,7 @@ from typing import Any
 
 from catmaid_deploy.configuration import Change, ConfigurationSet, Difference, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, Refused, fault, missed
+from catmaid_deploy.on_host.facts.units import WANTED
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
@@ -30,7 +31,6 @@ CLOCK_SECONDS = 2
 
 SET = "disks"
 # Where systemd has what starts at boot.
-WANTED = "/etc/systemd/system/multi-user.target.wants"
 
 
 def units(deployment: Deployment) -> tuple[str, ...]:

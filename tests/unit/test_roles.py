@@ -9,6 +9,8 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.configuration import compare
 from catmaid_deploy.finding import Refused
+from catmaid_deploy.on_host.facts.nginx import CONFIGURATION
+from catmaid_deploy.on_host.facts.units import WANTED
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
 from catmaid_deploy.tasks import last_word, packages, system
@@ -102,8 +104,8 @@ def test_no_site_at_all_has_to_be_said() -> None:
 def test_what_was_for_nginx_goes_with_the_last_site() -> None:
     """But for nginx.conf: without it nginx wouldn't start, and others may have sites there."""
     site = "/etc/nginx/sites-available/catmaid-a.org.conf"
-    there = {path: {"kind": "file", "text": ""} for path in (nginx.MAIN, site, passwords.KEY)}
-    change = nginx.removal(BARE | {"files": there, "manifest": {"nginx": dict.fromkeys((nginx.MAIN, site), "")}})
+    there = {path: {"kind": "file", "text": ""} for path in (CONFIGURATION, site, passwords.KEY)}
+    change = nginx.removal(BARE | {"files": there, "manifest": {"nginx": dict.fromkeys((CONFIGURATION, site), "")}})
     assert change.summary == [
         f"remove {site}",
         f"remove {passwords.KEY}",
@@ -111,7 +113,7 @@ def test_what_was_for_nginx_goes_with_the_last_site() -> None:
     ]
     assert change.set.service["digest"] is None
     watcher = disks.removal(BARE | {"files": {disks.WATCH: there[site]}, "manifest": {"disks": {disks.WATCH: ""}}})
-    links = [f"{disks.WANTED}/{unit}" for unit in disks.UNITS]
+    links = [f"{WANTED}/{unit}" for unit in disks.UNITS]
     assert watcher.gone == [disks.WATCH, *links]
     assert watcher.set.service["stop"] == list(disks.UNITS)
 

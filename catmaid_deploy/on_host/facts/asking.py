@@ -26,6 +26,7 @@ from catmaid_deploy.on_host.facts.units import (
     RENEWAL,
     RENEWED,
     SUPERVISOR,
+    WANTED,
     _begun,
     _main,
     _since,
@@ -60,7 +61,6 @@ ServerOptions().realize(["-c", sys.argv[1]])
 PARSER = ["/usr/bin/python3", "-IS", "-c", PARSE]
 # What Debian has beside nginx, by the names of its units and of their processes.
 WEB_SERVERS = ("apache2", "caddy", "haproxy", "lighttpd")
-WANTED = "/etc/systemd/system/multi-user.target.wants"
 CORRECT = "correct what these words name"
 
 

@@ -14,6 +14,8 @@ from catmaid_deploy.on_host.trust import ROOT, proc, processes
 UNIT_PROPERTIES = (
     "Id,ActiveState,UnitFileState,NeedDaemonReload,ExecStart,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
 )
+# Where systemd has links to what starts at boot.
+WANTED = "/etc/systemd/system/multi-user.target.wants"
 # What Debian's units start.
 NGINX, SUPERVISOR = "nginx.service", "supervisor.service"
 COMMANDS = {NGINX: "/usr/sbin/nginx", SUPERVISOR: "/usr/bin/supervisord"}
