@@ -6,14 +6,14 @@ ON_HOSTS := -v -n 3 --max-worker-restart=0 --dist loadgroup --no-loadscope-reord
 
 help:
 	@echo "make demo       a host on this machine, deployed over SSH and verified; prints its URL"
-	@echo "make demo-down  and gone again"
+	@echo "make demo-down  removes it again"
 	@echo "make check      lint, types and unit tests (half a minute, no root)"
-	@echo "make docs       the book, into site/"
-	@echo "make pictures   what the book shows of the terminal, from real runs"
-	@echo "make test       everything, on real hosts; make test-long adds what takes longer"
-	@echo "make test-vagrant  the Vagrantfile and its inventory, on a machine by LXC"
-	@echo "make bench      figures: first and second run against their peers"
-	@echo "make clean      hosts, cached images and the virtualenv are removed"
+	@echo "make docs       builds the book into site/"
+	@echo "make pictures   the book's pictures of the terminal, from real runs"
+	@echo "make test       all tests, on booted hosts; make test-long adds the slow ones"
+	@echo "make test-vagrant  tests the Vagrantfile and its inventory, with LXC"
+	@echo "make bench      times of a first and a second run, compared with other tools"
+	@echo "make clean      removes hosts, cached images and the virtualenv"
 
 demo:
 	@sh testbed/bootstrap.sh hosts
