@@ -53,7 +53,9 @@ def _plain(item: Item) -> dict[str, Any]:
 
 
 @operation()
-def locked(run: str, admin: str, revision: str, since: str, last_run: str | None) -> Generator[StringCommand]:
+def locked(
+    run: str, admin: str, revision: str, since: str, last_run: str | None, version: str
+) -> Generator[StringCommand]:
     """
     Take the host for one run. Another run that holds it, or has changed it since it was looked at, stops this one.
 
@@ -62,10 +64,12 @@ def locked(run: str, admin: str, revision: str, since: str, last_run: str | None
     + revision: the revision of the inventory's repository
     + since: when it began
     + last_run: the name of the run that the survey found as the last one
+    + version: that of the deploy, which the host has from the run's first change on
 
     A lock whose SSH session has ended, or that is two hours old, doesn't count.
     """
-    yield job({"do": "lock", "run": run, "admin": admin, "revision": revision, "since": since, "last_run": last_run})
+    claim = {"run": run, "admin": admin, "revision": revision, "since": since, "last_run": last_run}
+    yield job({"do": "lock", "version": version, **claim})
 
 
 @operation()
@@ -150,6 +154,16 @@ def rolled_back(
     It takes the host and records itself: one job, since users wait.
     """
     yield job({"do": "roll back", "services": services, "changed": changed, "asking": asking, **claim}, Told)
+
+
+@operation()
+def noted(run: str) -> Generator[StringCommand]:
+    """
+    Have a host note that the version of this run's deploy is the one that it has.
+
+    + run: the name of the run that holds the lock
+    """
+    yield job({"do": "note version", "run": run})
 
 
 @operation()

@@ -20,7 +20,7 @@ from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.report import Report
 from catmaid_deploy.plan.task import Needs, Tasks, merged
-from catmaid_deploy.run import sudo
+from catmaid_deploy.run import sudo, version
 from catmaid_deploy.run.ask import ask, say_begun
 from catmaid_deploy.run.hosts import described, each, refusal, validate
 from catmaid_deploy.schema import STATE_HOST, Deployment
@@ -168,7 +168,8 @@ def make(tasks: Tasks, look: Look, report: Report) -> Plan:
 def _look(tasks: Tasks, deployment: Deployment) -> Plan:
     """Ask the current host, judge what it says, and decide what there is to do."""
     look = survey(tasks, deployment)
-    faults = judge(tasks, look) + judge_lock(look.survey)
+    # Of all else an older deploy may know less than it takes to judge.
+    faults = version.judge(look.survey) or judge(tasks, look) + judge_lock(look.survey)
     if faults:
         raise Refused(*faults)
     report = reports.report(host.name, last_word(tasks, deployment))
@@ -176,6 +177,7 @@ def _look(tasks: Tasks, deployment: Deployment) -> Plan:
     if last.get("ended"):
         report.notes.append(f"last changed {last['since']} by {last['admin']}, revision {last['revision']}")
     plan = make(tasks, look, report)
+    plan.steps.extend(version.noted(plan))
     report.warnings = [*standing(tasks, look), *of_this_run(tasks, look, bool(plan)), *report.warnings]
     for found in report.warnings:
         logger.warning(f"{host.print_prefix}{found.line()}")
@@ -211,6 +213,8 @@ def _look_at_all(tasks: Tasks, hosts: list[Host]) -> tuple[dict[str, Plan], list
             faults += [(one.name, found) for found in answer.findings]
         else:
             plans[one.name] = answer
+    if not faults:
+        version.say(plans)
     return plans, faults
 
 
@@ -222,8 +226,8 @@ def alone(tasks: Tasks) -> Look:
     if deployment is not None:
         try:
             look = survey(tasks, deployment, load_settings=False)
-            if locked := judge_lock(look.survey):
-                raise Refused(*locked)
+            if faults := version.judge(look.survey) or judge_lock(look.survey):
+                raise Refused(*faults)
             sudo.keep_password_out_of_sight()
             return look
         except Refused as refused:

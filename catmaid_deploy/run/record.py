@@ -13,6 +13,7 @@ from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.run import ending
+from catmaid_deploy.version import VERSION
 
 
 class Plan(Protocol):
@@ -77,7 +78,7 @@ def begin(plan: Plan) -> None:
     if not _Failures.reports:
         state.add_callback_handler(_Failures())  # type: ignore[no-untyped-call]
     _Failures.reports[plan.report.host] = plan.report
-    plan.report.first = configuration.locked(name="Take the host for this run", **claim(plan.survey))
+    plan.report.first = configuration.locked(name="Take the host for this run", version=VERSION, **claim(plan.survey))
 
 
 def end(plan: Plan) -> None:

@@ -17,7 +17,7 @@ from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.report import Report
 from catmaid_deploy.plan.task import Tasks, merged
-from catmaid_deploy.run import hosts, preflight, sudo
+from catmaid_deploy.run import hosts, preflight, sudo, version
 from catmaid_deploy.run.ask import ask, say_begun
 from catmaid_deploy.schema import Deployment
 
@@ -63,7 +63,7 @@ def _difference(tasks: Tasks, one: Health, look: Look) -> None:
 
 def _inventory(tasks: Tasks, one: Health, look: Look) -> bool:
     """What a run would refuse, or warn of; returns whether it would refuse, before it decides what there is to do."""
-    refused = preflight.judge(tasks, look)
+    refused = version.judge(look.survey) or preflight.judge(tasks, look)
     one.findings += refused
     last, lock = one.survey["last_run"], one.survey["lock"]
     if last and not last.get("ended") and not (lock and lock["alive"]):

@@ -7,14 +7,18 @@ from typing import Any
 
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Tasks, merged
+from catmaid_deploy.run import version
 from catmaid_deploy.upkeep import health, output
+from catmaid_deploy.version import VERSION
 
 
 def document(tasks: Tasks, one: Health) -> dict[str, Any]:
     """A host's state for machines."""
     findings = [finding.for_machines(one.host) for finding in one.findings]
-    asked = merged(task.document(one) for task in tasks) | {"last_run": one.survey["last_run"]} if one.look else {}
-    return {"host": one.host, "findings": findings, **asked}
+    if not one.look:
+        return {"host": one.host, "findings": findings}
+    asked = {"last_run": one.survey["last_run"], "version": version.of_host(one.survey)}
+    return {"host": one.host, "findings": findings, **merged(task.document(one) for task in tasks), **asked}
 
 
 def _host(tasks: Tasks, one: Health) -> None:
@@ -29,6 +33,8 @@ def _host(tasks: Tasks, one: Health) -> None:
     if last:
         state = {"failed": ", failed", "cut": ", cut", None: ", cut"}.get(last.get("ended"), "")
         rows.append(("deploy", str(last["since"]), f"by {last['admin']}, revision {last['revision']}{state}"))
+    if noted := version.of_host(survey):
+        rows.append(("version", noted, "" if noted == VERSION else f"this deploy has {VERSION}"))
     for line in output.table(rows, 2):
         output.echo(line)
     for task in tasks:

@@ -144,7 +144,7 @@ CODE = (
 
 def copy_project(folder: Path) -> None:
     """What a deploy runs from, so that a test can change a part of it."""
-    for name in (*CODE, "config.py"):
+    for name in (*CODE, "config.py", "pyproject.toml", "CHANGELOG.md"):
         if (images.ROOT / name).is_dir():
             # As links to "tasks" and "templates" here.
             ignore = shutil.ignore_patterns("__pycache__")

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from catmaid_deploy.version import VERSION
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import ROOT
 from testbed.run import Run
@@ -84,16 +85,31 @@ class Lab:
 def make_wheel(folder: Path, version: str = "") -> Path:
     """A wheel of this project, made from a copy; or one of another version, with a line more in nginx.conf."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    places = ["pyproject.toml", "hatch_build.py", "requirements.txt", "README.md", "LICENSE", "catmaid_deploy"]
+    places = [
+        "pyproject.toml",
+        "hatch_build.py",
+        "requirements.txt",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "catmaid_deploy",
+    ]
     for place in (*places, *project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / place).is_dir():
             shutil.copytree(ROOT / place, folder / place, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / place, folder / place)
+    for link in ("project.toml", "CHANGELOG.md"):
+        # Where pip makes a wheel they lead to the files of its root, as in a checkout.
+        (folder / "catmaid_deploy" / link).unlink()
+        (folder / "catmaid_deploy" / link).symlink_to((ROOT / "catmaid_deploy" / link).readlink())
     if version:
         file = folder / "pyproject.toml"
         file.write_text(file.read_text().replace(f'"{project["project"]["version"]}"', f'"{version}"', 1))
+        news = f"## {version}, 2027-01-01\n\n### Fixed\n\n- nginx.conf says its version.\n\n## "
+        file = folder / "CHANGELOG.md"
+        file.write_text(file.read_text().replace("## ", news, 1))
         with (folder / "catmaid_deploy/templates/etc/nginx/nginx.conf.j2").open("a") as template:
             template.write(f"# Of version {version}.\n")
     words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder / "wheels"), str(folder)]
@@ -199,6 +215,8 @@ def test_first_use_and_an_update(lab: Lab, host: BedHost, tmp_path: Path) -> Non
     planned = lab.pyinfra("--dry")
     update = lab.pyinfra("-y")
     assert (planned.code, update.code) == (0, 0), planned.text + update.text
+    for run in (planned, update):
+        assert f"lab: deployed by {VERSION}; this is 9.9:\n    Fixed: nginx.conf says its version.\n" in run.text
     assert update.changed == planned.planned
     assert update.changed_services == ["nginx"]
     assert "# Of version 9.9." in host.run("cat /etc/nginx/nginx.conf")

@@ -11,7 +11,8 @@ import pytest
 
 from catmaid_deploy.schema import NGINX_USER
 from catmaid_deploy.tasks.distributions import DISTRIBUTIONS
-from testbed.run import pyinfra
+from catmaid_deploy.version import VERSION
+from testbed.run import BOOKKEEPING, pyinfra
 from tests.host.conftest import SITE, Deployed, processes
 
 
@@ -59,6 +60,52 @@ def test_the_second_run_changes_nothing_and_restarts_nothing(deployed: Deployed)
     assert run.changed == []
     assert run.planned == []
     assert pids(deployed) == before
+
+
+NOTE = """python3 -c '
+import json, sys
+path = "/var/lib/catmaid-deploy/last-run.json"
+note = json.load(open(path))
+note.pop("host_version", None)
+note.update(json.loads(sys.argv[1]))
+json.dump(note, open(path, "w"))
+' """
+
+
+def test_a_host_of_an_earlier_version_is_told_what_changes_and_takes_a_note_alone(deployed: Deployed) -> None:
+    before = pids(deployed)
+    deployed.host.run(NOTE + "'{}'")
+    dry = pyinfra(deployed.host, {"site": SITE}, "--dry")
+    first, second = dry.text.index(f"--> host: deployed by 0.1.0; this is {VERSION}:"), dry.text.index("Breaking: ")
+    assert first < second < dry.text.index(f"version: 0.1.0 becomes {VERSION}")
+    run = deployed.deploy()
+    assert run.changed_services == [f"Note the version {VERSION}"] == [n for n in dry.planned if n not in BOOKKEEPING]
+    assert "Breaking: " in run.text
+    assert pids(deployed) == before
+    again = deployed.deploy()
+    assert again.changed == []
+    assert "Breaking: " not in again.text
+
+
+@pytest.mark.parametrize("deploy", ["deploy.py", "runbooks/rollback.py", "runbooks/maintenance.py"])
+def test_an_older_deploy_changes_nothing_on_a_newer_ones_host(deployed: Deployed, deploy: str) -> None:
+    before = pids(deployed)
+    deployed.host.run(NOTE + """'{"host_version": "99.0.0"}'""")
+    try:
+        options = ("--data", "maintenance=on") if "maintenance" in deploy else ()
+        for dry in ((), ("--dry",)):
+            run = pyinfra(deployed.host, {"site": changed(workers=3)}, "-y", *options, *dry, deploy=deploy)
+            assert run.code == 1
+            (line,) = run.refusals
+            assert line.startswith(f"host: version: the host was deployed by version 99.0.0, and this is {VERSION}")
+        assert pids(deployed) == before
+        status = pyinfra(deployed.host, {"site": SITE}, deploy="runbooks/status.py")
+        assert status.code == 1
+        (finding,) = (one for one in status.report["hosts"][0]["findings"] if one["place"] == "version")
+        assert finding["fix"].startswith("deploy by 99.0.0 or a later one")
+        assert status.report["hosts"][0]["version"] == "99.0.0"
+    finally:
+        deployed.host.run(NOTE + f"""'{{"host_version": "{VERSION}"}}'""")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from testbed.images import ROOT
 PACKAGE = "catmaid_deploy"
 # From the ground up: a module imports from its own floor and from lower ones.
 FLOORS = (
-    ("finding", "secret", "typed", "visible"),
+    ("finding", "secret", "typed", "version", "visible"),
     ("render", "schema", "script", "shell"),
     ("checks", "configuration"),
     ("facts", "operations", "plan"),

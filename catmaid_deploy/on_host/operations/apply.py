@@ -159,6 +159,12 @@ def get_certificate(job):
     did("the certificate %s" % job["certificate"]["lineage"])
 
 
+def note_version(job):
+    check_lock(job)
+    # By this the host has the version of this run.
+    did("the note of its version")
+
+
 def remove_releases(job):
     check_lock(job)
     remove_old(job["release"])
@@ -174,6 +180,7 @@ JOBS = {
     "apply": apply,
     "roll back": roll_back,
     "remove releases": remove_releases,
+    "note version": note_version,
     "record": record,
     "clear": clear,
 }

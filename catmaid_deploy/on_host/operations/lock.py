@@ -57,6 +57,8 @@ def take_lock(job):
         raise Failed("%s changed this host at %s, after it was looked at" % (last.get("admin"), last.get("since")))
     make_folders(STATE)
     mine = {"run": job["run"], "admin": job["admin"], "revision": job["revision"], "since": job["since"]}
+    # The version of this run's deploy, and the one that the host has until something was changed.
+    mine.update(version=job.get("version"), host_version=last.get("host_version"))
     if last and not last.get("ended"):
         note(last, cut_words(last))
     ROOT.write(STATE + "/last-run.json", json.dumps(mine).encode())
@@ -88,11 +90,18 @@ def cut_words(last):
     return "was cut before its end" + ("; it had done: " + "; ".join(did) if did else ", before it had done anything")
 
 
+def deployed(mine):
+    """The host has what this run's version brings. A rollback has none: it goes back to what is there."""
+    return dict(mine, host_version=mine["version"]) if mine.get("version") else mine
+
+
 def end_run(what, how=True):
     """The run's line in the record, and the host is free. ``how`` is True, 'failed' or 'cut'."""
     mine = ROOT.json(STATE + "/last-run.json")
     note(mine, what)
     mine.pop("did", None)
+    if how is True:
+        mine = deployed(mine)
     ROOT.write(STATE + "/last-run.json", json.dumps(dict(mine, ended=how, changed=what)).encode())
     ROOT.unlink(RUN + "/lock.json")
 
@@ -100,7 +109,7 @@ def end_run(what, how=True):
 def did(what):
     """Note what a job has done, for a run that doesn't come to its end; if it has lost its admin this was its end."""
     mine = ROOT.json(STATE + "/last-run.json")
-    mine["did"] = [*mine.get("did", []), what]
+    mine = dict(deployed(mine), did=[*mine.get("did", []), what])
     ROOT.write(STATE + "/last-run.json", json.dumps(mine).encode())
     if not alive(ROOT.json(RUN + "/lock.json")):
         end_run(cut_words(mine), "cut")
