@@ -9,7 +9,7 @@ pyinfra inventories/cluster.py --limit public deploy.py           a group
 _TLS = {"certificate": "acme", "email": "admin@example.org"}
 
 
-def _instance(name, prefix, **more):
+def _instance(name: str, prefix: str, **more: object) -> dict[str, object]:
     """What all CATMAIDs here have in common; ``more`` adds keys or replaces them."""
     return {
         "name": name,
