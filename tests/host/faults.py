@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catmaid_deploy.schema import FOUR
+from catmaid_deploy.version import VERSION
 from testbed.run import CHECKOUT, VIRTUALENV
 from tests.host.conftest import place
 from tests.host.test_refusals import _certificate, _with_passphrase
@@ -82,6 +83,8 @@ READ_SETTINGS = f"""for name in {" ".join(map(place, FOUR))}; do supervisorctl r
     for file in wsgi/run/ready celery/run/alive celery-beat/run/alive; do
         until [ -e /etc/catmaid/catmaid/$file ]; do sleep 0.2; done
     done"""
+NOTED = """sed -i 's/"host_version": "FROM"/"host_version": "TO"/' /var/lib/catmaid-deploy/last-run.json
+    grep -q TO /var/lib/catmaid-deploy/last-run.json"""
 ADD_STRANGER = f"""cd {CHECKOUT}/django/projects
     su -s /bin/sh www-data -c "exec setsid {VIRTUALENV}/bin/celery -A mysite $WORDS" </dev/null >/dev/null 2>&1 &
     sleep 8"""
@@ -197,6 +200,12 @@ FAULTS = {
         CONTROL.replace("$WORDS", "cancel_consumer celery"),
         CONTROL.replace("$WORDS", "add_consumer celery"),
         glance="",
+    ),
+    "a host of a later version": Fault(
+        "version",
+        f"the host was deployed by version 99.0.0, and this is {VERSION}, which doesn't know all that is there",
+        NOTED.replace("FROM", VERSION).replace("TO", "99.0.0"),
+        NOTED.replace("FROM", "99.0.0").replace("TO", VERSION),
     ),
     "another worker that takes no tasks": Fault(
         "task for large of catmaid",
