@@ -154,7 +154,7 @@ def judge_system(look: Look) -> Iterator[Finding]:
 
 def _judge_memory(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
     """What is asked for and can't fit, whatever runs now."""
-    number = sum(i.workers + (i.celery.concurrency or survey["processors"]) for i in deployment.instances)
+    number = sum(i.processes(survey["processors"]) for i in deployment.instances)
     has = (survey["memory"] or 0) + survey["swap"]
     if survey["memory"] and number * LEAST_BYTES > has:
         what = (

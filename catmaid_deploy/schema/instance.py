@@ -318,6 +318,16 @@ class Instance(Model):
         """All its programs, in the order of a deploy."""
         return FOUR | {one.name: "worker" if one.celery else "single" for one in self.programs}
 
+    @property
+    def celery_workers(self) -> list[Celery]:
+        """The options of all its Celery workers, its own first."""
+        return [self.celery, *(one.celery for one in self.programs if one.celery)]
+
+    def processes(self, processors: int) -> int:
+        """How many processes load the application at least, on a host with so many processors."""
+        workers = sum(one.concurrency or processors for one in self.celery_workers)
+        return self.workers + workers + sum(one.manage is not None for one in self.programs)
+
     # What follows from the name.
     @property
     def runtime_dir(self) -> str:

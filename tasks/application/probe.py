@@ -7,7 +7,7 @@ from typing import Any
 
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
-from catmaid_deploy.schema import Celery, Deployment, Instance, Site
+from catmaid_deploy.schema import Deployment, Instance, Site
 from catmaid_deploy.tasks import maintenance
 from catmaid_deploy.tasks.application import installed as application
 from catmaid_deploy.tasks.application import settings
@@ -90,13 +90,9 @@ def _notice(one: Health, instance: Instance, probe: dict[str, Any]) -> None:
         one.fault(place, what, f"correct CHANNEL_LAYERS in settings.py, or what {log} says, and deploy")
 
 
-def _workers(instance: Instance) -> list[Celery]:
-    return [instance.celery, *(one.celery for one in instance.programs if one.celery)]
-
-
 def _queues(instance: Instance) -> list[str]:
     """The queues of all workers; without a name it is the default one, and so where there is nothing."""
-    others = [queue for worker in _workers(instance)[1:] for queue in worker.queues]
+    others = [queue for worker in instance.celery_workers[1:] for queue in worker.queues]
     return list(dict.fromkeys([*(instance.celery.queues or ([""] if others else [])), *others]))
 
 
@@ -112,7 +108,7 @@ def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
                 "virtualenv": i.virtualenv,
                 "log_dir": i.log_dir,
                 "runtime_dir": i.runtime_dir,
-                "stop_seconds": max(worker.stop_seconds for worker in _workers(i)),
+                "stop_seconds": max(worker.stop_seconds for worker in i.celery_workers),
                 "places": [place for short, kind in i.kinds.items() if kind in LASTING for place in places(short)],
                 "commands": [program.manage.split()[0] for program in i.programs if program.manage],
                 "notes": f"{i.runtime_dir}/addresses",

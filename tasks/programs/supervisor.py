@@ -276,11 +276,10 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
 
 
 def departed(instance: Instance, survey: dict[str, Any]) -> list[str]:
-    """The programs beside the four that this instance had, and that its description names no more."""
-    folder, start = f"{instance.config_dir}/", f"{instance.name}."
-    there = [path for path in survey["manifest"].get(f"{SET}{instance.name}", ()) if path.startswith(folder)]
-    had = {path.removeprefix(folder).partition("/")[0] for path in there if path.count("/") > folder.count("/")}
-    had |= {name.partition(":")[0].removeprefix(start) for name in survey["supervisor"] or () if name.startswith(start)}
+    """The programs beside the four that a run has written for this instance, and that its description names no more."""
+    place = f"{instance.config_dir}/"
+    there = [path for path in survey["manifest"].get(f"{SET}{instance.name}", ()) if path.startswith(place)]
+    had = {path.removeprefix(place).partition("/")[0] for path in there if path.count("/") > place.count("/")}
     return sorted(had - set(instance.kinds))
 
 
@@ -348,11 +347,12 @@ def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterato
         name = title.removeprefix(SET)
         if title == name or name in names:
             continue
-        others = {program.partition(":")[0] for program in survey["supervisor"] or () if program.startswith(f"{name}.")}
+        files = [path for path in survey["manifest"][title] if path.startswith(group_path(name).removesuffix("conf"))]
+        groups_left = sorted((file.rpartition("/")[2].removesuffix(".conf") for file in files), reverse=True)
         service = {
             "kind": "supervisor",
             "instance": name,
-            "calls": [("remove", one) for one in (*sorted(others), name)],
+            "calls": [("remove", one) for one in groups_left or [name]],
             "programs": [],
             "removed": True,
         }
