@@ -101,7 +101,7 @@ def host(bed: Bed, request: pytest.FixtureRequest) -> Iterator[BedHost]:
 def test_they_come_and_nobody_notices(host: BedHost) -> None:
     before = all_run(host)
     dry = pyinfra(host, {"site": site(LARGE, SPATIAL)}, "--dry")
-    assert "have Supervisor take group catmaid.large" in dry.text
+    assert "reload the Supervisor group catmaid.large" in dry.text
     figures = seen_by_users(host, lambda: deploy(host, LARGE, SPATIAL))
     assert figures.failed == []
     after = all_run(host, *MORE)
