@@ -30,7 +30,7 @@ def head() -> str:
             "",
             "| header | by default |",
             "|---|---|",
-            *(f"| `{name}` | `{value}` |" for name, value in sent().items()),
+            *(f"| `{name}` | {f'`{value}`' if value else 'none'} |" for name, value in sent().items()),
             "",
             'Asked of a deployed host by a page of an allowed origin; "as set" is the value above:',
             "",

@@ -172,6 +172,7 @@ def _leaves_errors(place: tuple[Directive, ...]) -> bool:
 def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
     """add_header replaces all of those around it, and without "always" errors go out bare."""
     off = {site.server_name for site in deployment.sites if not site.tls.hsts_seconds}
+    sites = {site.server_name: site for site in deployment.sites}
     # Behind a balancer it is sent to those who came to that by HTTPS.
     fronted = {site.server_name for site in deployment.sites if site.secure and not site.certificate}
     for one, parents in [*walk(tree)]:
@@ -183,7 +184,9 @@ def _headers(tree: Block, deployment: Deployment) -> Iterator[str]:
         if (not found and not site) or PASSWORD_HOST in names(server):
             continue
         secure = is_tls(server) or names(server)[0] in fronted
-        wanted = [header.name for header in headers.SECURITY if header.name != HSTS]
+        wanted = [
+            header.name for header in headers.SECURITY if header.name != HSTS and header.sent(sites[names(server)[0]])
+        ]
         wanted += [HSTS] * (secure and names(server)[0] not in off)
         have = {args[0] for args in found if args[-1] == "always"}
         for name in wanted:

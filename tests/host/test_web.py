@@ -39,7 +39,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 ALICE = ("alice", PASSWORD)
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 
-SECURITY = {name.lower(): value for name, value in security_headers().items()}
+SECURITY = {name.lower(): value for name, value in security_headers().items() if value}
 
 
 # ---- States that some answers need ----

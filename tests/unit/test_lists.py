@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ import pytest
 from catmaid_deploy import render, schema
 from catmaid_deploy.on_host.facts import units
 from catmaid_deploy.on_host.facts.units import RENEWED
+from catmaid_deploy.plan.task import Task
 from catmaid_deploy.run import preflight
 from catmaid_deploy.schema import instance as instances
 from catmaid_deploy.tasks import distributions
@@ -26,6 +28,7 @@ from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.nginx.passwords import KEY
 from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.programs import supervisor
+from testbed import order
 from testbed.images import ROOT
 from testbed.order import TASKS
 from testbed.peers import sites
@@ -98,7 +101,17 @@ def undescribed_units() -> Iterator[str]:
         yield f"{name} {where}: it belongs in both, or in neither of that and COMMANDS in on_host/facts/units.py"
 
 
+def unordered_tasks() -> Iterator[str]:
+    """The tasks of tasks/ that deploy.py doesn't have: nobody would ask them anything."""
+    for path in sorted((ROOT / "tasks").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for task in vars(importlib.import_module(f"catmaid_deploy.{name}")).values():
+            if isinstance(task, Task) and not any(task is one for one in order.TASKS):
+                yield f"{path.relative_to(ROOT)} has the task {task.name!r}: TASKS in deploy.py doesn't have it"
+
+
 LISTS = (
+    List(order, "TASKS", unordered_tasks),
     List(units, "COMMANDS", undescribed_units),
     List(sites, "SAMPLES", sites.left_out),
     List(headers, "SECURITY", headers_of_the_book.missing),

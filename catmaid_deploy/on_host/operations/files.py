@@ -8,7 +8,7 @@ import pwd
 import stat
 import sys
 
-from catmaid_deploy.on_host.operations.common import say
+from catmaid_deploy.on_host.operations.common import make_folders, say
 from catmaid_deploy.on_host.trust import ROOT, Failed, prepared
 
 
@@ -71,6 +71,9 @@ class Files:
             for item in self.items:
                 if item["kind"] == "folder":
                     self._keep(item["path"])
+                    above = item["path"].rpartition("/")[0]
+                    if not ROOT.exists(above):
+                        make_folders(above)
                     make_folder(item["path"], int(item["mode"], 8), *account(item))
                 elif item["kind"] == "file":
                     place = prepared(item["path"])
