@@ -116,7 +116,6 @@ def test_the_reference_has_every_key_with_its_default(book: Path) -> None:
         schema.Celery: minimal.instances[0].celery,
         schema.Cors: schema.Cors.model_validate({"origins": ["*"]}),
         schema.Releases: schema.Releases.model_validate({"repository": "https://a.test/a.git", "revision": "1"}),
-        schema.Program: schema.Program.model_construct(name="worker"),
         schema.Address: schema.Address.model_validate({"port": 1}),
         schema.Dns: schema.Dns.model_validate({"plugin": "ovh", "credentials": "/etc/ovh.ini"}),
         schema.Balancer: schema.Balancer.model_validate({"addresses": ["192.0.2.10"]}),
