@@ -22,7 +22,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The inventory": tuple(f"catmaid_deploy/schema/{room}.py" for room in ("load", "values", "hidden", "site")),
     "The way to the host": ("catmaid_deploy/checks.py", "catmaid_deploy/shell.py", "catmaid_deploy/run/sudo.py"),
     "Before anything changes": (
-        *("catmaid_deploy/run/hosts.py", "catmaid_deploy/run/ask.py", "catmaid_deploy/run/preflight.py"),
+        *(f"catmaid_deploy/run/{part}.py" for part in ("hosts", "ask", "version", "preflight")),
         *(
             "tasks/access.py",
             "tasks/application/installed.py",
