@@ -24,7 +24,14 @@ DJANGO = f"{CHECKOUT}/django"
 SITE: dict[str, Any] = {
     "server_name": "localhost",
     "aliases": [NAME],
-    "instances": [{"workers": 1, "celery": {"concurrency": 1}, "cors": {"origins": ["https://lab.example.org"]}}],
+    "instances": [
+        {
+            "workers": 1,
+            "celery": {"concurrency": 1},
+            "programs": [{"name": "large", "celery": {"concurrency": 1, "queues": ["large"]}}],
+            "cors": {"origins": ["https://lab.example.org"]},
+        }
+    ],
     "tiles": [{"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}],
 }
 
