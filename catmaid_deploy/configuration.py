@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from catmaid_deploy.answers.survey import Entry, Survey
 from catmaid_deploy.finding import Command, Finding, fault
 
 MARK = "Made by catmaid-deploy from templates/"
@@ -63,7 +64,7 @@ class Link:
     target: str
     meanwhile: str = ""
 
-    def is_as(self, found: dict[str, Any] | None) -> bool:
+    def is_as(self, found: Entry | None) -> bool:
         """Whether what was found is this link."""
         if not found or found["kind"] != "link":
             return False
@@ -167,7 +168,7 @@ def _diff(path: str, before: str | None, after: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _same_owner(item: File | Folder, found: dict[str, Any]) -> bool:
+def _same_owner(item: File | Folder, found: Entry) -> bool:
     return (found["user"], found["group"], int(found["mode"], 8)) == (item.user, item.group, int(item.mode, 8))
 
 
@@ -175,7 +176,7 @@ def _owner(user: str, group: str, mode: str) -> str:
     return f"{user}:{group} {int(mode, 8):o}"
 
 
-def _owner_note(item: File | Folder, found: dict[str, Any] | None) -> str:
+def _owner_note(item: File | Folder, found: Entry | None) -> str:
     """Owner and mode that an item gets, with those that it has; nothing when they stay."""
     new = _owner(item.user, item.group, item.mode)
     if not found:
@@ -183,7 +184,7 @@ def _owner_note(item: File | Folder, found: dict[str, Any] | None) -> str:
     return "" if _same_owner(item, found) else f"{_owner(found['user'], found['group'], found['mode'])} -> {new}"
 
 
-def _file_difference(item: File, found: dict[str, Any] | None) -> Difference:
+def _file_difference(item: File, found: Entry | None) -> Difference:
     """How the contents of a file differ, as far as they may be shown."""
     lines: tuple[str, ...] = ()
     if item.secret:
@@ -201,7 +202,7 @@ def _file_difference(item: File, found: dict[str, Any] | None) -> Difference:
     return Difference(item.path, "change" if found else "create", lines, item, note)
 
 
-def _difference(item: Item, found: dict[str, Any] | None) -> Difference | None:
+def _difference(item: Item, found: Entry | None) -> Difference | None:
     match item:
         case Link():
             if item.is_as(found):
@@ -223,7 +224,7 @@ def _difference(item: Item, found: dict[str, Any] | None) -> Difference | None:
     return Difference(item.path, "owner or mode of", (), item, _owner_note(item, found))
 
 
-def _is_ours(item: Item, found: dict[str, Any], owned: set[str], survey: dict[str, Any]) -> bool:
+def _is_ours(item: Item, found: Entry, owned: set[str], survey: Survey) -> bool:
     """Whether what is at the item's path may be replaced."""
     if item.path in owned or isinstance(item, Folder):
         return found["kind"] == "folder" or not isinstance(item, Folder)
@@ -236,7 +237,7 @@ def _is_ours(item: Item, found: dict[str, Any], owned: set[str], survey: dict[st
     return item.stock and survey["as_it_came"].get(item.path) == found["md5"]
 
 
-def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> Iterator[Finding]:
+def in_the_way(wanted: Iterable[ConfigurationSet], survey: Survey) -> Iterator[Finding]:
     """What others put where a file of ours has to be."""
     owned = {path for paths in survey["manifest"].values() for path in paths}
     for one in wanted:
@@ -257,33 +258,33 @@ def in_the_way(wanted: Iterable[ConfigurationSet], survey: dict[str, Any]) -> It
                 yield fault(item.path, f"somebody else's {found['kind']} is in the way", away)
 
 
-def compare(wanted: ConfigurationSet, survey: dict[str, Any]) -> tuple[Difference, ...]:
+def compare(wanted: ConfigurationSet, survey: Survey) -> tuple[Difference, ...]:
     """How the host differs from a set, files that left it included."""
     files = survey["files"]
     found = [d for item in wanted.items if (d := _difference(item, files.get(item.path)))]
     kept = {item.path for item in wanted.everything}
     for path in survey["manifest"].get(wanted.name, ()):
-        if path not in kept and files.get(path):
-            found.append(_removal(path, files[path]))
+        if path not in kept and (there := files.get(path)):
+            found.append(_removal(path, there))
     for path, target in wanted.stock_links.items():
-        if is_stock_link(path, target, survey):
-            found.append(_removal(path, files[path]))
+        if (there := files.get(path)) and is_stock_link(path, target, survey):
+            found.append(_removal(path, there))
     return tuple(found)
 
 
-def is_stock_link(path: str, target: str, survey: dict[str, Any]) -> bool:
+def is_stock_link(path: str, target: str, survey: Survey) -> bool:
     """Whether a package's link is there and leads to its file as it came."""
     there, leads_to = survey["files"].get(path), survey["files"].get(target)
     untouched = not leads_to or leads_to.get("md5") == survey["as_it_came"].get(target)
     return bool(there and there["kind"] == "link" and there["target"] == target and untouched)
 
 
-def lost(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:
+def lost(wanted: ConfigurationSet, survey: Survey) -> list[str]:
     """The links of its programs that aren't as they are to be."""
     return [link.path for link in wanted.of_programs if _difference(link, survey["files"].get(link.path))]
 
 
-def _removal(path: str, found: dict[str, Any]) -> Difference:
+def _removal(path: str, found: Entry) -> Difference:
     if found["kind"] == "file" and "text" not in found:
         return Difference(path, "remove", note="not shown, since not everybody may read it there")
     return Difference(
@@ -291,7 +292,7 @@ def _removal(path: str, found: dict[str, Any]) -> Difference:
     )
 
 
-def foreign_links(wanted: ConfigurationSet, survey: dict[str, Any]) -> list[str]:
+def foreign_links(wanted: ConfigurationSet, survey: Survey) -> list[str]:
     """A package's links that stay, since somebody changed the file that they lead to."""
     gone = {one.path for one in compare(wanted, survey)}
     return [path for path in wanted.stock_links if survey["files"].get(path) and path not in gone]

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.on_host.own import STATE
 from catmaid_deploy.plan.look import Look
@@ -74,7 +75,7 @@ def holds_systems(folder: str) -> bool:
     return is_systems(folder) or any(is_within(one, folder) for one in SYSTEMS)
 
 
-def judge_served(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def judge_served(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """Folders that are served and aren't meant to be: one line each."""
     own = [path for i in deployment.instances for path in (i.projects_dir, i.virtualenv, i.state_dir, i.log_dir)]
     own += [i.releases.folder for i in deployment.instances if i.releases]
@@ -94,7 +95,7 @@ def judge_served(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Fin
             yield fault(key, f"{tiles.fallback} is the system's, and nginx would serve it", "name an image elsewhere")
 
 
-def _links(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def _links(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """Links in an application's served folders that nginx doesn't follow, since they lead to what another user owns."""
     tiles = {one.folder for one in deployment.tiles}
     for key, path in served(deployment):
@@ -104,7 +105,7 @@ def _links(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
             yield warning(key, what, "have the owner of what it leads to make the link anew, or remove it")
 
 
-def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[Finding]:
+def judge_access(deployment: Deployment, survey: Survey) -> list[Finding]:
     """The first folder on a path that keeps somebody out, and the command that lets this one user in."""
     found: dict[tuple[str, str], Finding] = {}
     for (key, user, path, want), blocked in zip(accesses(deployment), survey["blocked"], strict=True):
@@ -118,7 +119,7 @@ def judge_access(deployment: Deployment, survey: dict[str, Any]) -> list[Finding
     return list(found.values())
 
 
-def _let_in(key: str, user: str, part: str, want: str, whom: str, survey: dict[str, Any]) -> Finding:
+def _let_in(key: str, user: str, part: str, want: str, whom: str, survey: Survey) -> Finding:
     """What to say of a file or folder that keeps a user out; nobody else gets in by the fix."""
     verb = {READ: "read", ENTER: "enter", WRITE: "write in"}[want]
     what = f"{user} can't {verb} {part}"
@@ -132,7 +133,7 @@ def _let_in(key: str, user: str, part: str, want: str, whom: str, survey: dict[s
     return fault(key, what, packages.setfacl(entry, part, survey))
 
 
-def _unsteady(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def _unsteady(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """Environments that their user couldn't get at, and to which every folder is open by now."""
     for instance in deployment.instances:
         if "unreachable" in survey["instances"][instance.name]["python"]:

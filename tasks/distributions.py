@@ -6,7 +6,8 @@ Another one is an entry: `tests/unit/test_lists.py` says which pages have to nam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from catmaid_deploy.answers.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ DISTRIBUTIONS = (
 )
 
 
-def of(survey: dict[str, Any]) -> Distribution | None:
+def of(survey: Survey) -> Distribution | None:
     """The host's, if it is one of these."""
     system = survey["os"]
     return next((one for one in DISTRIBUTIONS if (one.id, one.version) == (system["id"], system["version"])), None)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from catmaid_deploy.answers.survey import Survey, Wrong
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS
 from catmaid_deploy.on_host.facts.units import RENEWAL
@@ -145,7 +146,7 @@ def meaning(kind: str, status: int) -> str:
     return of_application or STATUSES.get(status, "")
 
 
-def judge(survey: dict[str, Any]) -> Iterator[Finding]:
+def judge(survey: Survey) -> Iterator[Finding]:
     """What keeps a service from taking orders, or Supervisor from ever reading what a deploy writes for it."""
     yield from (_finding(one, survey) for one in survey["asked"]["blocked"])
     # The run's own test would find it as well, but after what comes before nginx.
@@ -155,7 +156,7 @@ def judge(survey: dict[str, Any]) -> Iterator[Finding]:
     yield from supervisor_file.judge(survey)
 
 
-def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
+def _whose(place: str, words: str, survey: Survey) -> str:
     """A file of the deploy's that a service refuses differs, and a deploy is the fix: it also gives way to another
     default server. Another file stands for itself.
     """
@@ -169,25 +170,25 @@ def _whose(place: str, words: str, survey: dict[str, Any]) -> str:
     return f"{service}{causes.FILE}{path}" if files and path and path not in known else place
 
 
-def _finding(answer: dict[str, Any], survey: dict[str, Any]) -> Finding:
+def _finding(answer: Wrong, survey: Survey) -> Finding:
     place, what, command = answer["place"], answer["what"], answer["command"]
     fix = this_run.deploy() if answer["by_deploy"] else Command(command) if command else answer["todo"]
     means = meaning(place.partition(" of ")[0], answer["status"]) if answer["status"] else ""
     return fault(_whose(place, what, survey), f"{what}: {means}" if means else what, fix)
 
 
-def findings(survey: dict[str, Any]) -> list[Finding]:
+def findings(survey: Survey) -> list[Finding]:
     """What the host answered that isn't as it should be."""
     return [_finding(one, survey) for one in (*survey["asked"]["standing"], *survey["asked"]["wrong"])]
 
 
-def standing(survey: dict[str, Any]) -> list[Finding]:
+def standing(survey: Survey) -> list[Finding]:
     """What of that a deploy leaves as it is."""
     theirs = [one for one in findings(survey) if causes.FILE in one.place]
     return [*(_finding(one, survey) for one in survey["asked"]["standing"]), *theirs]
 
 
-def doing(survey: dict[str, Any], instance: Instance) -> dict[str, str]:
+def doing(survey: Survey, instance: Instance) -> dict[str, str]:
     """A word about each program of an instance: well, down, starting, stopped, silent or away."""
     words = survey["asked"]["programs"]
     return {short: words.get(f"{short} of {instance.name}", "") for short in instance.kinds}

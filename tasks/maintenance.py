@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pyinfra import host
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import configuration
@@ -37,7 +38,7 @@ class Switch:
     nothing to close.
     """
 
-    survey: dict[str, Any]
+    survey: Survey
     report: reports.Report
     close: bool
     flags: list[str]

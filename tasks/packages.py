@@ -10,6 +10,7 @@ from typing import Any
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.operations import apt
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Command, fault
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.operations.configuration import hidden
@@ -32,31 +33,31 @@ CONFIGURATION = "nginx-common"
 OLDEST = (1, 22)
 
 
-def _distribution(survey: dict[str, Any]) -> tuple[tuple[int, int], bool]:
+def _distribution(survey: Survey) -> tuple[tuple[int, int], bool]:
     """The nginx that the distribution has, and whether there is a brotli module for it."""
     found = distributions.of(survey)
     return (found.nginx, found.brotli) if found else (OLDEST, False)
 
 
-def nginx_version(survey: dict[str, Any]) -> tuple[int, ...]:
+def nginx_version(survey: Survey) -> tuple[int, ...]:
     """The host's nginx, or the one that it is to get."""
     found = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.(\d+)", survey["packages"].get("nginx", ""))
     return tuple(map(int, found.groups())) if found else (*_distribution(survey)[0], 0)
 
 
-def is_anothers_nginx(survey: dict[str, Any]) -> bool:
+def is_anothers_nginx(survey: Survey) -> bool:
     """Whether nginx comes from another packager than the distribution, as nginx.org's does."""
     return "nginx" in survey["packages"] and CONFIGURATION not in survey["packages"]
 
 
-def has_brotli(survey: dict[str, Any]) -> bool:
+def has_brotli(survey: Survey) -> bool:
     """Whether nginx has the module for brotli, or is to get it with the distribution's nginx."""
     # A module fits the nginx that it was built for, and would bring that in the place of another packager's.
     version, packaged = _distribution(survey)
     return packaged and not is_anothers_nginx(survey) and nginx_version(survey)[:2] == version
 
 
-def setfacl(entry: str, path: str, survey: dict[str, Any]) -> Command:
+def setfacl(entry: str, path: str, survey: Survey) -> Command:
     """The command that lets somebody in by an access list, whether its tool is there or not."""
     install = "" if ACL in survey["packages"] else f"apt-get update && apt-get install -y {ACL} && "
     return Command(f"{install}setfacl {entry} {shlex.quote(path)}")

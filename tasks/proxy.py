@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from catmaid_deploy.answers.sought import Refusal
 from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.facts.survey import Proxied
 from catmaid_deploy.finding import Finding, Refused, fault
@@ -53,7 +54,7 @@ def sought(plan: Plan, ask: Ask) -> tuple[()]:
     return ()
 
 
-def judge(deployment: Deployment, refused: dict[str, Any] | None) -> Iterator[Finding]:
+def judge(deployment: Deployment, refused: Refusal | None) -> Iterator[Finding]:
     """Why a run can't fetch by the proxy."""
     if not refused:
         return

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from catmaid_deploy.answers.survey import Survey, unit_of
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.on_host.facts.units import NGINX, RENEWAL, RENEWED, SUPERVISOR
@@ -101,20 +102,20 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
     )
 
 
-def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
+def change(deployment: Deployment, survey: Survey) -> Change:
     """What differs, and what systemd has to be told: also that it read its files in a run that broke off."""
     one = wanted(deployment)
     differences = compare(one, survey)
-    states, services = survey["units"], units(deployment)
+    services = units(deployment)
     reload = any(d.path.startswith("/etc/systemd/") for d in differences)
     reasons = []
-    if not reload and any(states.get(unit, {}).get("needs_daemon_reload") for unit in (*services, RENEWAL, RENEWED)):
+    if not reload and any(unit_of(survey, unit)["needs_daemon_reload"] for unit in (*services, RENEWAL, RENEWED)):
         reload = True
         reasons.append(Reason("reload", "systemd", "its files are newer"))
     wanted_units = (*services, *([RENEWAL] if deployment.acme_sites else []))
-    enable = [unit for unit in wanted_units if not states.get(unit, {}).get("enabled")]
+    enable = [unit for unit in wanted_units if not unit_of(survey, unit)["enabled"]]
     # A timer that is off renews nothing until the next boot.
-    start = [unit for unit in wanted_units if unit == RENEWAL and not states.get(unit, {}).get("active")]
+    start = [unit for unit in wanted_units if unit == RENEWAL and not unit_of(survey, unit)["active"]]
     # A unit of a package that isn't there yet comes enabled.
     packages = survey["packages"]
     reasons += [Reason("enable", unit, "it doesn't start at boot") for unit in enable if unit.split(".")[0] in packages]
@@ -152,7 +153,7 @@ def judge_system(look: Look) -> Iterator[Finding]:
                 yield fault(f"port {port}", f"held by {name} (process {holder['pid']})", _freed(port, holder["unit"]))
 
 
-def _judge_memory(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def _judge_memory(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """What is asked for and can't fit, whatever runs now."""
     number = sum(i.processes(survey["processors"]) for i in deployment.instances)
     has = (survey["memory"] or 0) + survey["swap"]
@@ -236,7 +237,7 @@ def health(one: Health) -> None:
         return
     if one.deployment.sites and not one.is_active(ROTATION):
         one.fault("logs", f"they aren't rotated: {ROTATION} is off", Command(f"systemctl enable --now {ROTATION}"))
-    if one.survey["units"].get(ROTATED, {}).get("failed"):
+    if unit_of(one.survey, ROTATED)["failed"]:
         one.fault(
             "logs", "their last rotation failed", "correct what 'journalctl -u logrotate' says, and start logrotate"
         )

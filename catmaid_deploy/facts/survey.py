@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import TypeVar, cast
 
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from typing_extensions import override
 
 from catmaid_deploy import shell
+from catmaid_deploy.answers import Answer, health, sought
+from catmaid_deploy.answers.survey import Surveyed
 from catmaid_deploy.script import joined
+
+T = TypeVar("T", bound=Answer)
 
 
 class Unanswered(Exception):
     """The host's Python hasn't answered; the message is the last thing that it said."""
 
 
-class Survey(FactBase[dict[str, Any]]):
+class Script(FactBase[T]):
     """
-    Returns what the host has of all that the deploy relies on, asked in one command by a script that needs
-    nothing but Python 3.9: see ``on_host/facts/survey.py`` for the keys. ``{}`` where the host has no python3.
+    Returns what one of our scripts answers, which needs nothing but the host's own Python: an object with the keys of
+    `T`. ``{}`` where the host has no python3.
 
     Raises Unanswered where its Python doesn't run.
     """
 
-    script = joined("facts.survey")
+    script: str
 
     @override
     def command(self, question: str | HiddenValue) -> StringCommand:
@@ -35,66 +39,66 @@ class Survey(FactBase[dict[str, Any]]):
 
     @override
     @staticmethod
-    def default() -> dict[str, Any]:
-        return {}
+    def default() -> T:
+        return cast(T, {})
 
     @override
-    def process(self, output: list[str]) -> dict[str, Any]:
+    def process(self, output: list[str]) -> T:
         try:
-            return cast(dict[str, Any], json.loads(output[-1]))
+            return cast(T, json.loads(output[-1]))
         except ValueError:
             raise Unanswered(output[-1]) from None
 
 
-class Health(Survey):
-    """
-    Returns how the host is, in one command, with the survey beside it: see ``on_host/facts/health.py`` for the keys.
-    ``{}`` where the host has no python3.
-    """
+class Survey(Script[Surveyed]):
+    """Returns what the host has of all that the deploy relies on."""
+
+    script = joined("facts.survey")
+
+
+class Health(Script[health.Health]):
+    """Returns how the host is, with the survey beside it."""
 
     script = joined("facts.health")
 
 
-class Verify(Survey):
-    """
-    Returns how the host is and what it answers to users, as ``Health`` and with the keys of
-    ``on_host/facts/verify.py``.
-    """
+class Verify(Script[health.Health]):
+    """Returns how the host is and what it answers to users, as ``Health`` and with ``pages``."""
 
     script = joined("facts.verify")
 
 
-class Migrations(Survey):
-    """Returns which migrations the databases of instances lack by other code: see ``on_host/facts/migrations.py``."""
+class Migrations(Script[sought.Migrations]):
+    """Returns which migrations the databases of instances lack by other code."""
 
     script = joined("facts.migrations")
 
 
-class Available(Survey):
-    """Returns whether the package index has what is needed: see ``on_host/facts/available.py`` for the keys."""
+class Available(Script[sought.Available]):
+    """Returns whether the package index has what is needed."""
 
     script = joined("facts.available")
 
 
-class Revisions(Survey):
-    """Returns whether repositories have what is to be put in place: see ``on_host/facts/revisions.py`` for the keys."""
+class Revisions(Script[sought.Revisions]):
+    """Returns whether repositories have what is to be put in place."""
 
     script = joined("facts.revisions")
 
 
-class Proxied(Survey):
-    """Returns whether a proxy takes the host to what is to be fetched: see ``on_host/facts/proxy.py`` for the keys."""
+class Proxied(Script[sought.Proxied]):
+    """Returns whether a proxy takes the host to what is to be fetched."""
 
     script = joined("facts.proxy")
 
 
-class Acme(Survey):
-    """Returns which ACME servers don't know the host: see ``on_host/facts/acme.py`` for the keys."""
+class Acme(Script[sought.Acme]):
+    """Returns which ACME servers don't know the host."""
 
     script = joined("facts.acme")
 
 
-class Logs(Survey):
-    """Returns last lines of logs, and files, without the secrets in them: see ``on_host/facts/logs.py``."""
+class Logs(Script[sought.Logs]):
+    """Returns last lines of logs, and files, without the secrets in them."""
 
     script = joined("facts.logs")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from catmaid_deploy.answers import health as answers
+from catmaid_deploy.answers.survey import Survey, unit_of
 from catmaid_deploy.finding import Command, Finding
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.schema import Deployment
@@ -16,14 +17,14 @@ class Health:
 
     + host: its name in the inventory
     + look: what it says of all that the deploy relies on; None where the inventory is wrong or the host isn't reached
-    + found: what else it answered, see ``on_host/facts/health.py`` and ``on_host/facts/verify.py``
+    + answer: the whole of what it answered
     + findings: what isn't as it should be
     + checks: what was asked and is well, each with a word about it
     """
 
     host: str
     look: Look | None = None
-    found: dict[str, Any] = field(default_factory=dict)
+    answer: answers.Health | None = None
     findings: list[Finding] = field(default_factory=list)
     checks: list[tuple[str, str]] = field(default_factory=list)
 
@@ -34,9 +35,16 @@ class Health:
         return self.look.deployment
 
     @property
-    def survey(self) -> dict[str, Any]:
+    def survey(self) -> Survey:
         """What the host answered to a deploy's own questions."""
-        return self.look.survey if self.look else {}
+        assert self.look
+        return self.look.survey
+
+    @property
+    def found(self) -> answers.Health:
+        """What it answered beside that."""
+        assert self.answer
+        return self.answer
 
     @property
     def faults(self) -> list[Finding]:
@@ -44,7 +52,7 @@ class Health:
 
     def is_active(self, unit: str) -> bool:
         """Whether systemd runs a unit."""
-        return bool(self.survey["units"].get(unit, {}).get("active"))
+        return unit_of(self.survey, unit)["active"]
 
     def fault(self, place: str, what: str, fix: Command | str) -> None:
         self.findings.append(Finding("fault", place, what, fix))

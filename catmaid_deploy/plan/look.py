@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import ConfigurationSet
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.schema import Deployment
@@ -23,7 +23,7 @@ class Look:
     """
 
     deployment: Deployment
-    survey: dict[str, Any]
+    survey: Survey
     sets: list[ConfigurationSet] = field(default_factory=list)
     ahead: float = 0.0
     missing: list[str] = field(default_factory=list)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.plan.look import Look
@@ -52,7 +53,7 @@ class Plan:
         return any(not step.follows for step in self.steps)
 
     @property
-    def survey(self) -> dict[str, Any]:
+    def survey(self) -> Survey:
         return self.look.survey
 
     @property

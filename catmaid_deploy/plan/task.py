@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from catmaid_deploy.answers import Answer
 from catmaid_deploy.configuration import ConfigurationSet
+from catmaid_deploy.facts.survey import Script
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.schema import Deployment, Instance
 
-# Asks the current host by one of our scripts: `run.ask`.
-Ask = Callable[[Any, dict[str, Any]], dict[str, Any]]
 Needs = Mapping[str, tuple[str, ...]]
 Tasks = tuple["Task", ...]
+T = TypeVar("T", bound=Answer)
+
+
+class Ask(Protocol):
+    """Asks the current host by one of our scripts; `run.ask`."""
+
+    def __call__(self, fact: type[Script[T]], asked: Mapping[str, Any], /) -> T: ...
 
 
 def _none(*_: Any) -> Any:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from pyinfra import host, logger
 from pyinfra.api.hiddenvalue import HiddenValue
 
 from catmaid_deploy import shell
-from catmaid_deploy.facts.survey import Survey, Unanswered
+from catmaid_deploy.answers import Answer
+from catmaid_deploy.facts.survey import Script, Unanswered
 from catmaid_deploy.finding import Command, Refused, fault
 from catmaid_deploy.run import sudo
+
+T = TypeVar("T", bound=Answer)
 
 # Also of one that is there and broken. The name of the package with its library has the version in it.
 INSTALL_PYTHON = Command(
@@ -20,14 +24,14 @@ INSTALL_PYTHON = Command(
 )
 
 
-def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], float]:
+def ask(fact: type[Script[T]], asked: Mapping[str, Any]) -> tuple[T, float]:
     """What one of our scripts answers as root on the current host, and how many seconds its clock is ahead."""
     sudo.become_root()
     before, question = time.time(), json.dumps(asked)
     # pyinfra shows what a fact is asked.
     hidden = HiddenValue(question) if asked.get("fetching") else question  # type: ignore[no-untyped-call]
     try:
-        found: dict[str, Any] = host.get_fact(fact, hidden)
+        found: T = host.get_fact(fact, hidden)
     except shell.NotBegun as said:
         raise sudo.no_commands(str(said)) from None
     except Unanswered as said:
@@ -38,6 +42,11 @@ def ask(fact: type[Survey], asked: dict[str, Any]) -> tuple[dict[str, Any], floa
         raise sudo.not_root()
     then = found["time"]
     return found, then - time.time() if then > time.time() else min(0.0, then - before)
+
+
+def answer_of(fact: type[Script[T]], asked: Mapping[str, Any]) -> T:
+    """What it answers, for those who need no clock."""
+    return ask(fact, asked)[0]
 
 
 def say_begun(programs: list[str], said: str) -> str:

@@ -11,8 +11,9 @@ from pyinfra import host, logger, state
 from pyinfra.api import Host
 
 from catmaid_deploy import configuration
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import ConfigurationSet
-from catmaid_deploy.facts.survey import Survey
+from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.finding import Finding, Refused, fault, warning
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan import report as reports
@@ -21,7 +22,7 @@ from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.report import Report
 from catmaid_deploy.plan.task import Needs, Tasks, merged
 from catmaid_deploy.run import sudo, version
-from catmaid_deploy.run.ask import ask, say_begun
+from catmaid_deploy.run.ask import answer_of, ask, say_begun
 from catmaid_deploy.run.hosts import described, each, refusal, validate
 from catmaid_deploy.schema import STATE_HOST, Deployment
 from catmaid_deploy.visible import visible
@@ -82,7 +83,7 @@ def missing(tasks: Tasks, look: Look) -> list[str]:
     return [name for name in packages(tasks, look) if name not in look.survey["packages"]]
 
 
-def starting(survey: dict[str, Any]) -> list[str]:
+def starting(survey: Survey) -> list[str]:
     """The programs that have just begun, of which nobody can say yet whether they are well."""
     return [name for name, word in survey.get("asked", {}).get("programs", {}).items() if word == "starting"]
 
@@ -95,7 +96,7 @@ def survey(tasks: Tasks, deployment: Deployment, load_settings: bool = True) -> 
     latest = time.monotonic() + (min(patience, DRY_SECONDS) if this_run.DRY else patience)
     said = ""
     while True:
-        answer, ahead = ask(Survey, asked)
+        answer, ahead = ask(facts.Survey, asked)
         look = Look(deployment, answer, sets, ahead)
         look.missing = missing(tasks, look)
         busy = answer["package_manager"]
@@ -128,9 +129,9 @@ def judge(tasks: Tasks, look: Look) -> list[Finding]:
     return [*look.faults, *configuration.in_the_way(look.sets, look.survey)]
 
 
-def judge_lock(answer: dict[str, Any]) -> list[Finding]:
+def judge_lock(survey: Survey) -> list[Finding]:
     """Whether another run has the host."""
-    lock = answer["lock"]
+    lock = survey["lock"]
     if not lock or not lock["alive"] or this_run.DRY:
         return []
     since = f"{lock['admin']} deploys there since {lock['since']}"
@@ -146,11 +147,11 @@ def of_this_run(tasks: Tasks, look: Look, to_do: bool = True) -> list[Finding]:
     """What the admin should know of this run; ``to_do`` says whether it changes anything."""
     found = [remark for task in tasks for remark in task.remarks(look)]
     last, lock = look.survey["last_run"], look.survey["lock"]
-    is_alive = bool(lock and lock["alive"])
-    if this_run.DRY and is_alive:
-        text = f"{lock['admin']} deploys there since {lock['since']}, which may change what is shown"
+    holder = lock if lock and lock["alive"] else None
+    if this_run.DRY and holder:
+        text = f"{holder['admin']} deploys there since {holder['since']}, which may change what is shown"
         found.append(warning("lock", text))
-    if last and not last.get("ended") and not is_alive:
+    if last and not last.get("ended") and not holder:
         left = "a run does" if this_run.DRY else "this one does"
         end = f"{left} what is left" if to_do else "nothing is left to do of it"
         found.append(warning("deploy", f"the run of {last['admin']} at {last['since']} was cut before its end; {end}"))
@@ -183,7 +184,7 @@ def _look(tasks: Tasks, deployment: Deployment) -> Plan:
         logger.warning(f"{host.print_prefix}{found.line()}")
     if plan.faults:
         raise Refused(*plan.faults)
-    sought = [found for task in tasks for found in task.sought(plan, lambda fact, asked: ask(fact, asked)[0])]
+    sought = [found for task in tasks for found in task.sought(plan, answer_of)]
     if sought:
         raise Refused(*dict.fromkeys(sought))
     # What a run changes is asked for at its end.

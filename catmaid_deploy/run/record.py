@@ -9,6 +9,7 @@ from pyinfra import state
 from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
@@ -20,13 +21,13 @@ class Plan(Protocol):
     """What a run has to do on a host, and what it knows of it."""
 
     @property
-    def survey(self) -> dict[str, Any]: ...
+    def survey(self) -> Survey: ...
 
     @property
     def report(self) -> reports.Report: ...
 
 
-def claim(survey: dict[str, Any]) -> dict[str, Any]:
+def claim(survey: Survey) -> dict[str, Any]:
     """By whom and when a host is taken, and which run was the last one before."""
     return {
         "run": this_run.NAME,

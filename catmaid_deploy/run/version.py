@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import click
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import this_run
@@ -15,12 +15,12 @@ from catmaid_deploy.version import CHANGELOG, UNNOTED, VERSION, changes, numbers
 from catmaid_deploy.visible import visible
 
 
-def of_host(survey: dict[str, Any]) -> str:
+def of_host(survey: Survey) -> str:
     """The version that a host has by its own note; empty where nothing was deployed to it."""
     return str(survey["last_run"].get("host_version") or UNNOTED) if survey["manifest"] else ""
 
 
-def judge(survey: dict[str, Any]) -> list[Finding]:
+def judge(survey: Survey) -> list[Finding]:
     """Whether this deploy is older than the one that the host has."""
     noted = of_host(survey)
     if numbers(noted) <= numbers(VERSION):

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyinfra import host
 
+from catmaid_deploy.answers import sought as answers
 from catmaid_deploy.facts.survey import Logs
 from catmaid_deploy.finding import Refused, fault
 from catmaid_deploy.plan.task import Tasks, merged
@@ -43,7 +44,7 @@ def question(
     return {"logs": found["logs"], "files": found["files"] if with_files else [], "lines": lines}
 
 
-def _ask(tasks: Tasks, deployment: Deployment) -> dict[str, Any]:
+def _ask(tasks: Tasks, deployment: Deployment) -> answers.Logs:
     instance = _instance(deployment)
     bundle = host.data.get("bundle") is not None
     lines = host.data.get("lines") or (BUNDLE_LINES if bundle else SCREEN_LINES)
@@ -61,9 +62,9 @@ def _print(name: str, logs: dict[str, list[str]]) -> None:
             output.echo(f"    {line}")
 
 
-def _pack(path: Path, answers: dict[str, dict[str, Any]]) -> None:
+def _pack(path: Path, answered: dict[str, answers.Logs]) -> None:
     with tarfile.open(path, "w:gz") as archive:
-        for name, answer in answers.items():
+        for name, answer in answered.items():
             texts = {one: "\n".join(lines) + "\n" for one, lines in answer["logs"].items()} | answer["files"]
             for one, text in texts.items():
                 data = text.encode()
@@ -76,29 +77,29 @@ def show(tasks: Tasks) -> None:
     """Print the logs of all hosts of the run, or pack them; ends the run."""
     hosts.options("instance", "lines", "bundle")
     deployments, wrong = hosts.described(hosts.for_all())
-    answers: dict[str, dict[str, Any]] = {}
+    answered: dict[str, answers.Logs] = {}
     faults = [(name, found) for name, some in wrong.items() for found in some]
     for one, answer in hosts.each(deployments, lambda deployment: _ask(tasks, deployment)).items():
         if isinstance(answer, Refused):
             faults += [(one.name, found) for found in answer.findings]
         else:
-            answers[one.name] = answer
+            answered[one.name] = answer
     sudo.keep_password_out_of_sight()
     bundle = host.data.get("bundle")
-    if bundle is not None and answers:
+    if bundle is not None and answered:
         path = Path(f"{str(bundle).removesuffix('.tar.gz')}.tar.gz")
         try:
-            _pack(path, answers)
+            _pack(path, answered)
         except OSError as error:
             what = f"{path} can't be written ({error.strerror})"
             faults.append(("bundle", fault("path", what, "name a file in a folder that is there")))
         else:
             output.echo(
-                f"{path}: logs and files of {', '.join(answers)}, without secrets; look into it before you send it"
+                f"{path}: logs and files of {', '.join(answered)}, without secrets; look into it before you send it"
             )
     elif not output.JSON:
-        for name, answer in answers.items():
+        for name, answer in answered.items():
             _print(name, answer["logs"])
     for name, found in faults:
         output.complain(found.line(name))
-    output.end({name: answer["logs"] for name, answer in answers.items()}, int(bool(faults)))
+    output.end({name: answer["logs"] for name, answer in answered.items()}, int(bool(faults)))

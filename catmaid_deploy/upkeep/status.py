@@ -31,7 +31,8 @@ def _host(tasks: Tasks, one: Health) -> None:
     rows = [row for task in tasks for row in task.rows(one)]
     last = survey["last_run"]
     if last:
-        state = {"failed": ", failed", "cut": ", cut", None: ", cut"}.get(last.get("ended"), "")
+        states: dict[bool | str | None, str] = {"failed": ", failed", "cut": ", cut", None: ", cut"}
+        state = states.get(last.get("ended"), "")
         rows.append(("deploy", str(last["since"]), f"by {last['admin']}, revision {last['revision']}{state}"))
     if noted := version.of_host(survey):
         rows.append(("version", noted, "" if noted == VERSION else f"this deploy has {VERSION}"))

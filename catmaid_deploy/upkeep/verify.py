@@ -10,7 +10,7 @@ def show(tasks: Tasks) -> None:
     """Print all checks of all hosts; ends the run with exit code 1 where one fails."""
     hosts = health.look_at_all(tasks, verify=True)
     for one in hosts:
-        if one.survey.get("manifest"):
+        if one.look and one.survey["manifest"]:
             for task in tasks:
                 task.outside(one)
         health.fold(tasks, one)

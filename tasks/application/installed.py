@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from catmaid_deploy.answers import application as answers
+from catmaid_deploy.answers.survey import Account, Survey, unit_of
 from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
@@ -41,7 +43,7 @@ def collected(instance: Instance, owner: str) -> Command:
     return settings.as_owner(owner, f"{collect} --noinput")
 
 
-def _judge_python(python: dict[str, Any], instance: Instance, requirements: list[str]) -> Iterator[Finding]:
+def _judge_python(python: answers.Python, instance: Instance, requirements: list[str]) -> Iterator[Finding]:
     again = "have it made anew with the host's python3, and install CATMAID's requirements into it"
     key = "virtualenv"
     version = ".".join(str(n) for n in python.get("version", ()))
@@ -70,7 +72,7 @@ def _judge_python(python: dict[str, Any], instance: Instance, requirements: list
         )
 
 
-def judge_user(instance: Instance, account: dict[str, Any] | None) -> Iterator[Finding]:
+def judge_user(instance: Instance, account: Account | None) -> Iterator[Finding]:
     """What a service user may do that web pages must not."""
     if not account:
         return  # one that isn't there has a line of its own
@@ -80,7 +82,7 @@ def judge_user(instance: Instance, account: dict[str, Any] | None) -> Iterator[F
         yield fault("user", what, "give another")
 
 
-def judge_instance(instance: Instance, found: dict[str, Any], has_directory: bool = False) -> Iterator[Finding]:
+def judge_instance(instance: Instance, found: answers.Instance, has_directory: bool = False) -> Iterator[Finding]:
     """What is wrong with an application that should be in place."""
     if not found["user"]:
         add = Command(f"adduser --system --group {instance.user}")
@@ -92,9 +94,8 @@ def judge_instance(instance: Instance, found: dict[str, Any], has_directory: boo
         add = Command(f"addgroup --system {instance.runtime_group}")
         yield fault("runtime_group", f"there is no group {instance.runtime_group!r}", add)
         return
-    coming = instance.releases is not None and not found["release"]["there"]
-    if coming:
-        yield from releases.judge(instance, found["release"])
+    if (release := found["release"]) and not release["there"]:
+        yield from releases.judge(instance, release)
     elif not found["paths"]["checkout"]:
         yield fault("checkout", f"{instance.checkout} isn't there", "put CATMAID's code there, or correct the path")
         return
@@ -104,7 +105,7 @@ def judge_instance(instance: Instance, found: dict[str, Any], has_directory: boo
     yield from settings.judge(instance, found)
 
 
-def _judge_files(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+def _judge_files(instance: Instance, found: answers.Instance) -> Iterator[Finding]:
     """What an application in place lacks."""
     as_said = "as CATMAID's installation page says"
     if not found["paths"]["settings_file"]:
@@ -122,16 +123,16 @@ def _judge_files(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]
         yield fault("files_folder", f"{instance.files_folder} isn't there", make)
 
 
-def start_here(part: str, address: str, survey: dict[str, Any]) -> Command | None:
+def start_here(part: str, address: str, survey: Survey) -> Command | None:
     """The command for a database or broker at an address of the host's own that is installed there and doesn't run."""
     if address not in LOCAL:
         return None
-    known = survey["units"]
-    down = [unit for unit in PEERS[part] if known.get(unit, {}).get("enabled") and not known[unit]["active"]]
+    units = {unit: unit_of(survey, unit) for unit in PEERS[part]}
+    down = [unit for unit, state in units.items() if state["enabled"] and not state["active"]]
     return Command(f"systemctl start {down[0].removesuffix('.service')}") if len(down) == 1 else None
 
 
-def _judge_work_mem(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def _judge_work_mem(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     connections = sum(i.workers * i.threads for i in deployment.instances)
     if survey["work_mem"] and survey["memory"] and connections * survey["work_mem"] << 10 > survey["memory"]:
         yield warning(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from catmaid_deploy.answers.sought import Lacking
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import Change
 from catmaid_deploy.facts.survey import Migrations
 from catmaid_deploy.finding import Finding, fault
@@ -21,7 +23,7 @@ WAYS = {("hand over", "wsgi"), ("chain", "wsgi"), ("restart", "wsgi")}
 ANEW = "update"
 
 
-def waiting(deployment: Deployment, changes: Iterable[Change], survey: dict[str, Any]) -> list[Instance]:
+def waiting(deployment: Deployment, changes: Iterable[Change], survey: Survey) -> list[Instance]:
     """The instances whose web server a run would bring to other code."""
     calls = {one.set.service.get("instance"): one.set.service.get("calls", ()) for one in changes}
     return [
@@ -35,21 +37,21 @@ def _moves(instance: Instance, calls: Iterable[tuple[str, str]]) -> bool:
     return bool(WAYS & set(calls)) and (ANEW, instance.name) not in calls
 
 
-def _has_other_code(instance: Instance, survey: dict[str, Any]) -> bool:
+def _has_other_code(instance: Instance, survey: Survey) -> bool:
     """Whether what runs was started with other code than a run would start it with."""
     slot = supervisor.in_use(instance, survey)["wsgi"]
-    process = (survey["supervisor"] or {}).get(full_name(instance, slot)) or {}
-    return bool(process.get("code") != survey["instances"][instance.name]["code"])
+    process = (survey["supervisor"] or {}).get(full_name(instance, slot))
+    return (process["code"] if process else None) != survey["instances"][instance.name]["code"]
 
 
-def question(instances: Iterable[Instance], survey: dict[str, Any]) -> dict[str, Any]:
+def question(instances: Iterable[Instance], survey: Survey) -> dict[str, Any]:
     """What `on_host.facts.migrations` is to ask: the code in its place, or else the mirror of its repository."""
     return {"instances": [_asked(instance, survey) for instance in instances]}
 
 
-def _asked(instance: Instance, survey: dict[str, Any]) -> dict[str, Any]:
-    releases = instance.releases
-    coming = releases is not None and not survey["instances"][instance.name]["release"]["there"]
+def _asked(instance: Instance, survey: Survey) -> dict[str, Any]:
+    releases, found = instance.releases, survey["instances"][instance.name]["release"]
+    coming = found is not None and not found["there"]
     keep = {"folder", "owner", "revision", "shared"}
     return {
         "name": instance.name,
@@ -62,7 +64,7 @@ def _asked(instance: Instance, survey: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+def judge(instance: Instance, found: Lacking) -> Iterator[Finding]:
     """Why a run would refuse the code."""
     if found.get("lacks") and instance.migrate == "refuse":
         yield fault(
@@ -72,7 +74,7 @@ def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def notes(instance: Instance, found: dict[str, Any]) -> Iterator[str]:
+def notes(instance: Instance, found: Lacking) -> Iterator[str]:
     """What a run would do to the database, or why nobody knows."""
     if found.get("away"):
         yield f"{instance.name}: its migrations are not known before the code is here"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from catmaid_deploy.answers.health import Probe
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Instance, Site
@@ -41,15 +42,18 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
         correct = "correct that in its code, its settings or its virtualenv, and deploy"
         one.fault(f"application of {name}", f"it doesn't load: {broken}", correct)
         return
-    for part, setting in (("database", "DATABASES"), ("broker", "CELERY_BROKER_URL")):
-        if probe[part]:
+    for part, setting, problem in (
+        ("database", "DATABASES", probe["database"]),
+        ("broker", "CELERY_BROKER_URL", probe["broker"]),
+    ):
+        if problem:
             there = f"start it where {setting} in settings.py says that it is, or correct that"
             address = getattr(instance, part)
             where = address.host if address else application.LOCAL[0]
             # What listens and refuses is no matter of a start.
-            is_off = re.search(r"connection refused|no such file|no answer within", probe[part], re.IGNORECASE)
+            is_off = re.search(r"connection refused|no such file|no answer within", problem, re.IGNORECASE)
             fix = application.start_here(part, where, one.survey) if is_off else None
-            one.fault(f"{part} of {name}", f"it doesn't answer: {probe[part]}", fix or there)
+            one.fault(f"{part} of {name}", f"it doesn't answer: {problem}", fix or there)
     if verify and not probe["broker"]:
         for short, seconds in {"celery": probe["task"], **probe["tasks"]}.items():
             place = f"task of {name}" if short == "celery" else f"task for {short} of {name}"
@@ -75,7 +79,7 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
         )
 
 
-def _notice(one: Health, instance: Instance, probe: dict[str, Any]) -> None:
+def _notice(one: Health, instance: Instance, probe: Probe) -> None:
     """What a task tells a user's page, sent and waited for."""
     place, lost = f"notice of {instance.name}", settings.lost_notices(instance, one.survey["instances"][instance.name])
     # It is known now whether what the settings say keeps them away.

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from catmaid_deploy.answers import sought as answers
+from catmaid_deploy.answers.application import Release
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.facts.survey import Revisions
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.operations import releases as operations
@@ -21,22 +24,21 @@ from catmaid_deploy.tasks import proxy
 GIT = "git"
 
 
-def missing(deployment: Deployment, survey: dict[str, Any]) -> list[Instance]:
+def missing(deployment: Deployment, survey: Survey) -> list[Instance]:
     """The instances whose release isn't on the host."""
-    found = survey["instances"]
-    return [i for i in deployment.instances if i.releases and not found[i.name]["release"]["there"]]
+    return [i for i in deployment.instances if (found := survey["instances"][i.name]["release"]) and not found["there"]]
 
 
-def too_many(deployment: Deployment, survey: dict[str, Any]) -> list[Instance]:
+def too_many(deployment: Deployment, survey: Survey) -> list[Instance]:
     """The instances that will have more releases on the host than are to be kept."""
     return [
         i
         for i in missing(deployment, survey)
-        if i.releases and len(survey["instances"][i.name]["release"]["all"]) + 1 > i.releases.keep
+        if i.releases and (found := survey["instances"][i.name]["release"]) and len(found["all"]) + 1 > i.releases.keep
     ]
 
 
-def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+def judge(instance: Instance, found: Release) -> Iterator[Finding]:
     """What is wrong for a release that is to be put in place."""
     releases = instance.releases
     assert releases
@@ -56,7 +58,7 @@ def question(instances: list[Instance]) -> dict[str, Any]:
     return {"releases": {one.name: one.releases.model_dump(include=keep) for one in instances if one.releases}}
 
 
-def judge_revision(instance: Instance, found: dict[str, Any] | None) -> Iterator[Finding]:
+def judge_revision(instance: Instance, found: answers.Revision | None) -> Iterator[Finding]:
     """Why a revision can't be put in place."""
     releases = instance.releases
     if releases is None or found is None:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Literal
 
+from catmaid_deploy.answers import application as answers
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.schema import Deployment, Instance, Site
 
 # Of one host all names of itself are the same.
 HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
-COOKIES = {"SESSION_COOKIE": "sessionid", "CSRF_COOKIE": "csrftoken"}
+COOKIES: dict[Literal["SESSION_COOKIE", "CSRF_COOKIE"], str] = {
+    "SESSION_COOKIE": "sessionid",
+    "CSRF_COOKIE": "csrftoken",
+}
+# Folders by their key in the inventory, and Django's name of each.
+ROOTS: tuple[tuple[str, Literal["STATIC_ROOT", "MEDIA_ROOT"]], ...] = (
+    ("static_folder", "STATIC_ROOT"),
+    ("files_folder", "MEDIA_ROOT"),
+)
 
 
 def lasting(instance: Instance, path: str) -> str:
@@ -37,7 +47,7 @@ def _put(instance: Instance, line: str) -> str:
 # ---- what a run is refused for ----
 
 
-def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+def judge(instance: Instance, found: answers.Instance) -> Iterator[Finding]:
     """Addresses and folders of the file that can't be right."""
     path = file_of(instance)
     if instance.releases and found["static_root"]:
@@ -47,12 +57,12 @@ def judge(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
             "files",
             "put STATIC_ROOT = os.path.join(os.path.dirname(__file__), '../../static') there",
         )
-    told = found["settings"] or {}
-    for key, name, wanted in (
-        ("script_name", "FORCE_SCRIPT_NAME", instance.prefix),
-        ("static_url", "STATIC_URL", f"{instance.location}static/"),
+    told = found["settings"]
+    for name, said, loaded, wanted in (
+        ("FORCE_SCRIPT_NAME", found["script_name"], told and told["FORCE_SCRIPT_NAME"], instance.prefix),
+        ("STATIC_URL", found["static_url"], told and told["STATIC_URL"], f"{instance.location}static/"),
     ):
-        value = found[key] if found[key] is not None else told.get(name)
+        value = loaded if said is None else said
         if value is not None and not _leads(instance, value, wanted):
             yield fault(
                 "prefix",
@@ -67,11 +77,11 @@ def _leads(instance: Instance, value: str, wanted: str) -> bool:
     return value == wanted or (not value.startswith("/") and instance.location + value == wanted)
 
 
-def judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
+def judge_roots(instance: Instance, survey: Survey) -> Iterator[Finding]:
     """What Django collects and stores elsewhere than nginx serves it from."""
     found = survey["instances"][instance.name]
     settings = found["settings"]
-    for key, name in (("static_folder", "STATIC_ROOT"), ("files_folder", "MEDIA_ROOT")):
+    for key, name in ROOTS:
         path = getattr(instance, key)
         wanted, real = (settings[name], settings["real"][name]) if settings else (None, None)
         if not settings and key == "files_folder" and found["media_root"]:
@@ -85,24 +95,23 @@ def judge_roots(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]
 # ---- what users miss, or should know ----
 
 
-def standing(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def standing(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """What keeps no program from running."""
     for instance in deployment.instances:
         yield from _packages(instance, survey["instances"][instance.name])
     for site in deployment.sites:
-        known = [
-            (i, survey["instances"][i.name]) for i in site.instances if survey["instances"][i.name].get("settings")
-        ]
-        for instance, found in known:
-            yield from _links(instance, found["settings"])
-            yield from _cookies(site, instance, found["settings"])
-            if lost := lost_notices(instance, found):
+        found = survey["instances"]
+        known = [(i, told) for i in site.instances if (told := found[i.name].get("settings"))]
+        for instance, told in known:
+            yield from _links(instance, told)
+            yield from _cookies(site, instance, told)
+            if lost := lost_notices(instance, found[instance.name]):
                 yield warning(f"notice of {instance.name}", *lost)
         for (first, one), (second, other) in combinations(known, 2):
-            yield from _shared(first, one["settings"], second, other["settings"])
+            yield from _shared(first, one, second, other)
 
 
-def _packages(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
+def _packages(instance: Instance, found: answers.Instance) -> Iterator[Finding]:
     if path := found.get("foreign_packages"):
         file = lasting(instance, instance.wsgi_file)
         what = f"{file} takes packages from {path}, and not from {instance.virtualenv}"
@@ -111,7 +120,7 @@ def _packages(instance: Instance, found: dict[str, Any]) -> Iterator[Finding]:
         yield warning(f"site.instances[{instance.name}].wsgi_file", what, fix)
 
 
-def _links(instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
+def _links(instance: Instance, told: answers.Settings) -> Iterator[Finding]:
     url, wanted = told["MEDIA_URL"], f"{instance.location}files/"
     # One with a host name may lead anywhere.
     if url and "//" not in url and not _leads(instance, url, wanted):
@@ -119,7 +128,7 @@ def _links(instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
         yield missed(f"site.instances[{instance.name}].prefix", what, _put(instance, f"MEDIA_URL = {wanted!r}"))
 
 
-def _cookies(site: Site, instance: Instance, told: dict[str, Any]) -> Iterator[Finding]:
+def _cookies(site: Site, instance: Instance, told: answers.Settings) -> Iterator[Finding]:
     """Cookies that browsers don't send back, or by HTTP too."""
     names = (site.server_name, *site.aliases)
     for key in COOKIES:
@@ -147,7 +156,7 @@ def _covers(path: str, address: str) -> bool:
     return address.startswith(path.rstrip("/") + "/") or address == path
 
 
-def _shared(first: Instance, one: dict[str, Any], second: Instance, other: dict[str, Any]) -> Iterator[Finding]:
+def _shared(first: Instance, one: answers.Settings, second: Instance, other: answers.Settings) -> Iterator[Finding]:
     """Cookies of two instances that a browser takes for one."""
     same = [
         key
@@ -162,7 +171,7 @@ def _shared(first: Instance, one: dict[str, Any], second: Instance, other: dict[
         yield warning(f"cookies of {second.name}", what, _put(second, f"{names} = {values}"))
 
 
-def lost_notices(instance: Instance, found: dict[str, Any]) -> tuple[str, Command] | None:
+def lost_notices(instance: Instance, found: answers.Instance) -> tuple[str, Command] | None:
     """Why what tasks tell users' pages is lost, and the fix; None where nothing says so."""
     brokers = found["settings"] and found["settings"]["brokers"]
     if not brokers:

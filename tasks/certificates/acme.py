@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from catmaid_deploy.answers.survey import Lineage, Survey
 from catmaid_deploy.facts.survey import Acme
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import certificates as operations
@@ -48,7 +49,7 @@ def way(tls: Tls) -> list[str]:
     return [*options, f"--{name}-propagation-seconds", str(tls.dns.wait_seconds)]
 
 
-def is_own(lineage: dict[str, Any], tls: Tls) -> bool:
+def is_own(lineage: Lineage, tls: Tls) -> bool:
     """Whether certbot renews a certificate as the inventory says, and does nothing beside it."""
     if lineage["others"]:
         return False
@@ -58,12 +59,12 @@ def is_own(lineage: dict[str, Any], tls: Tls) -> bool:
     return bool(lineage["authenticator"] == "webroot" and lineage["webroots"] == [WEBROOT])
 
 
-def lives(lineage: dict[str, Any]) -> bool:
+def lives(lineage: Lineage) -> bool:
     """Whether its renewal needs neither nginx nor one of its ports."""
     return bool(lineage["authenticator"].startswith("dns-"))
 
 
-def lineage_of(site: Site, survey: dict[str, Any]) -> str:
+def lineage_of(site: Site, survey: Survey) -> str:
     """certbot's name of the certificate that a site has, or is to have."""
     used = certificates.lineage_in_use(site, survey)
     if used:
@@ -76,7 +77,7 @@ def lineage_of(site: Site, survey: dict[str, Any]) -> str:
     return ranked[0] if ranked else site.server_name
 
 
-def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[Wanted]:
+def wanted(deployment: Deployment, survey: Survey) -> list[Wanted]:
     """The certificates to get: for the first time, for other names, from another server, or to be renewed otherwise."""
     by_lineage: dict[str, list[Site]] = {}
     for site in deployment.acme_sites:
@@ -85,7 +86,7 @@ def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[Wanted]:
     return [one for one in found if one]
 
 
-def _wanted(name: str, sites: tuple[Site, ...], survey: dict[str, Any]) -> Wanted | None:
+def _wanted(name: str, sites: tuple[Site, ...], survey: Survey) -> Wanted | None:
     lineage, tls = survey["lineages"].get(name), sites[0].tls
     if lineage is None:
         # Also one of which certbot has forgotten all.
@@ -130,7 +131,7 @@ def brought(deployment: Deployment) -> dict[str, str]:
     return {path.split("/")[4]: name for name, path in found.items() if path.startswith(f"{LIVE}/")}
 
 
-def neighbours(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def neighbours(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """Certificates whose renewal wants the port that nginx has: of others, and of sites that name their path."""
     for name, site in brought(deployment).items():
         lineage = survey["lineages"].get(name)
@@ -152,7 +153,7 @@ def neighbours(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Findi
 def steps(plan: Plan) -> Iterator[Step]:
     """Get certificates from ACME servers, which ask nginx for a proof."""
     for one in wanted(plan.look.deployment, plan.survey):
-        tls = one.sites[0].tls
+        tls, lineage = one.sites[0].tls, plan.survey["lineages"].get(one.lineage)
         title = f"Certificate of {one.sites[0].server_name} from {tls.acme_server.split('/')[2]}"
         details = [f"take over certbot's {one.lineage}, which {one.by} renews now"] if one.by else []
         make = partial(
@@ -169,7 +170,7 @@ def steps(plan: Plan) -> Iterator[Step]:
                 "way": way(tls),
                 "dns": bool(tls.dns),
                 "hook": HOOK,
-                "deploy_hook": (plan.survey["lineages"].get(one.lineage) or {}).get("deploy_hook"),
+                "deploy_hook": lineage and lineage["deploy_hook"],
                 "links": [site.tls_dir for site in one.sites],
             },
             run=this_run.NAME,

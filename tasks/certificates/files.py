@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from catmaid_deploy.answers.survey import Certificate, Entry, Key, Survey, target_of
 from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import certificates
@@ -45,9 +46,8 @@ def question(deployment: Deployment) -> list[dict[str, Any]]:
     return asked
 
 
-def served(survey: dict[str, Any], site: Site, kind: str = "served") -> dict[str, Any]:
-    found: dict[str, Any] = survey["certificates"][f"{site.server_name} {kind}"]
-    return found
+def served(survey: Survey, site: Site, kind: str = "served") -> Certificate:
+    return survey["certificates"][f"{site.server_name} {kind}"]
 
 
 def credentials(deployment: Deployment) -> list[str]:
@@ -55,7 +55,7 @@ def credentials(deployment: Deployment) -> list[str]:
     return [site.tls.dns.credentials for site in deployment.acme_sites if site.tls.dns]
 
 
-def _judge_credentials(path: str, found: dict[str, Any] | None) -> Iterator[Finding]:
+def _judge_credentials(path: str, found: Entry | None) -> Iterator[Finding]:
     key = "tls.dns.credentials"
     if found is None:
         yield fault(key, f"{path} isn't there", "put it there, as the plugin's page says, for root alone")
@@ -81,7 +81,7 @@ def problem(kind: str, certificate: str) -> tuple[str, str]:
     }[kind]
 
 
-def judge(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
+def judge(site: Site, survey: Survey) -> Iterator[Finding]:
     """What is wrong with a site's certificate: one that the admin brings, and any key that others can read."""
     if not site.certificate:
         return
@@ -107,7 +107,7 @@ def judge(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
         yield fault("tls.certificate", what, "renew it")
 
 
-def _judge_key(path: str, keys: dict[str, Any]) -> Iterator[Finding]:
+def _judge_key(path: str, keys: dict[str, Key]) -> Iterator[Finding]:
     """nginx reads a key as root, before its workers are other users: nobody else has to."""
     if path not in keys:
         return
@@ -118,13 +118,13 @@ def _judge_key(path: str, keys: dict[str, Any]) -> Iterator[Finding]:
         yield fault("tls.key", f"{path} can be read by {', '.join(readers)}", fix)
 
 
-def is_late(site: Site, found: dict[str, Any]) -> bool:
+def is_late(site: Site, found: Certificate) -> bool:
     """Whether a certificate should have been renewed before: some authorities' last only days."""
     few = min(FEW_DAYS * DAY, found["lifetime"] / 4) if site.tls.certificate == "acme" else FEW_DAYS * DAY
     return bool(found["seconds_left"] < few)
 
 
-def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
+def warn(site: Site, survey: Survey) -> Iterator[Finding]:
     """What the admin should know of a certificate, and what doesn't stop a run."""
     key = "tls.certificate"
     if not site.certificate:
@@ -148,7 +148,7 @@ def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
         yield warning(key, f"ends in {days:.0f} days and wasn't renewed", fix)
 
 
-def has_changed(deployment: Deployment, survey: dict[str, Any], since: float) -> bool:
+def has_changed(deployment: Deployment, survey: Survey, since: float) -> bool:
     """Whether a certificate was written since nginx started, in seconds since the epoch, or nginx shows another one."""
     for site in deployment.sites:
         if not site.certificate:
@@ -161,7 +161,7 @@ def has_changed(deployment: Deployment, survey: dict[str, Any], since: float) ->
     return False
 
 
-def self_signed(deployment: Deployment, survey: dict[str, Any]) -> list[Site]:
+def self_signed(deployment: Deployment, survey: Survey) -> list[Site]:
     """The sites that need a self-signed certificate: their own, or one until ACME's is there."""
     found = []
     for site in deployment.sites:
@@ -177,19 +177,19 @@ def self_signed(deployment: Deployment, survey: dict[str, Any]) -> list[Site]:
     return found
 
 
-def lineage_in_use(site: Site, survey: dict[str, Any]) -> str | None:
+def lineage_in_use(site: Site, survey: Survey) -> str | None:
     """certbot's name of the certificate that a site's link leads to."""
-    target = (survey["files"].get(site.tls_dir) or {}).get("target") or ""
+    target = target_of(survey, site.tls_dir) or ""
     return target.removeprefix(f"{LIVE}/") if target.startswith(f"{LIVE}/") else None
 
 
-def is_signed(site: Site, survey: dict[str, Any]) -> bool:
+def is_signed(site: Site, survey: Survey) -> bool:
     """Whether a site serves the certificate that was signed for its request."""
-    target = (survey["files"].get(site.tls_dir) or {}).get("target")
+    target = target_of(survey, site.tls_dir)
     return bool(target == site.requested_dir) and not served(survey, site)["problem"]
 
 
-def is_from_acme(site: Site, survey: dict[str, Any]) -> bool:
+def is_from_acme(site: Site, survey: Survey) -> bool:
     """Whether a site serves a certificate that certbot got."""
     return bool(lineage_in_use(site, survey)) and not served(survey, site)["problem"]
 
@@ -206,7 +206,7 @@ def items(deployment: Deployment) -> Iterator[Item]:
         yield File(HOOK, render(HOOK[1:]), mode="755")
 
 
-def of_sites(judged: Callable[[Site, dict[str, Any]], Iterator[Finding]], look: Look) -> Iterator[Finding]:
+def of_sites(judged: Callable[[Site, Survey], Iterator[Finding]], look: Look) -> Iterator[Finding]:
     """What is said of each site's certificate, with the site before it."""
     for site in look.deployment.sites:
         yield from (found.below(f"site[{site.server_name}]") for found in judged(site, look.survey))

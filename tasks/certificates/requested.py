@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+from catmaid_deploy.answers.survey import Certificate, Survey
 from catmaid_deploy.finding import Finding, fault, warning
 from catmaid_deploy.operations import certificates as operations
 from catmaid_deploy.plan.plan import Plan, Step
@@ -39,19 +39,19 @@ def paths(deployment: Deployment) -> Iterator[str]:
         yield from (site.tls_dir or "", *(f"{site.requested_dir}/{name}" for name in ("request.csr", "request.txt")))
 
 
-def _is_made(site: Site, survey: dict[str, Any]) -> bool:
+def _is_made(site: Site, survey: Survey) -> bool:
     """Whether key and request are there, and the request says what it has to."""
     files, folder = survey["files"], site.requested_dir
-    noted = (files.get(f"{folder}/request.txt") or {}).get("text")
+    noted = files.get(f"{folder}/request.txt")
     both = f"{folder}/privkey.pem" in survey["keys"] and files.get(f"{folder}/request.csr")
-    return bool(both) and noted == _said(site)
+    return bool(both) and noted is not None and noted.get("text") == _said(site)
 
 
-def _fits(site: Site, found: dict[str, Any]) -> bool:
+def _fits(site: Site, found: Certificate) -> bool:
     return not found["problem"] and not found["missing_names"] and bool(found["seconds_left"] > 0)
 
 
-def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[Request]:
+def wanted(deployment: Deployment, survey: Survey) -> list[Request]:
     """The requests to make, also for other names, and the signed certificates to use."""
     found = []
     for site in deployment.requested_sites:
@@ -61,7 +61,7 @@ def wanted(deployment: Deployment, survey: dict[str, Any]) -> list[Request]:
     return found
 
 
-def judge(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
+def judge(site: Site, survey: Survey) -> Iterator[Finding]:
     """What is wrong with the certificate that somebody put there."""
     if site.tls.certificate != "request":
         return
@@ -83,7 +83,7 @@ def _again(site: Site) -> str:
     return f"have {folder}/request.csr signed, {end}"
 
 
-def warn(site: Site, survey: dict[str, Any]) -> Iterator[Finding]:
+def warn(site: Site, survey: Survey) -> Iterator[Finding]:
     """What an admin has to do by himself."""
     if site.tls.certificate != "request" or not survey["files"].get(f"{site.requested_dir}/request.csr"):
         return

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from catmaid_deploy.answers.health import PageAnswer
 from catmaid_deploy.finding import Command
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
@@ -117,7 +118,7 @@ def _pages(one: Health) -> None:
             one.checks.append((place, f"{path} {answer['status']} in {1000 * answer['seconds']:.0f} ms"))
 
 
-def _wrong_answer(one: Health, page: Page, answer: dict[str, Any], instance: Instance | None) -> tuple[str, str] | None:
+def _wrong_answer(one: Health, page: Page, answer: PageAnswer, instance: Instance | None) -> tuple[str, str] | None:
     """What is wrong with a page's answer, and the fix."""
     path, status = page.question["path"] + (answer.get("found") or ""), answer["status"]
     if status not in page.expected:

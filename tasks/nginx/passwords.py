@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import File, Folder
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.on_host.facts import users_pages
@@ -105,7 +105,7 @@ def files(deployment: Deployment) -> Iterator[File | Folder]:
     yield File(LIMITS, limits, mode="600", secret=True)
 
 
-def costly(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def costly(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """Hashes that cost nginx much: a new one is a fault, one that the host has already a warning."""
     for one in guards(deployment).values():
         for user, hashed in one.users.items():
@@ -115,7 +115,7 @@ def costly(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
                 yield Finding("warning" if known else "fault", "passwords", what, CHEAP_HASH.format(user=user))
 
 
-def key_missing(deployment: Deployment, survey: dict[str, Any]) -> bool:
+def key_missing(deployment: Deployment, survey: Survey) -> bool:
     """Whether the host has no key for cookies, or one that others could read."""
     found = survey["files"].get(KEY)
     alone = found and (found["kind"], found["user"], found["mode"]) == ("file", "root", "600")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import (
     is_stock_link,
 )
@@ -65,7 +65,7 @@ class Server:
         return min(self.descriptors, 2 * self.connections + max(1, sets) * self.open_tiles(sets))
 
     @staticmethod
-    def of(survey: dict[str, Any]) -> Server:
+    def of(survey: Survey) -> Server:
         return Server(
             ipv6=survey["ipv6"],
             # 'listen ... http2' until then.

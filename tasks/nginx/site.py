@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from catmaid_deploy.answers.survey import Survey, unit_of
 from catmaid_deploy.configuration import (
     Change,
     ConfigurationSet,
@@ -156,7 +157,7 @@ def own_locations(site: Site) -> str:
     return f"{LOCATIONS}/{site.server_name}"
 
 
-def neighbours(survey: dict[str, Any]) -> Iterator[Finding]:
+def neighbours(survey: Survey) -> Iterator[Finding]:
     """What others' sites lose as nginx's workers have a user of their own."""
     for one in survey["neighbours"]:
         user = f"nginx's own user, {NGINX_USER},"
@@ -252,7 +253,7 @@ def wanted(deployment: Deployment, server: Server) -> tuple[ConfigurationSet, st
     ), name
 
 
-def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
+def change(deployment: Deployment, survey: Survey) -> Change:
     """What differs, and whether the running nginx has what is on disk: a reload by hand counts, a lost one shows."""
     one, name = wanted(deployment, Server.of(survey))
     differences = compare(one, survey)
@@ -264,7 +265,7 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
     loaded = [item.path for item in one.items if item.path.startswith("/etc/nginx/") and not isinstance(item, Folder)]
     times = [found["time"] for path in loaded if (found := survey["files"].get(path))]
     do, why = "reload", ""
-    if not survey["units"].get("nginx.service", {}).get("active"):
+    if not unit_of(survey, "nginx.service")["active"]:
         if "nginx" in survey["packages"]:
             do, why = "start", "it doesn't run"
     elif differences:
@@ -273,21 +274,21 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
         why = "the key of password cookies is new"
     elif missing_groups(deployment, survey):
         why = f"{NGINX_USER} gets other groups"
-    elif running["digest"] != name:
+    elif (since := running["since"]) is None or running["digest"] != name:
         why = "it runs with another configuration"
-    elif running["since"] + CLOCK_SECONDS < max(times):
+    elif since + CLOCK_SECONDS < max(times):
         why = "its files are newer"
     elif (
         certificates.self_signed(deployment, survey)
         or any(one.use for one in requested.wanted(deployment, survey))
-        or certificates.has_changed(deployment, survey, running["since"])
+        or certificates.has_changed(deployment, survey, since)
     ):
         why = CHANGED_CERTIFICATE
     told = (r".*\.tls\.certificate", "TLS of .*") if why == CHANGED_CERTIFICATE else ()
     return Change(one, differences, (Reason(do, "nginx", why, told),) if why else ())
 
 
-def removal(survey: dict[str, Any]) -> Change:
+def removal(survey: Survey) -> Change:
     """What the deploy wrote for sites goes with the last of them; nginx goes on, for what others have there."""
     left = ConfigurationSet(
         SET, trees=TREES, checks=CHECKS, service={"kind": "nginx", "digest": None, "state_host": STATE_HOST}

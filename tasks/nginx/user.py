@@ -7,6 +7,7 @@ from typing import Any
 
 from pyinfra.operations import server
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan, Step
@@ -25,7 +26,7 @@ def groups(deployment: Deployment) -> list[str]:
     return sorted({SOCKET_GROUP, *(instance.runtime_group for instance in deployment.instances)})
 
 
-def missing_groups(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+def missing_groups(deployment: Deployment, survey: Survey) -> list[str]:
     """The groups that nginx's user isn't in; none of them where there is no such user."""
     account = survey["accounts"][NGINX_USER]
     if account:
@@ -36,7 +37,7 @@ def missing_groups(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     return sorted({*groups(deployment), *local})
 
 
-def judge_group(instance: Instance, survey: dict[str, Any]) -> Iterator[Finding]:
+def judge_group(instance: Instance, survey: Survey) -> Iterator[Finding]:
     """Why nginx's user can't get the group by which it opens an instance's sockets."""
     account, group = survey["accounts"][NGINX_USER], instance.runtime_group
     is_there = survey["instances"][instance.name]["group"]

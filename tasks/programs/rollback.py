@@ -8,6 +8,8 @@ from typing import Any
 
 from pyinfra import host
 
+from catmaid_deploy.answers.application import Before
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import warning
 from catmaid_deploy.operations import configuration
 from catmaid_deploy.plan import report as reports
@@ -23,7 +25,7 @@ from catmaid_deploy.tasks.programs import supervisor
 class Rollback:
     """What a rollback has to do on a host: for each instance the slots that were in use before."""
 
-    survey: dict[str, Any]
+    survey: Survey
     report: reports.Report
     services: dict[str, dict[str, Any]]
 
@@ -31,14 +33,14 @@ class Rollback:
         return bool(self.services)
 
 
-def _when(before: dict[str, Any], short: str) -> str:
+def _when(before: Before, short: str) -> str:
     """When a program was handed over; a note of before has one time for all."""
     seconds = before.get("times", {}).get(short) or before.get("time", 0)
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _services(
-    deployment: Deployment, survey: dict[str, Any], report: reports.Report, only: Instance | None
+    deployment: Deployment, survey: Survey, report: reports.Report, only: Instance | None
 ) -> dict[str, dict[str, Any]]:
     found = {}
     for site in deployment.sites:

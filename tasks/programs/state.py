@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from catmaid_deploy.answers.survey import Survey, target_of
 from catmaid_deploy.configuration import lost
 from catmaid_deploy.finding import Command
 from catmaid_deploy.plan import causes, this_run
@@ -14,7 +15,7 @@ from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.task import Needs, Task
 from catmaid_deploy.schema import Deployment, Instance
 from catmaid_deploy.tasks import last_word as asking
-from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.programs import supervisor, supervisor_file
 from catmaid_deploy.tasks.programs.slots import full_name, group, process
 from catmaid_deploy.upkeep import output
 
@@ -97,8 +98,8 @@ def _sockets(one: Health, instance: Instance) -> None:
     """Sockets that somebody removed under programs that have had time to make them."""
     for short, path in one.found["instances"][instance.name]["gone"].items():
         name = full_name(instance, supervisor.in_use(instance, one.survey)[short])
-        state = (one.survey["supervisor"] or {}).get(name, {}).get("state")
-        if state == "RUNNING" and (one.found["ages"].get(name) or 0) > instance.start_seconds:
+        program = (one.survey["supervisor"] or {}).get(name)
+        if program and program["state"] == "RUNNING" and (one.found["ages"].get(name) or 0) > instance.start_seconds:
             what = f"{path} leads to nothing, since the socket of {short} was removed"
             one.fault(f"sockets of {instance.name}", what, Command(f"supervisorctl restart {name}"))
 
@@ -109,8 +110,9 @@ def health(one: Health) -> None:
     blocked = {finding.place for finding in asking.judge(one.survey)}
     if one.deployment.instances and one.survey["supervisor"] is None and "supervisor" not in blocked:
         if one.is_active("supervisor.service"):
-            log = one.survey["supervisor_file"]["log"]
-            one.fault("supervisor", "it runs, and gives no answer", f"correct what {log} says")
+            file = one.survey["supervisor_file"]
+            fix = f"correct what {file['log']} says" if file else f"put {supervisor_file.PATH} back, and restart it"
+            one.fault("supervisor", "it runs, and gives no answer", fix)
         else:
             one.fault("supervisor", "it doesn't run", Command("systemctl start supervisor"))
     for instance in one.deployment.instances:
@@ -154,8 +156,8 @@ def begun(one: Health, needs: Needs) -> Iterator[str]:
 # ---- what `status` shows ----
 
 
-def _release(instance: Instance, survey: dict[str, Any]) -> str:
-    target = (survey["files"].get(instance.release_link) or {}).get("target")
+def _release(instance: Instance, survey: Survey) -> str:
+    target = target_of(survey, instance.release_link)
     return str(target or "none").rpartition("/")[2] if instance.releases else str(target or instance.checkout)
 
 
@@ -164,15 +166,15 @@ def programs(one: Health, instance: Instance) -> list[dict[str, Any]]:
     found = []
     for short, place in supervisor.in_use(instance, one.survey).items():
         name = full_name(instance, place)
-        program = (one.survey["supervisor"] or {}).get(name) or {}
+        program = (one.survey["supervisor"] or {}).get(name)
         found.append(
             {
                 "program": short,
                 "slot": place,
-                "state": program.get("state", "not there"),
+                "state": program["state"] if program else "not there",
                 "seconds": one.found["ages"].get(name),
                 "ends": len(ends(one, instance, short)),
-                "memory": program.get("memory", 0),
+                "memory": program["memory"] if program else 0,
             }
         )
     return found

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from catmaid_deploy.answers import survey as answers
+from catmaid_deploy.answers.survey import Survey, target_of
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.plan.plan import Plan, Step
@@ -132,12 +134,12 @@ def files(instance: Instance) -> ConfigurationSet:
     return wanted(instance, members, [file for file, _ in _group_files(instance, members).values()])
 
 
-def in_use(instance: Instance, survey: dict[str, Any]) -> dict[str, str]:
+def in_use(instance: Instance, survey: Survey) -> dict[str, str]:
     """For each program the slot that it runs in, such as wsgi-a."""
     found = {}
     for pointer in pointers(instance):
         short = pointer.rpartition("/")[2]
-        target = (survey["files"].get(pointer) or {}).get("target")
+        target = target_of(survey, pointer)
         found[short] = target if target in places(short) else places(short)[0]
     return found
 
@@ -153,7 +155,7 @@ def decide(
     slots: dict[str, str],
     group_digest: str,
     code: str,
-    found: dict[str, dict[str, Any]] | None,
+    found: dict[str, answers.Program] | None,
     replaced: Collection[str] = (),
     update: str = "hand over",
     described: Mapping[str, Mapping[str, str]] | None = None,
@@ -222,7 +224,7 @@ WORDS = {
 }
 
 
-def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Collection[str]) -> Change:
+def change(site: Site, instance: Instance, survey: Survey, replaced: Collection[str]) -> Change:
     """What differs for an instance; ``replaced`` are the packages that this run installs into its virtualenv."""
     members = programs(instance)
     group_files = _group_files(instance, members)
@@ -275,7 +277,7 @@ def change(site: Site, instance: Instance, survey: dict[str, Any], replaced: Col
     return Change(one, differences, reasons)
 
 
-def departed(instance: Instance, survey: dict[str, Any]) -> list[str]:
+def departed(instance: Instance, survey: Survey) -> list[str]:
     """The programs beside the four that a run has written for this instance, and that its description names no more."""
     place = f"{instance.config_dir}/"
     there = [path for path in survey["manifest"].get(f"{SET}{instance.name}", ()) if path.startswith(place)]
@@ -320,13 +322,13 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
     }
 
 
-def _asked(program: Program, running: dict[str, Any]) -> int:
+def _asked(program: Program, running: answers.Program) -> int:
     """The memory that a program will need beside the one that runs, which may have had fewer workers."""
     now = max(1, running["processes"] - 1)
     return int(running["memory"] * max(1, program.processes / now))
 
 
-def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> Finding | None:
+def judge_memory(instance: Instance, one: Change, survey: Survey) -> Finding | None:
     """What is wrong with an update for which two releases have to fit into the memory."""
     slots = in_use(instance, survey)
     found = survey["supervisor"] or {}
@@ -340,7 +342,7 @@ def judge_memory(instance: Instance, one: Change, survey: dict[str, Any]) -> Fin
     return fault("update", what, "lower workers, or use 'chain' or 'restart' for this update")
 
 
-def removals(instances: tuple[Instance, ...], survey: dict[str, Any]) -> Iterator[Change]:
+def removals(instances: tuple[Instance, ...], survey: Survey) -> Iterator[Change]:
     """Instances that left the inventory: their programs and files go, logs and data stay."""
     names = {instance.name for instance in instances}
     for title in survey["manifest"]:

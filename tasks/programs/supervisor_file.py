@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Any
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.on_host.facts.supervisor import SUPERVISORD
 
@@ -25,12 +25,12 @@ def _reads(pattern: str, path: str) -> bool:
     return len(parts) == len(of_path) and all(map(fnmatchcase, of_path, parts))
 
 
-def _is_needed(survey: dict[str, Any]) -> bool:
+def _is_needed(survey: Survey) -> bool:
     """Whether Supervisor has programs of the deploy's, or is to get some: the file of any other isn't the deploy's."""
     return bool(survey["instances"]) or any(title.startswith(SET) for title in survey["manifest"])
 
 
-def judge(survey: dict[str, Any]) -> Iterator[Finding]:
+def judge(survey: Survey) -> Iterator[Finding]:
     """Why Supervisor would never read what a deploy writes for it, or takes no orders."""
     file = survey["supervisor_file"]
     if file is None or not _is_needed(survey):
@@ -57,7 +57,7 @@ def _is_read(path: str, patterns: list[str]) -> bool:
     return any(_reads(pattern, path) for pattern in patterns)
 
 
-def warn(survey: dict[str, Any]) -> Iterator[Finding]:
+def warn(survey: Survey) -> Iterator[Finding]:
     """What doesn't stop a run: an admin's tool that finds nothing, and files that others may change."""
     file = survey["supervisor_file"]
     if file is None or not _is_needed(survey):

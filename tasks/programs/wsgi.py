@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from catmaid_deploy.answers.sought import Offer
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.facts.survey import Available
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import configuration
@@ -49,7 +51,7 @@ def _lacking(instance: Instance, have: dict[str, str | None]) -> dict[str, str]:
     return {name: version for name, version in needed(instance).items() if have[name] != version}
 
 
-def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[Instance, dict[str, str]]]:
+def outdated(deployment: Deployment, survey: Survey) -> dict[str, tuple[Instance, dict[str, str]]]:
     """The virtualenvs that lack a package of a web server, each with an instance that has it and the packages."""
     found: dict[str, tuple[Instance, dict[str, str]]] = {}
     for instance in deployment.instances:
@@ -61,7 +63,7 @@ def outdated(deployment: Deployment, survey: dict[str, Any]) -> dict[str, tuple[
     return found
 
 
-def lack_pip(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+def lack_pip(deployment: Deployment, survey: Survey) -> list[str]:
     """The virtualenvs that have no pip, and lack a package of a web server."""
     pythons = {i.name: survey["instances"][i.name].get("python", {}) for i in deployment.instances}
     return [
@@ -72,7 +74,7 @@ def lack_pip(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     ]
 
 
-def compiles(deployment: Deployment, survey: dict[str, Any]) -> bool:
+def compiles(deployment: Deployment, survey: Survey) -> bool:
     """Whether uWSGI has to be compiled for a virtualenv."""
     pythons = [(i, survey["instances"][i.name].get("python", {}).get("have")) for i in deployment.instances]
     return any("uwsgi" in (_lacking(i, have) if have else needed(i)) for i, have in pythons)
@@ -84,7 +86,7 @@ def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> dict[str, 
 
 
 def judge_available(
-    outdated: dict[str, tuple[Instance, dict[str, str]]], found: dict[str, dict[str, dict[str, Any] | None]]
+    outdated: dict[str, tuple[Instance, dict[str, str]]], found: dict[str, dict[str, Offer | None]]
 ) -> Iterator[Finding]:
     """Why the index doesn't give what is to be installed."""
     for virtualenv, (instance, packages) in outdated.items():
@@ -104,7 +106,7 @@ def judge_available(
                 yield fault(place, f"the host's package index has no {name} for this Python", "have it mirrored there")
 
 
-def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: dict[str, Any]) -> Iterator[Finding]:
+def judge(outdated: dict[str, tuple[Instance, dict[str, str]]], survey: Survey) -> Iterator[Finding]:
     """Why what a virtualenv lacks can't be installed."""
     for virtualenv, (instance, _) in outdated.items():
         place = f"site.instances[{instance.name}].virtualenv"

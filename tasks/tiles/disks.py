@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
+from catmaid_deploy.answers.survey import Survey, unit_of
 from catmaid_deploy.configuration import Change, ConfigurationSet, Difference, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, Refused, fault, missed
 from catmaid_deploy.on_host.facts.units import WANTED
@@ -45,7 +45,7 @@ def places(deployment: Deployment) -> dict[str, list[str]]:
     }
 
 
-def _by_disk(survey: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+def _by_disk(survey: Survey) -> dict[str, list[tuple[str, str]]]:
     """What gave no answer, by where its disk is mounted: who asked, and for which path."""
     found: dict[str, list[tuple[str, str]]] = {}
     for user, path, mount in survey["hanging"]:
@@ -53,7 +53,7 @@ def _by_disk(survey: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def hung_tiles(deployment: Deployment, survey: dict[str, Any]) -> dict[str, str]:
+def hung_tiles(deployment: Deployment, survey: Survey) -> dict[str, str]:
     """The tile sets whose disk gives no answer, with where that is mounted."""
     return {
         tiles.name: mount
@@ -63,7 +63,7 @@ def hung_tiles(deployment: Deployment, survey: dict[str, Any]) -> dict[str, str]
     }
 
 
-def _hung_disks(deployment: Deployment, survey: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _hung_disks(deployment: Deployment, survey: Survey) -> Iterator[tuple[str, list[str]]]:
     """Each disk of tiles that gives no answer, with the sets on it, of many the first."""
     folders = {tiles.name: tiles.folder for tiles in deployment.tiles}
     by_disk: dict[str, list[str]] = {}
@@ -74,7 +74,7 @@ def _hung_disks(deployment: Deployment, survey: dict[str, Any]) -> Iterator[tupl
         yield disk, [*names[:NAMED], *more]
 
 
-def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
+def away(deployment: Deployment, survey: Survey) -> list[str]:
     """The tiles that a run does without."""
     return [
         f"the tiles of {', '.join(names)} are away: {disk} gives no answer"
@@ -82,7 +82,7 @@ def away(deployment: Deployment, survey: dict[str, Any]) -> list[str]:
     ]
 
 
-def warn(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def warn(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """A line for each disk of tiles that hangs: no run needs it, and nginx doesn't touch it."""
     for disk, (name, *others) in _hung_disks(deployment, survey):
         what = f"{disk} gives no answer, its tiles answer 503"
@@ -92,7 +92,7 @@ def warn(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def judge(deployment: Deployment, survey: dict[str, Any]) -> Iterator[Finding]:
+def judge(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
     """A line for each other disk that hangs: of what lies there nothing is known, and it would be called missing."""
     of_tiles = {path for tiles in deployment.tiles for path in tiles.paths}
     for mount, asked in _by_disk(survey).items():
@@ -123,14 +123,14 @@ def wanted(deployment: Deployment) -> ConfigurationSet:
     )
 
 
-def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
+def change(deployment: Deployment, survey: Survey) -> Change:
     """What differs, and whether the watcher runs with what is on disk."""
     one = wanted(deployment)
     differences = compare(one, survey)
-    units = {unit: survey["units"].get(unit, {}) for unit in UNITS}
+    units = {unit: unit_of(survey, unit) for unit in UNITS}
     times = [found["time"] for item in one.items if (found := survey["files"].get(item.path))]
-    enable = [unit for unit, state in units.items() if not state.get("enabled")]
-    off = [unit for unit, state in units.items() if not state.get("active")]
+    enable = [unit for unit, state in units.items() if not state["enabled"]]
+    off = [unit for unit, state in units.items() if not state["active"]]
     old = SERVICE not in off and units[SERVICE]["since"] + CLOCK_SECONDS < max(times, default=0)
     regrouped = bool(missing_groups(deployment, survey))
     reasons = []
@@ -142,13 +142,13 @@ def change(deployment: Deployment, survey: dict[str, Any]) -> Change:
             reasons.append(Reason("restart", SERVICE, why, (f"user {NGINX_USER}",) if not old else ()))
     one.service.update(
         enable=enable,
-        reload=bool(differences) or any(state.get("needs_daemon_reload") for state in units.values()),
+        reload=bool(differences) or any(state["needs_daemon_reload"] for state in units.values()),
         restart=list(UNITS) if differences else [*off, *([SERVICE] if old or regrouped else [])],
     )
     return Change(one, differences, tuple(reasons))
 
 
-def removal(survey: dict[str, Any]) -> Change:
+def removal(survey: Survey) -> Change:
     """The watcher goes with the last site."""
     left = ConfigurationSet(SET, service={"kind": "systemd", "stop": list(UNITS), "enable": [], "reload": True})
     # systemd takes out no link of a unit whose file is gone.

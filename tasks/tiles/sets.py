@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from catmaid_deploy.answers.survey import Tiles
 from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
@@ -12,7 +13,7 @@ from catmaid_deploy.schema import Deployment, TileSet
 from catmaid_deploy.tasks.tiles import disks
 
 
-def judge_tiles(tiles: TileSet, found: dict[str, Any]) -> Iterator[Finding]:
+def judge_tiles(tiles: TileSet, found: Tiles) -> Iterator[Finding]:
     """What is wrong with a tile set; a disk that isn't mounted is a warning."""
     if tiles.mount and not found["mounted"]:
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.survey import Surveyed
 from catmaid_deploy.facts.survey import Survey
 from catmaid_deploy.run import preflight
 from testbed.hosts import BedHost
@@ -68,10 +69,10 @@ def settle(hosts: Sequence[BedHost], site: dict[str, Any]) -> list[str]:
     return late
 
 
-def survey(host: BedHost, deployment: schema.Deployment) -> dict[str, Any]:
+def survey(host: BedHost, deployment: schema.Deployment) -> Surveyed:
     """What a host says of itself, as a deploy asks it."""
     question = json.dumps(preflight.question(TASKS, deployment, preflight.wanted_sets(TASKS, deployment)))
-    found: dict[str, Any] = json.loads(script.ssh(host, Survey().command(question).get_raw_value()))
+    found: Surveyed = json.loads(script.ssh(host, Survey().command(question).get_raw_value()))
     return found
 
 

@@ -12,6 +12,7 @@ from catmaid_deploy.facts.survey import Health, Survey, Verify
 from catmaid_deploy.run import preflight
 from catmaid_deploy.tasks import last_word as asking
 from testbed.order import TASKS
+from tests import answers
 
 ON_HOST: dict[str, Any] = {}
 exec(Survey.script.removesuffix("\nanswer(survey)\n"), ON_HOST)  # noqa: S102
@@ -65,10 +66,10 @@ def test_a_masked_unit_is_told_from_one_that_is_off() -> None:
 def test_what_a_deploy_leaves_as_it_is_and_what_it_changes() -> None:
     said = ON_HOST["fault"]
     refused = "it would not start with its files as they are: "
-    survey: dict[str, Any] = {
-        "manifest": {"nginx": {"/etc/nginx/conf.d/catmaid.conf": ""}},
-        "default_servers": [],
-        "asked": {
+    survey = answers.survey(
+        manifest={"nginx": {"/etc/nginx/conf.d/catmaid.conf": ""}},
+        default_servers=[],
+        asked={
             "standing": [said("boot", "caddy.service starts at boot", "systemctl disable caddy.service")],
             "wrong": [
                 said("nginx", "it doesn't run: users reach nothing", "systemctl start nginx"),
@@ -77,7 +78,7 @@ def test_what_a_deploy_leaves_as_it_is_and_what_it_changes() -> None:
                 said("supervisor's files", f"{refused}x"),
             ],
         },
-    }
+    )
     assert len(asking.findings(survey)) == 5
     assert [one.place for one in asking.standing(survey)] == ["boot", "nginx's file /etc/nginx/conf.d/theirs.conf"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import (
     MARK,
     ConfigurationSet,
@@ -17,6 +18,7 @@ from catmaid_deploy.configuration import (
     in_the_way,
     lost,
 )
+from tests import answers
 
 
 def on_host(text: str, user: str = "root", mode: str = "644", secret: bool = False) -> dict[str, Any]:
@@ -26,8 +28,8 @@ def on_host(text: str, user: str = "root", mode: str = "644", secret: bool = Fal
     return found if secret else found | {"text": text}
 
 
-def survey(files: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"files": files, "manifest": {}, "as_it_came": {}} | more
+def survey(files: dict[str, Any], **more: Any) -> Survey:
+    return answers.survey(**{"files": files, "manifest": {}, "as_it_came": {}} | more)
 
 
 FILE = File("/etc/a", "one\ntwo\n")
@@ -96,7 +98,7 @@ def test_somebody_elses_file_is_in_the_way() -> None:
     foreign = survey(SAME | {"/etc/a": on_host("mine\n")})
     (finding,) = in_the_way([SET], foreign)
     assert finding.line() == "/etc/a: somebody else's file is in the way: mv /etc/a /root/etc-a.before"
-    assert list(in_the_way([SET], foreign | {"manifest": {"set": {"/etc/a": "x"}}})) == []
+    assert list(in_the_way([SET], {**foreign, "manifest": {"set": {"/etc/a": "x"}}})) == []
     ours = on_host(f"# {MARK}a.j2\nedited\n")
     assert list(in_the_way([SET], survey(SAME | {"/etc/a": ours}))) == []
     assert list(in_the_way([SET], survey(SAME))) == []

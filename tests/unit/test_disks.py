@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import File
 from catmaid_deploy.tasks.nginx.user import groups
 from catmaid_deploy.tasks.tiles import disks
+from tests import answers
 from tests.unit.test_configuration import on_host
 
 TILES = [{"name": f"t-{n}", "url": f"/t/{n}", "folder": f"/data/{n}", "mount": "/data"} for n in range(6)]
@@ -17,8 +19,8 @@ SITE = schema.load(
 )
 
 
-def hanging(*asked: tuple[str, str]) -> dict[str, Any]:
-    return {"hanging": [["catmaid-nginx", path, mount] for path, mount in asked]}
+def hanging(*asked: tuple[str, str]) -> Survey:
+    return answers.survey(hanging=[["catmaid-nginx", path, mount] for path, mount in asked])
 
 
 def test_of_a_disk_there_is_one_line_with_some_of_its_tile_sets() -> None:
@@ -65,7 +67,7 @@ def test_the_watcher_is_started_where_it_is_off_or_older_than_its_files() -> Non
     survey = {"files": there, "manifest": {}, "as_it_came": {}, "accounts": {schema.NGINX_USER: group}}
 
     def change(**state: Any) -> tuple[list[str], list[str]]:
-        one = disks.change(SITE, survey | {"units": {disks.SERVICE: unit | state, disks.PATH: unit}})
+        one = disks.change(SITE, answers.survey(**survey, units={disks.SERVICE: unit | state, disks.PATH: unit}))
         assert one.differences == ()
         return [reason.brief for reason in one.reasons], one.set.service["restart"]
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers import health as answers_of_health
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.facts.survey import Logs, Survey, Verify
 from catmaid_deploy.finding import Command, fault, warning
@@ -30,6 +31,7 @@ from catmaid_deploy.tasks.nginx import pages as pages_of_site
 from catmaid_deploy.tasks.programs import state as programs
 from catmaid_deploy.upkeep import health, logs, output
 from testbed.order import TASKS
+from tests import answers
 
 SITE: dict[str, Any] = {
     "server_name": "catmaid.example.org",
@@ -41,9 +43,10 @@ SITE: dict[str, Any] = {
 }
 
 
-def of(**survey: Any) -> Health:
-    """A host of this site with an answer to what its tasks look at."""
-    return Health("host", Look(schema.load(SITE), survey))
+def of(found: dict[str, Any] | None = None, **survey: Any) -> Health:
+    """A host of this site with an answer to what its tasks look at, and what else it was found to be."""
+    look = Look(schema.load(SITE), answers.survey(**survey))
+    return Health("host", look, answers.part(answers_of_health.Health, found or {}))
 
 
 def pages(**more: Any) -> dict[tuple[str, str], pages_of_site.Page]:
@@ -82,17 +85,17 @@ def test_without_https_nothing_is_asked_by_it() -> None:
     ],
 )
 def test_a_file_system_that_fills_is_told(free: float, size: float, level: str | None) -> None:
-    one = of(manifest={})
-    space = {"mount": "/", "free": free * system.GIB, "size": size * system.GIB, "files_free": 1.0}
-    one.found = {"spaces": [space], "security_updates": [], "reboot": False}
+    space = {"mount": "/", "free": int(free * system.GIB), "size": int(size * system.GIB), "files_free": 1.0}
+    one = of({"spaces": [space], "security_updates": [], "reboot": False}, manifest={})
     system.health(one)
     assert [finding.level for finding in one.findings] == ([level] if level else [])
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(-86400, "fault"), (86400, "warning"), (90 * 86400, None)])
 def test_a_certificate_that_ends_is_told(seconds: float, level: str | None) -> None:
-    one = of(certificates={"catmaid.example.org served": {"problem": "", "seconds_left": seconds}})
-    one.found = {"served": {"catmaid.example.org": {"problem": None, "seconds_left": seconds, "version": "TLSv1.3"}}}
+    shown = {"catmaid.example.org": {"problem": None, "seconds_left": seconds, "version": "TLSv1.3"}}
+    files = {"catmaid.example.org served": {"problem": "", "seconds_left": seconds}}
+    one = of({"served": shown}, certificates=files)
     served._certificates(one, one.deployment.sites[0])
     assert [finding.level for finding in one.findings] == ([level] if level else [])
     assert len(one.checks) == (level is None)
@@ -377,8 +380,7 @@ def test_ends_before_a_program_was_started_by_somebody_don_t_count(
 def test_what_has_just_begun_is_waited_for(fault: tuple[str, str], age: float, so: list[str]) -> None:
     names = [f"catmaid:catmaid-{short}-a" for short in ("wsgi", "daphne", "celery")]
     supervisor: dict[str, dict[str, Any]] = {name: {"state": "RUNNING", "digest": "x"} for name in names}
-    one = of(supervisor=supervisor, files={})
-    one.found = {"ages": dict.fromkeys(names, age)}
+    one = of({"ages": dict.fromkeys(names, age)}, supervisor=supervisor, files={})
     one.fault(*fault, "")
     if fault[0] == "nginx":
         one.fault("page of catmaid", "/ answers nothing: nginx doesn't answer", "")
@@ -392,8 +394,7 @@ def test_what_has_just_begun_is_waited_for(fault: tuple[str, str], age: float, s
 
 def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
     stranger = {"process": 77, "kind": "worker", "virtualenv": "/env", "unit": None}
-    one = of(supervisor=None)
-    one.found = {"strangers": [stranger]}
+    one = of({"strangers": [stranger]}, supervisor=None)
     programs._strangers(one)
     assert one.findings == []
     for known, unit, command in (
@@ -401,8 +402,7 @@ def test_nothing_of_the_deploy_s_own_is_to_be_killed() -> None:
         ({}, "old-celery.service", "systemctl disable --now old-celery.service"),
         ({"old:worker": {"pid": 77}}, None, "supervisorctl stop old:worker"),
     ):
-        one = of(supervisor=known)
-        one.found = {"strangers": [stranger | {"unit": unit}]}
+        one = of({"strangers": [stranger | {"unit": unit}]}, supervisor=known)
         programs._strangers(one)
         assert [finding.fix for finding in one.findings] == [Command(command)]
 
@@ -434,9 +434,8 @@ def test_a_worker_that_was_told_to_end_is_named_when_it_should_have(tmp_path: Pa
         return found["is_late"](group, [(instance, told)])
 
     assert (late(6), late(7), late(8), late(9)) == (None, "", "", instance)
-    one = of(supervisor={})
     stranger = {"process": 9, "kind": "worker", "virtualenv": "/env", "unit": None, "late": "catmaid", "user": "tracer"}
-    one.found = {"strangers": [stranger]}
+    one = of({"strangers": [stranger]}, supervisor={})
     programs._strangers(one)
     (finding,) = one.findings
     assert (finding.place, finding.fix) == ("celery of catmaid", Command("pkill -KILL -U tracer -g 9"))
@@ -453,8 +452,7 @@ def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
     }
     survey |= {"supervisor_file": {"problem": None, "patterns": []}, "instances": {}}
     survey["asked"] = {"blocked": [], "standing": [], "wrong": []}
-    one = of(**survey)
-    one.found = {"strangers": []}
+    one = of({"strangers": []}, **survey)
     programs.health(one)
     one.findings += asking.judge(one.survey)
     assert [finding.place for finding in one.findings] == ["supervisor"]
@@ -477,11 +475,11 @@ def test_a_group_that_supervisor_does_not_have_is_one_fault() -> None:
 )
 def test_a_file_that_nginx_refuses_is_whose_it_is(file: str, place: str) -> None:
     words = f"it would not start with its files as they are: [emerg] a duplicate default server in {file}:22"
-    survey = {
-        "manifest": {"nginx": ["/etc/nginx/nginx.conf"]},
-        "default_servers": [["/etc/nginx/sites-enabled/default", "80"]],
-        "asked": {"standing": [], "wrong": [ON_HOST["fault"](f"nginx{causes.FILES}", words)]},
-    }
+    survey = answers.survey(
+        manifest={"nginx": {"/etc/nginx/nginx.conf": ""}},
+        default_servers=[["/etc/nginx/sites-enabled/default", "80"]],
+        asked={"standing": [], "wrong": [ON_HOST["fault"](f"nginx{causes.FILES}", words)]},
+    )
     assert [finding.place for finding in asking.findings(survey)] == [place]
 
 
@@ -492,5 +490,5 @@ def test_own_locations_that_nginx_refuses_stop_a_run_before_it_begins() -> None:
     survey: dict[str, Any] = {"manifest": {}, "default_servers": [], "asks_password": True, "instances": {}}
     survey |= {"asked": {"blocked": [], "standing": [], "wrong": wrong}}
     survey |= {"supervisor_file": {"problem": None, "patterns": []}}
-    (finding,) = [found for found in asking.judge(survey) if found.place.startswith("nginx")]
+    (finding,) = [found for found in asking.judge(answers.survey(**survey)) if found.place.startswith("nginx")]
     assert finding.line() == f"nginx's file {file}: {words}: correct it, or move it away"

@@ -32,8 +32,8 @@ from testbed import order
 from testbed.images import ROOT
 from testbed.order import TASKS
 from testbed.peers import sites
+from tests import answers, semantics
 from tests import headers as headers_of_the_book
-from tests import semantics
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,8 @@ def test_another_place_for_an_instance_s_folders_is_taken_everywhere(monkeypatch
     (instance,) = deployment.instances
     members = supervisor.programs(instance)
     texts["the job of the programs"] = str(supervisor.service(deployment.sites[0], instance, members, []))
-    (left,) = supervisor.removals(
-        (), {"manifest": {f"{supervisor.SET}catmaid-moved": []}, "files": {}, "supervisor": {}}
-    )
+    gone = answers.survey(manifest={f"{supervisor.SET}catmaid-moved": {}}, files={}, supervisor={})
+    (left,) = supervisor.removals((), gone)
     texts["an instance that left"] = str(left.set)
     assert [(name, place) for name, text in texts.items() for place in before if place in text] == []
     assert sum("/elsewhere/runtime/catmaid-moved" in text for text in texts.values()) > 5

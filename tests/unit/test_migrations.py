@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.sought import Lacking
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import Change, ConfigurationSet
 from catmaid_deploy.facts.survey import Migrations
 from catmaid_deploy.plan import report as reports
@@ -16,6 +19,7 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.tasks.application import migrations
+from tests import answers
 
 common: Any = importlib.import_module("catmaid_deploy.on_host.operations.common")
 FOLDER = "/home/catmaid/releases"
@@ -29,12 +33,12 @@ RELEASES = {"repository": "/srv/catmaid.git", "revision": "2.0"}
 NAMES = "mysite.0002_more, mysite.0003_most"
 
 
-def survey(code: str = "new", there: bool = False) -> dict[str, Any]:
-    return {
-        "files": {"/etc/catmaid/catmaid/wsgi": {"target": "wsgi-b"}},
-        "supervisor": {"catmaid:catmaid-wsgi-a": {"code": "new"}, "catmaid:catmaid-wsgi-b": {"code": "old"}},
-        "instances": {"catmaid": {"code": code, "release": {"there": there}}},
-    }
+def survey(code: str = "new", release: dict[str, Any] | None = None) -> Survey:
+    return answers.survey(
+        files={"/etc/catmaid/catmaid/wsgi": {"target": "wsgi-b"}},
+        supervisor={"catmaid:catmaid-wsgi-a": {"code": "new"}, "catmaid:catmaid-wsgi-b": {"code": "old"}},
+        instances={"catmaid": {"code": code, "release": release}},
+    )
 
 
 def changes(*calls: tuple[str, str]) -> list[Change]:
@@ -68,7 +72,8 @@ def test_asked_where_a_run_would_ask(calls: list[tuple[str, str]], code: str, as
 def test_of_code_in_its_place_or_of_the_mirror() -> None:
     def asked(there: bool, **values: Any) -> dict[str, Any]:
         site = deployment(environment={"LAB": "a b"}, **values)
-        (one,) = migrations.question(site.instances, survey(there=there))["instances"]
+        release = {"there": there} if "releases" in values else None
+        (one,) = migrations.question(site.instances, survey(release=release))["instances"]
         return dict(one)
 
     assert asked(False)["release"] is None
@@ -94,7 +99,7 @@ def test_of_code_in_its_place_or_of_the_mirror() -> None:
         ("before", {"problem": "refused"}, "", "are not known, since the database can't be asked: refused"),
     ],
 )
-def test_what_is_said(migrate: str, found: dict[str, Any], refused: str, noted: str) -> None:
+def test_what_is_said(migrate: str, found: Lacking, refused: str, noted: str) -> None:
     (instance,) = deployment(migrate=migrate).instances
     faults, notes = list(migrations.judge(instance, found)), list(migrations.notes(instance, found))
     assert (len(faults), len(notes)) == (bool(refused), bool(noted))
@@ -106,7 +111,7 @@ def test_what_is_said(migrate: str, found: dict[str, Any], refused: str, noted: 
 def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def ask(fact: object, question: dict[str, Any]) -> dict[str, Any]:
+    def ask(fact: object, question: Mapping[str, Any]) -> Any:
         asked.append([one["name"] for one in question["instances"]])
         return {"migrations": {"catmaid": {"lacks": NAMES}}}
 

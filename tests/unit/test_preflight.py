@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.survey import Account, Survey
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
@@ -15,12 +16,13 @@ from catmaid_deploy.tasks import access, system
 from catmaid_deploy.tasks.application import installed as application
 from catmaid_deploy.tasks.application import settings as settings_of_django
 from testbed.order import TASKS
+from tests import answers
 
 TLS = {"certificate": "/etc/ssl/a.org.pem", "key": "/etc/ssl/a.org.key"}
 SITE = schema.load({"server_name": "a.org", "tls": TLS, "instances": [{"workers": 8, "threads": 2}]})
 
 
-def survey(**more: Any) -> dict[str, Any]:
+def survey(**more: Any) -> Survey:
     found: dict[str, Any] = {"memory": 1 << 30, "work_mem": None, "lock": None, "last_run": {}}
     found |= {"os": {"id": "debian", "version": "12"}, "packages": {}, "ipv6": True, "openssl": [3, 0]}
     found |= {"closed": {}, "default_servers": [], "neighbours": [], "password_lines": [], "descriptors": 65536}
@@ -29,10 +31,11 @@ def survey(**more: Any) -> dict[str, Any]:
     found["hanging"] = []
     found["served_folders"] = {path: {"links": []} for _, path in access.served(SITE)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
-    return found | {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}} | more
+    found |= {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}}
+    return answers.survey(**found | more)
 
 
-def warned(found: dict[str, Any], ahead: float = 0, to_do: bool = True) -> list[Finding]:
+def warned(found: Survey, ahead: float = 0, to_do: bool = True) -> list[Finding]:
     look = Look(SITE, found, ahead=ahead)
     return [*preflight.standing(TASKS, look), *preflight.of_this_run(TASKS, look, to_do)]
 
@@ -138,7 +141,7 @@ def test_a_run_that_broke_off() -> None:
 def test_the_first_folder_that_blocks_is_named_once() -> None:
     asked = access.accesses(SITE)
     blocked = [("/home/catmaid", "o") if user == schema.NGINX_USER else None for _, user, _, _ in asked]
-    line = only(access.judge_access(SITE, {"blocked": blocked, "packages": {"acl": "2"}}))
+    line = only(access.judge_access(SITE, answers.survey(blocked=blocked, packages={"acl": "2"})))
     assert line.endswith("can't enter /home/catmaid: setfacl -m g:www-data:x /home/catmaid")
 
 
@@ -151,7 +154,7 @@ def test_the_first_folder_that_blocks_is_named_once() -> None:
         ({"uid": 33, "groups": ["www-data", "docker"]}, "has the rights of 'docker'"),
     ],
 )
-def test_a_service_user_who_is_root_by_another_name(account: dict[str, Any] | None, said: str) -> None:
+def test_a_service_user_who_is_root_by_another_name(account: Account | None, said: str) -> None:
     found = list(application.judge_user(SITE.instances[0], account))
     assert bool(found) == bool(said)
     assert all(said in finding.what for finding in found)
@@ -161,7 +164,7 @@ def test_a_service_user_who_is_root_by_another_name(account: dict[str, Any] | No
 def test_a_folder_of_files_is_to_be_written_to() -> None:
     asked = access.accesses(SITE)
     blocked = [(path, "o") if want == access.WRITE else None for _, _, path, want in asked]
-    line = only(access.judge_access(SITE, {"blocked": blocked, "packages": {}}))
+    line = only(access.judge_access(SITE, answers.survey(blocked=blocked, packages={})))
     files = SITE.instances[0].files_folder
     install = "apt-get update && apt-get install -y acl && "
     assert line.endswith(
@@ -173,15 +176,16 @@ def test_a_folder_of_files_is_to_be_written_to() -> None:
 def test_no_fix_opens_what_is_the_system_s(part: str) -> None:
     asked = access.accesses(SITE)
     blocked = [(part, "o") if number == 0 else None for number in range(len(asked))]
-    (finding,) = access.judge_access(SITE, {"blocked": blocked, "packages": {}})
+    (finding,) = access.judge_access(SITE, answers.survey(blocked=blocked, packages={}))
     assert isinstance(finding.fix, str)
 
 
 def test_an_environment_that_was_closed_and_is_open_is_no_reason_to_go_on() -> None:
     """Of what is in it nothing is known."""
-    (finding,) = access._unsteady(SITE, {"instances": {"catmaid": {"python": {"unreachable": True}}}})
+    closed: dict[str, Any] = {"unreachable": True}
+    (finding,) = access._unsteady(SITE, answers.survey(instances={"catmaid": {"python": closed}}))
     assert finding.place == "site.instances[catmaid].virtualenv"
-    assert list(access._unsteady(SITE, {"instances": {"catmaid": {"python": {"have": {}}}}})) == []
+    assert list(access._unsteady(SITE, answers.survey(instances={"catmaid": {"python": {"have": {}}}}))) == []
 
 
 FOLDER = "/home/catmaid/catmaid-server/django/static"
@@ -205,7 +209,7 @@ def test_what_is_served_is_what_is_meant(static: str, real: str, holds: list[lis
     served = {static: {"real": real, "holds": holds}}
     for _, path in access.served(site):
         served.setdefault(path, {"real": path, "holds": []})
-    found = list(access.judge_served(site, {"served_folders": served}))
+    found = list(access.judge_served(site, answers.survey(served_folders=served)))
     assert len(found) == bool(said)
     assert all(said in finding.what and finding.place.endswith(".static_folder") for finding in found)
 
@@ -213,7 +217,8 @@ def test_what_is_served_is_what_is_meant(static: str, real: str, holds: list[lis
 def test_a_fallback_is_no_file_of_the_system_s() -> None:
     tiles = {"name": "t", "url": "/t", "folder": "/d/t", "fallback": "/etc/shadow"}
     site = schema.load({"server_name": "a.org", "tiles": [tiles]})
-    (finding,) = access.judge_served(site, {"served_folders": {"/d/t": {"real": "/d/t", "holds": []}}})
+    survey = answers.survey(served_folders={"/d/t": {"real": "/d/t", "holds": []}})
+    (finding,) = access.judge_served(site, survey)
     assert finding.place == "site.tiles[t].fallback"
 
 
@@ -231,14 +236,14 @@ def test_folders_are_those_of_django(root: str | None, real: str | None, said: b
     files = SITE.instances[0].files_folder
     settings = {"STATIC_ROOT": root, "MEDIA_ROOT": files, "real": {"STATIC_ROOT": real, "MEDIA_ROOT": files}}
     served = {path: {"real": path, "holds": []} for path in (FOLDER, files)}
-    survey = {"instances": {"catmaid": {"settings": settings}}, "served_folders": served}
+    survey = answers.survey(instances={"catmaid": {"settings": settings}}, served_folders=served)
     found = list(settings_of_django.judge_roots(SITE.instances[0], survey))
     assert [finding.place for finding in found] == (["static_folder"] if said else [])
 
 
 def test_a_disk_that_does_not_answer_is_all_that_is_said() -> None:
     hanging = [["www-data", "/home/lab", "/home"], ["www-data", "/home/more", "/home"], ["root", "/x", "/"]]
-    home, other = preflight.judge(TASKS, Look(SITE, {"hanging": hanging}))
+    home, other = preflight.judge(TASKS, Look(SITE, answers.survey(hanging=hanging)))
     assert home.what == "/home/lab gives www-data no answer in time, and 1 more about /home"
     assert other.what == "/x gives root no answer in time"
 

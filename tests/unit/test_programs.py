@@ -8,6 +8,7 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.tasks.programs import slots, supervisor
+from tests import answers
 
 LARGE = {"name": "large", "celery": {"queues": ["large"], "concurrency": 3}}
 SPATIAL = {"name": "spatial-update", "manage": "catmaid_spatial_update_worker --delay 2"}
@@ -61,10 +62,10 @@ def test_what_is_no_longer_described_is_known_by_what_was_written_for_it() -> No
     i = instance()
     files = ["/etc/catmaid/catmaid/start.sh", "/etc/catmaid/catmaid/wsgi/run.sh", "/etc/catmaid/catmaid/wsgi/release"]
     other = {"programs of catmaid-more": {"/etc/catmaid/catmaid-more/large/run.sh": ""}}
-    survey: dict[str, Any] = {
-        "manifest": {"programs of catmaid": dict.fromkeys(files, ""), **other},
-        "supervisor": {"catmaid:catmaid-wsgi-a": {}, "catmaid.mine:catmaid.mine": {}},
-    }
+    survey = answers.survey(
+        manifest={"programs of catmaid": dict.fromkeys(files, ""), **other},
+        supervisor={"catmaid:catmaid-wsgi-a": {}, "catmaid.mine:catmaid.mine": {}},
+    )
     assert supervisor.departed(i, survey) == []
     survey["manifest"]["programs of catmaid"]["/etc/catmaid/catmaid/large/run.sh"] = ""
     assert supervisor.departed(i, survey) == ["large"]
@@ -73,7 +74,7 @@ def test_what_is_no_longer_described_is_known_by_what_was_written_for_it() -> No
 
 def test_an_instance_goes_with_all_its_groups() -> None:
     paths = [f"/etc/supervisor/conf.d/{name}.conf" for name in ("catmaid", "catmaid.large", "catmaid.spatial-update")]
-    survey: dict[str, Any] = {"manifest": {"programs of catmaid": dict.fromkeys(paths, "")}, "files": {}}
+    survey = answers.survey(manifest={"programs of catmaid": dict.fromkeys(paths, "")}, files={})
     (change,) = supervisor.removals((), survey)
     groups = ["catmaid.spatial-update", "catmaid.large", "catmaid"]
     assert change.set.service["calls"] == [("remove", group) for group in groups]

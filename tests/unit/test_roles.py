@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import compare
 from catmaid_deploy.finding import Refused
 from catmaid_deploy.on_host.facts.nginx import CONFIGURATION
@@ -19,18 +20,19 @@ from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.programs import supervisor_file
 from catmaid_deploy.tasks.tiles import disks
 from testbed.order import TASKS
+from tests import answers
 
 TILES = {"name": "em", "url": "/em", "folder": "/data/em"}
 ALONE = {"server_name": "tiles.org", "tiles": [TILES]}
 WITH_CATMAID = ALONE | {"instances": [{}]}
-BARE: dict[str, Any] = {
-    "os": {"id": "debian", "version": "12"},
-    "packages": {},
-    "files": {},
-    "manifest": {},
-    "units": {},
-    "instances": {},
-}
+BARE = answers.survey(
+    os={"id": "debian", "version": "12"}, packages={}, files={}, manifest={}, units={}, instances={}, accounts={}
+)
+
+
+def bare(**more: Any) -> Survey:
+    """A bare host that has this beside."""
+    return answers.survey(**{**BARE, **more})
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_what_was_for_supervisor_goes_with_the_last_instance() -> None:
     paths = [item.path for item in before.items if not getattr(item, "data", False)]
     file = {"kind": "file", "text": "", "sha256": "", "user": "root", "group": "root", "mode": "644"}
     there = dict.fromkeys(paths, file)
-    differences = compare(now, BARE | {"files": there, "manifest": {"system": dict.fromkeys(paths, "")}})
+    differences = compare(now, bare(files=there, manifest={"system": dict.fromkeys(paths, "")}))
     drop_in = "/etc/systemd/system/supervisor.service.d"
     gone = {drop_in, f"{drop_in}/catmaid.conf", system.TMPFILES, system.LOGROTATE}
     assert {one.path for one in differences if one.what == "remove"} == gone
@@ -68,19 +70,19 @@ def test_what_was_for_supervisor_goes_with_the_last_instance() -> None:
 def test_a_supervisor_that_is_anothers_is_not_judged() -> None:
     """An admin's own beside tiles may be as it likes; one with programs of the deploy's has to take orders."""
     file = {"problem": ["it has no socket", "give it one"], "is_controlled": False, "of_others": [["/x", "ada"]]}
-    survey = BARE | {"supervisor_file": file}
+    survey = bare(supervisor_file=file)
     assert [*supervisor_file.judge(survey), *supervisor_file.warn(survey)] == []
     has: tuple[dict[str, Any], ...]
     has = ({"instances": {"catmaid": {}}}, {"manifest": {"programs of catmaid": {}}})
     for needed in has:
-        assert [one.place for one in supervisor_file.judge(survey | needed)] == ["supervisor"]
-        assert len(list(supervisor_file.warn(survey | needed))) == 2
+        assert [one.place for one in supervisor_file.judge(bare(supervisor_file=file, **needed))] == ["supervisor"]
+        assert len(list(supervisor_file.warn(bare(supervisor_file=file, **needed)))) == 2
 
 
 def test_a_host_without_sites_has_nothing_to_serve_with() -> None:
     deployment = schema.load(sites=[])
     assert (system.units(deployment), deployment.ports, deployment.urls) == ([], [], [])
-    assert preflight.packages(TASKS, Look(deployment, BARE | {"accounts": {}})) == []
+    assert preflight.packages(TASKS, Look(deployment, BARE)) == []
     assert [one.name for one in preflight.wanted_sets(TASKS, deployment)] == ["system"]
     assert [item.path for item in system.wanted(deployment).items] == ["/etc/catmaid"]
     assert system.wanted(deployment).checks == ()
@@ -105,14 +107,14 @@ def test_what_was_for_nginx_goes_with_the_last_site() -> None:
     """But for nginx.conf: without it nginx wouldn't start, and others may have sites there."""
     site = "/etc/nginx/sites-available/catmaid-a.org.conf"
     there = {path: {"kind": "file", "text": ""} for path in (CONFIGURATION, site, passwords.KEY)}
-    change = nginx.removal(BARE | {"files": there, "manifest": {"nginx": dict.fromkeys((CONFIGURATION, site), "")}})
+    change = nginx.removal(bare(files=there, manifest={"nginx": dict.fromkeys((CONFIGURATION, site), "")}))
     assert change.summary == [
         f"remove {site}",
         f"remove {passwords.KEY}",
         "take the sites from nginx: none is left in the inventory",
     ]
     assert change.set.service["digest"] is None
-    watcher = disks.removal(BARE | {"files": {disks.WATCH: there[site]}, "manifest": {"disks": {disks.WATCH: ""}}})
+    watcher = disks.removal(bare(files={disks.WATCH: there[site]}, manifest={"disks": {disks.WATCH: ""}}))
     links = [f"{WANTED}/{unit}" for unit in disks.UNITS]
     assert watcher.gone == [disks.WATCH, *links]
     assert watcher.set.service["stop"] == list(disks.UNITS)

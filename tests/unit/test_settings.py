@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.application import Instance
 from catmaid_deploy.finding import Command, Finding
 from catmaid_deploy.tasks.application import settings
+from tests import answers
 
 FOLDERS = {"STATIC_ROOT": None, "MEDIA_ROOT": None, "real": {"STATIC_ROOT": None, "MEDIA_ROOT": None}}
 TOLD: dict[str, Any] = FOLDERS | {
@@ -33,7 +35,7 @@ def standing(described: schema.Deployment, *told: dict[str, Any]) -> list[Findin
         one.name: FOUND | {"settings": TOLD | (told[number] if number < len(told) else {})}
         for number, one in enumerate(described.instances)
     }
-    return list(settings.standing(described, {"instances": found}))
+    return list(settings.standing(described, answers.survey(instances=found)))
 
 
 @pytest.mark.parametrize("url", [None, "/catmaid/files/", "files/", "https://files.a.org/", "//files.a.org/x/"])
@@ -61,7 +63,7 @@ def test_an_address_of_files_that_leads_nowhere(url: str) -> None:
 def test_computed_addresses_are_compared_as_well(name: str, value: str, wrong: bool) -> None:
     """What stands in the file as an expression is what Django makes of it."""
     (instance,) = deployment().instances
-    found = list(settings.judge(instance, FOUND | {"settings": TOLD | {name: value}}))
+    found = list(settings.judge(instance, answers.part(Instance, FOUND | {"settings": TOLD | {name: value}})))
     assert [one.place for one in found] == ["prefix"] * wrong
 
 
@@ -156,7 +158,7 @@ def test_a_release_that_is_not_there_yet_is_judged_by_its_lasting_settings(there
     (instance,) = described.instances
     found = FOUND | {"settings": None, "media_root": [there, there]}
     served = {path: {"real": path} for path in (instance.static_folder, instance.files_folder)}
-    survey = {"instances": {instance.name: found}, "served_folders": served}
+    survey = answers.survey(instances={instance.name: found}, served_folders=served)
     faults = list(settings.judge_roots(instance, survey))
     assert [one.place for one in faults] == (["files_folder"] if there != instance.files_folder else [])
 
@@ -165,6 +167,6 @@ def test_a_wsgi_file_of_another_environment_is_named() -> None:
     """CATMAID's script writes the path of the environment into it, and puts that first."""
     described = deployment()
     found = FOUND | {"settings": None, "foreign_packages": "/srv/env/lib/python3.11/site-packages"}
-    (finding,) = settings.standing(described, {"instances": {"catmaid-0": found}})
+    (finding,) = settings.standing(described, answers.survey(instances={"catmaid-0": found}))
     assert finding.place == "site.instances[catmaid-0].wsgi_file"
     assert str(finding.fix).endswith("/mysite/django.wsgi'")

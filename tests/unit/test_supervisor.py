@@ -8,6 +8,7 @@ from catmaid_deploy import schema
 from catmaid_deploy.configuration import Change, ConfigurationSet, File
 from catmaid_deploy.tasks.programs.slots import Program
 from catmaid_deploy.tasks.programs.supervisor import decide, judge_memory
+from tests import answers
 
 FILES = {short: (File(f"/etc/catmaid/catmaid/{short}/run.sh", short),) for short in ("wsgi", "celery", "celery-beat")}
 INSTANCE = schema.load({"server_name": "a.test", "instances": [{}]}).instances[0]
@@ -45,7 +46,8 @@ def found(**changes: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 
 def calls(found: dict[str, dict[str, Any]] | None, group_digest: str = "g", code: str = "c", **more: Any) -> Any:
-    every = decide("catmaid", MEMBERS, PLACES, group_digest, code, found, **more)
+    known = answers.survey(supervisor=found)["supervisor"]
+    every = decide("catmaid", MEMBERS, PLACES, group_digest, code, known, **more)
     return [(call, name) for call, name, why in every if why]
 
 
@@ -121,8 +123,8 @@ def test_other_groups_do_not_count() -> None:
 def test_two_releases_have_to_fit_into_the_memory() -> None:
     (instance,) = schema.load({"server_name": "a.org", "instances": [{}]}).instances
     running = {"memory": 3 << 30, "processes": instance.workers + 1}
-    survey = {"files": {}, "supervisor": {"catmaid:catmaid-wsgi-a": running}, "memory_available": 3 << 30}
-    survey["memory_elsewhere"] = 0
+    programs = {"catmaid:catmaid-wsgi-a": running}
+    survey = answers.survey(files={}, supervisor=programs, memory_available=3 << 30, memory_elsewhere=0)
     service = {"calls": [("hand over", "wsgi")]}
     change = Change(ConfigurationSet("programs of catmaid", service=service), ())
     judged = judge_memory(instance, change, survey)
@@ -131,9 +133,9 @@ def test_two_releases_have_to_fit_into_the_memory() -> None:
         "update: two releases at once need 3072 MiB more, and 3072 MiB are free: lower workers, or use 'chain' or "
         "'restart' for this update"
     )
-    assert judge_memory(instance, change, survey | {"memory_available": 4 << 30}) is None
+    assert judge_memory(instance, change, {**survey, "memory_available": 4 << 30}) is None
     # Swap, and what ZFS has of it.
-    assert judge_memory(instance, change, survey | {"memory_elsewhere": 1 << 30}) is None
+    assert judge_memory(instance, change, {**survey, "memory_elsewhere": 1 << 30}) is None
     # A worker as large as those that run, as often as it is asked for now.
     running["processes"] = instance.workers // 2 + 1
     judged = judge_memory(instance, change, survey)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.tasks.programs import supervisor_file
+from tests import answers
 
 on_host: Any = importlib.import_module("catmaid_deploy.on_host.facts.supervisor")
 
@@ -122,14 +124,14 @@ def test_a_line_that_is_broken_is_not_shown() -> None:
     assert "hunter2" not in own.problem[0]
 
 
-def survey(**more: Any) -> dict[str, Any]:
+def survey(**more: Any) -> Survey:
     file = {"problem": None, "patterns": ["/etc/supervisor/conf.d/*.conf"], "is_newer": False, "socket": "/run/x.sock"}
-    return {
-        "supervisor_file": file | {name: value for name, value in more.items() if name in file},
-        "instances": {"catmaid": {}, "catmaid-fafb": {}},
-        "supervisor": more.get("supervisor", {}),
-        "asks_password": more.get("asks_password", False),
-    }
+    return answers.survey(
+        supervisor_file=file | {name: value for name, value in more.items() if name in file},
+        instances={"catmaid": {}, "catmaid-fafb": {}},
+        supervisor=more.get("supervisor", {}),
+        asks_password=more.get("asks_password", False),
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,4 +160,4 @@ def test_what_is_served() -> None:
     assert list(supervisor_file.judge(survey())) == []
     assert list(supervisor_file.judge(survey(supervisor=None))) == []
     assert list(supervisor_file.judge(survey(patterns=["/etc/supervisor/*/catmaid*.conf"]))) == []
-    assert list(supervisor_file.judge(survey() | {"supervisor_file": None})) == []
+    assert list(supervisor_file.judge({**survey(), "supervisor_file": None})) == []

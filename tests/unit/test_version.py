@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import version
+from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.report import Report
 from catmaid_deploy.run import version as of_run
 from testbed.images import ROOT
+from tests import answers
 from tests.unit.test_preflight import SITE
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
@@ -134,9 +136,9 @@ def test_entries_of_the_changelog_are_brief() -> None:
 # ---- what a host has noted ----
 
 
-def survey(noted: Any = None, deployed: bool = True) -> dict[str, Any]:
+def survey(noted: str | None = None, deployed: bool = True) -> Survey:
     last = {} if noted is None else {"host_version": noted}
-    return {"manifest": {"system": {}} if deployed else {}, "last_run": last}
+    return answers.survey(manifest={"system": {}} if deployed else {}, last_run=last)
 
 
 def plan(noted: Any = None, deployed: bool = True) -> Plan:

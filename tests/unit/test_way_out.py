@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.sought import Refusal
 from catmaid_deploy.finding import fault
 from catmaid_deploy.secret import Secret
 from catmaid_deploy.tasks import proxy, system
@@ -34,7 +35,7 @@ BEHIND = schema.load(SITE, proxy=Secret("http://lab:hunter2@proxy.org:3128"))
         ),
     ],
 )
-def test_what_a_proxy_refuses(refused: dict[str, Any], line: str) -> None:
+def test_what_a_proxy_refuses(refused: Refusal, line: str) -> None:
     (found,) = proxy.judge(BEHIND, refused)
     assert found.line().startswith(f"proxy: http://proxy.org:3128 {line}")
     assert list(proxy.judge(BEHIND, None)) == []

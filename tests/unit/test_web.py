@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 
 from catmaid_deploy import schema
+from catmaid_deploy.answers.survey import Survey, Tiles
 from catmaid_deploy.configuration import File
 from catmaid_deploy.finding import Command
 from catmaid_deploy.plan.look import Look
@@ -26,6 +27,7 @@ from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
 from catmaid_deploy.tasks.tiles.sets import judge_tiles
 from testbed.order import TASKS
+from tests import answers
 
 DAY = 24 * 3600
 HASH = "$6$abcdefgh$" + "a" * 86
@@ -47,9 +49,7 @@ def lineage(**more: Any) -> dict[str, Any]:
     return own | {"deploy_hook": "", "names": ["a.org"], "kept": [], "credentials": "", "wait": ""} | more
 
 
-def survey(
-    served: dict[str, Any] | None, link: str = "", server: str = schema.LETS_ENCRYPT, **more: Any
-) -> dict[str, Any]:
+def survey(served: dict[str, Any] | None, link: str = "", server: str = schema.LETS_ENCRYPT, **more: Any) -> Survey:
     """What a host answers; a certificate that isn't given isn't there."""
     absent = found(problem="isn't there", names=[])
     certificates_found = {"a.org served": served or absent, "a.org placeholder": absent}
@@ -59,7 +59,7 @@ def survey(
         "lineages": {"a.org": lineage(server=server, names=(served or absent)["names"])},
         "keys": {},
     }
-    return answer | more
+    return answers.survey(**answer | more)
 
 
 ACME = load(tls={"certificate": "acme"})
@@ -82,7 +82,7 @@ LIVE = "/etc/letsencrypt/live/a.org"
         (survey(found(problem="isn't there"), LIVE), True, True),
     ],
 )
-def test_what_a_site_with_acme_needs(host: dict[str, Any], signed: bool, fetched: bool) -> None:
+def test_what_a_site_with_acme_needs(host: Survey, signed: bool, fetched: bool) -> None:
     assert bool(certificates.self_signed(ACME, host)) == signed
     assert bool(acme.wanted(ACME, host)) == fetched
 
@@ -128,7 +128,7 @@ STANDALONE: dict[str, Any] = {"authenticator": "standalone", "webroots": []}
 def test_what_certbot_has_already(
     lineages: dict[str, Any], link: str, wanted: tuple[str, tuple[str, ...], str, bool] | None
 ) -> None:
-    decided = acme.wanted(ACME, survey(found(), link) | {"lineages": lineages})
+    decided = acme.wanted(ACME, survey(found(), link, lineages=lineages))
     assert [(one.lineage, one.kept, one.by, one.force) for one in decided] == ([wanted] if wanted else [])
 
 
@@ -136,18 +136,19 @@ def test_what_certbot_has_already(
 def test_a_path_that_is_certbot_s() -> None:
     own = load(tls={"certificate": f"{certificates.LIVE}/lab-0001/fullchain.pem", "key": "/k"})
     assert acme.brought(own) == {"lab-0001": "a.org"}
-    (one,) = acme.neighbours(own, {"lineages": {"lab-0001": lineage(**STANDALONE)}})
+    (one,) = acme.neighbours(own, answers.survey(lineages={"lab-0001": lineage(**STANDALONE)}))
     assert one.line() == (
         "site[a.org].tls.certificate: certbot renews it by standalone, which doesn't work beside this nginx: "
         "say 'acme', which takes it over"
     )
-    assert list(acme.neighbours(own, {"lineages": {"lab-0001": lineage(authenticator="dns-ovh")}})) == []
+    by_dns = answers.survey(lineages={"lab-0001": lineage(authenticator="dns-ovh")})
+    assert list(acme.neighbours(own, by_dns)) == []
 
 
 @pytest.mark.row_31
 def test_a_certificate_of_others_that_wants_nginx_s_port() -> None:
     others = {"mail.org": lineage(**STANDALONE, names=["mail.org", "imap.org"]), "a.org": lineage()}
-    (one,) = acme.neighbours(ACME, survey(found(), LIVE) | {"lineages": others})
+    (one,) = acme.neighbours(ACME, survey(found(), LIVE, lineages=others))
     assert (
         "certbot renews mail.org by standalone, which wants port 80, and that is nginx's: certbot certonly"
         in one.line()
@@ -216,7 +217,7 @@ def test_certificates_that_the_admin_hears_of() -> None:
 def test_a_key_that_others_can_read_is_a_fault(mode: str, readers: list[str], said: str) -> None:
     own = load(tls={"certificate": "/c", "key": "/k"}).sites[0]
     keys = {"/k": {"user": "root", "group": "ssl-cert", "mode": mode, "readers": readers}}
-    faults = list(certificates.judge(own, survey(found()) | {"keys": keys}))
+    faults = list(certificates.judge(own, survey(found(), keys=keys)))
     assert [one.what for one in faults] == ([said] if said else [])
     assert all(one.fix == Command("chown root:root /k && chmod 600 /k") for one in faults)
 
@@ -238,7 +239,7 @@ def test_a_key_that_others_can_read_is_a_fault(mode: str, readers: list[str], sa
 def test_tiles_that_are_not_there(tiles: dict[str, Any], host: dict[str, Any], lines: list[str]) -> None:
     (one,) = load(tiles=[{"name": "t", "url": "/t", "folder": "/d/t"} | tiles]).tiles
     there = {"folder": True, "proof": True, "fallback": True, "mounted": False, "is_mount": False}
-    judged = [finding.line() for finding in judge_tiles(one, there | host)]
+    judged = [finding.line() for finding in judge_tiles(one, answers.part(Tiles, there | host))]
     assert len(judged) == len(lines)
     assert all(line.startswith(start) for line, start in zip(judged, lines, strict=True))
 
@@ -296,7 +297,7 @@ CHEAP = ": give one made by 'htpasswd -nBC 5 alice' or 'openssl passwd -6'"
     "hashed", [BCRYPT % "04", BCRYPT % "07", SHA % "", SHA % "rounds=16000$", SHA % "rounds=1000$"]
 )
 def test_cheap_hashes_are_taken(hashed: str) -> None:
-    assert list(passwords.costly(load(passwords={"alice": hashed}), {"password_lines": []})) == []
+    assert list(passwords.costly(load(passwords={"alice": hashed}), answers.survey(password_lines=[]))) == []
 
 
 @pytest.mark.row_12
@@ -306,7 +307,7 @@ def test_a_costly_hash_is_refused_when_new_and_else_a_warning(hashed: str) -> No
     line = f"passwords: the hash of alice takes nginx over 10 ms for each try{CHEAP}"
     known = [sha256(f"alice:{hashed}".encode()).hexdigest()]
     for lines, level in (([], "fault"), (known, "warning")):
-        (finding,) = passwords.costly(site, {"password_lines": lines})
+        (finding,) = passwords.costly(site, answers.survey(password_lines=lines))
         assert (finding.level, finding.line()) == (level, line)
 
 
@@ -327,7 +328,8 @@ def test_what_is_no_hash_of_anybody_is_refused_always(hashed: str) -> None:
     [("1.22.1-9+deb12u3", (1, 22, 1)), ("1:1.26.3-3+deb13u1", (1, 26, 3)), ("1.29.1-1~bookworm", (1, 29, 1))],
 )
 def test_nginx_versions(version: str, expected: tuple[int, ...]) -> None:
-    assert packages.nginx_version({"packages": {"nginx": version}, "os": {"id": "debian", "version": "12"}}) == expected
+    survey = answers.survey(packages={"nginx": version}, os={"id": "debian", "version": "12"})
+    assert packages.nginx_version(survey) == expected
 
 
 @pytest.mark.row_29
@@ -345,10 +347,10 @@ def test_only_what_is_to_be_compiled_needs_a_compiler(server: str, have: dict[st
     site = load(instances=[{"wsgi_server": server}])
     host: dict[str, Any] = {"packages": {}, "os": {"id": "debian", "version": "12"}}
     host["instances"] = {"catmaid": {"python": {"have": have | {"pip": "23"}}}}
-    assert ("gcc" in preflight.packages(TASKS, Look(site, host))) == compiler
+    assert ("gcc" in preflight.packages(TASKS, Look(site, answers.survey(**host)))) == compiler
     # Nothing can be said of a virtualenv that isn't there.
     host["instances"] = {"catmaid": {}}
-    assert ("gcc" in preflight.packages(TASKS, Look(site, host))) == (server == "uwsgi")
+    assert ("gcc" in preflight.packages(TASKS, Look(site, answers.survey(**host)))) == (server == "uwsgi")
 
 
 @pytest.mark.row_19
@@ -358,7 +360,7 @@ def test_what_an_nginx_can_do() -> None:
     old = host | {"packages": {}, "os": {"id": "debian", "version": "12"}}
     new = host | {"packages": {}, "os": {"id": "debian", "version": "13"}, "openssl": [3, 5]}
     foreign = old | {"packages": {"nginx": "1.29.1-1~bookworm"}, "default_servers": [["/etc/nginx/x", "80"]]}
-    servers = [Server.of(one) for one in (old, new, foreign)]
+    servers = [Server.of(answers.survey(**one)) for one in (old, new, foreign)]
     assert [(s.http2_directive, s.brotli, s.kem) for s in servers] == [
         (False, True, False),
         (True, True, True),
@@ -367,8 +369,8 @@ def test_what_an_nginx_can_do() -> None:
     ]
     # Nor one of that version by another packager, which its package would replace.
     of_another = {"nginx": "1.22.1-1~bookworm"}
-    assert not packages.has_brotli(old | {"packages": of_another})
-    assert packages.has_brotli(old | {"packages": of_another | {"nginx-common": "1.22.1-9"}})
+    assert not packages.has_brotli(answers.survey(**old | {"packages": of_another}))
+    assert packages.has_brotli(answers.survey(**old | {"packages": of_another | {"nginx-common": "1.22.1-9"}}))
     assert [s.answer_unknown_names for s in servers] == [{}, {}, {"/etc/nginx/x": ["80"]}]
     assert [s.unknown(tls=True) for s in servers] == [["80", "443"], ["80", "443"], ["443"]]
     ((path, target),) = DEFAULT_SITE.items()
@@ -378,9 +380,9 @@ def test_what_an_nginx_can_do() -> None:
         "files": files,
         "as_it_came": {target: "debians"},
     }
-    assert Server.of(stock).taken == ()
+    assert Server.of(answers.survey(**stock)).taken == ()
     # Somebody has changed it, and so it stays.
-    changed = Server.of(stock | {"as_it_came": {target: "another"}, "ipv6": True})
+    changed = Server.of(answers.survey(**stock | {"as_it_came": {target: "another"}, "ipv6": True}))
     assert changed.answer_unknown_names == {path: ["80", "[::]:80"]}
     assert changed.unknown(tls=True) == ["443", "[::]:443"]
 

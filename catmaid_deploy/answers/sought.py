@@ -1,0 +1,80 @@
+"""What a host answers to the further questions of a run that has something to do, and to `logs`."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from catmaid_deploy.answers import Answer
+
+
+class Lacking(TypedDict, total=False):
+    """The migrations that a database ``lacks``. ``away`` is code that isn't on the host yet; ``problem`` is why nobody
+    knows.
+    """
+
+    lacks: str
+    away: bool
+    problem: str
+
+
+class Migrations(Answer):
+    """Of each instance; `on_host/facts/migrations.py`."""
+
+    migrations: dict[str, Lacking]
+
+
+class Offer(TypedDict, total=False):
+    """The newest versions in the place of one that isn't there, or why there is no answer."""
+
+    newest: list[str]
+    problem: str
+
+
+class Available(Answer):
+    """Of each virtualenv and package; None where its version is there, or nobody can tell.
+    `on_host/facts/available.py`.
+    """
+
+    available: dict[str, dict[str, Offer | None]]
+
+
+class Revision(TypedDict, total=False):
+    """Why a revision can't be put in place: it is a ``branch``, or isn't there, and these are the ``newest`` tags."""
+
+    branch: bool
+    newest: list[str]
+    problem: str
+
+
+class Revisions(Answer):
+    """Of each instance; None where its revision is there, or nobody can tell. `on_host/facts/revisions.py`."""
+
+    revisions: dict[str, Revision | None]
+
+
+class Refusal(TypedDict, total=False):
+    """What a proxy answers when it is asked to go ``there``, or why it is ``silent``."""
+
+    silent: str
+    there: str
+    status: int
+    words: str
+
+
+class Proxied(Answer):
+    """None where the proxy takes the host everywhere; `on_host/facts/proxy.py`."""
+
+    refused: Refusal | None
+
+
+class Acme(Answer):
+    """The ACME servers that want to know beforehand who asks; `on_host/facts/acme.py`."""
+
+    strangers: list[str]
+
+
+class Logs(Answer):
+    """The last lines of each log, and the text of each file; `on_host/facts/logs.py`."""
+
+    logs: dict[str, list[str]]
+    files: dict[str, str]
