@@ -458,6 +458,17 @@ def test_a_supervisor_that_asks_for_a_password_is_one_fault() -> None:
     assert [finding.place for finding in one.findings] == ["supervisor"]
 
 
+def test_a_supervisor_whose_own_file_is_gone_is_a_fault_with_its_fix() -> None:
+    deployed: dict[str, Any] = {"manifest": {"programs of catmaid": {}}, "instances": {}, "files": {}}
+    units = {"supervisor.service": {"active": True}}
+    asked: dict[str, Any] = {"blocked": [], "standing": [], "wrong": []}
+    one = of({"strangers": []}, supervisor=None, supervisor_file=None, units=units, asked=asked, **deployed)
+    programs.health(one)
+    (finding,) = one.findings
+    assert (finding.place, finding.what) == ("supervisor", "it runs, and gives no answer")
+    assert finding.fix == "put /etc/supervisor/supervisord.conf back, and restart it"
+
+
 def test_a_group_that_supervisor_does_not_have_is_one_fault() -> None:
     one = of(supervisor={}, files={})
     programs._programs(one, one.deployment.instances[0])
