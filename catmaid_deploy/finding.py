@@ -47,6 +47,10 @@ class Finding:
     + fix: what ends it; empty where ``what`` says that already, or where nothing has to be done
     + so: the places that are at fault for this reason alone
     + missed: whether users miss it, though a run goes on without it: between runs it is a fault
+
+    >>> down = Finding("fault", "nginx", "it doesn't run", Command("systemctl start nginx"))
+    >>> down.for_machines("web1")["on"]
+    'web1'
     """
 
     level: Literal["fault", "warning"]

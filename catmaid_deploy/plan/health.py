@@ -20,6 +20,12 @@ class Health:
     + answer: the whole of what it answered
     + findings: what isn't as it should be
     + checks: what was asked and is well, each with a word about it
+
+    >>> health = Health("web1")
+    >>> health.warn("space", "/data has 2 GiB of 900 GiB free", "remove what isn't needed below /data")
+    >>> health.fault("clock", "it isn't kept right", Command("timedatectl set-ntp true"))
+    >>> [finding.line(health.host) for finding in health.faults]
+    ["web1: clock: it isn't kept right: timedatectl set-ntp true"]
     """
 
     host: str

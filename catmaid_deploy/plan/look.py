@@ -20,6 +20,11 @@ class Look:
     + ahead: seconds that its clock is ahead of this machine's
     + missing: Debian's packages that it needs and doesn't have
     + faults: what keeps a run from being done, as found until now
+
+    >>> from catmaid_deploy import schema
+    >>> look = Look(schema.load(sites=[]), {"packages": {"openssl": "3.0.11-1"}})
+    >>> look.survey["packages"]["openssl"]
+    '3.0.11-1'
     """
 
     deployment: Deployment

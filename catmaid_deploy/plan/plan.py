@@ -25,6 +25,11 @@ class Step:
     + fetches: the addresses that the host needs for it, as far as they are known; None where it needs none
     + lacks: what `status` says of a host to which it is to be done
     + follows: whether it is done because of other steps, and alone no reason for a run
+
+    >>> release = Step("release 1.0 of catmaid", ["in /home/catmaid/releases/1.0"], make=lambda: None,
+    ...                fetches=("https://example.org/catmaid.git",))
+    >>> release.by_job
+    True
     """
 
     title: str
@@ -42,6 +47,15 @@ class Plan:
     """The steps of a run on one host, in their order. What isn't here isn't touched.
 
     ``faults`` are what keeps it from being done; ``report`` is told what comes of it.
+
+    >>> from catmaid_deploy import schema
+    >>> look = Look(schema.load(sites=[]), {})
+    >>> plan = Plan(look, Report("web1"), [Step("remove old releases", ["3 stay"], lambda: None, follows=True)])
+    >>> bool(plan)
+    False
+    >>> plan.steps.append(Step("install packages", ["openssl"], lambda: None, by_job=False))
+    >>> bool(plan)
+    True
     """
 
     look: Look

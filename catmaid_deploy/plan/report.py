@@ -23,6 +23,13 @@ class Report:
     programs wait that it calls away. ``left`` is what a job that failed says of what it has left. ``idle`` is what a
     runbook says where it has nothing to do. ``others`` are operations by other programs than the deploy's own jobs, apt
     and certbot for instance.
+
+    >>> report = Report("web1", away=["the tiles of em are away: /data isn't mounted"])
+    >>> report.nothing
+    "nothing to do: everything is and runs as described; but the tiles of em are away: /data isn't mounted"
+    >>> report.plan("install packages", ["nginx"], None)
+    >>> report.pending, report.done
+    (True, [])
     """
 
     host: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib
 import json
 import os
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, get_type_hints, is_typeddict
 
 import pytest
@@ -313,8 +312,3 @@ def test_a_mistake_is_found() -> None:
     ]
     assert len([*answers.mistakes(wrong, looked.Unit, whole=False)]) == 3
     assert [*answers.mistakes(["a"], tuple[str, str])] == [" has 1 parts, not 2"]
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_the_examples_are_right(module: ModuleType) -> None:
-    assert doctest.testmod(module).failed == 0
