@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.on_host.own import STATE
@@ -141,7 +141,7 @@ def _unsteady(deployment: Deployment, survey: Survey) -> Iterator[Finding]:
             yield fault(f"site.instances[{instance.name}].virtualenv", what, "run again when nobody does")
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
+def question(deployment: Deployment) -> questions.Survey:
     return {
         "served": sorted({path for _, path in served(deployment)}),
         "access": [(user, path, want) for _, user, path, want in accesses(deployment)],

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, Wrong
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS
@@ -29,7 +29,7 @@ HANDSHAKES = [101, 403]
 HOST_FLAG = "/etc/catmaid/maintenance"
 
 
-def _page(site: Site, name: str, path: str, place: str) -> dict[str, Any]:
+def _page(site: Site, name: str, path: str, place: str) -> questions.LastPage:
     https = site.certificate is not None
     address = f"[{name}]" if ":" in name else name
     return {
@@ -53,22 +53,24 @@ def _page(site: Site, name: str, path: str, place: str) -> dict[str, Any]:
     }
 
 
-def _of_instance(site: Site, instance: Instance) -> Iterator[dict[str, Any]]:
+def _of_instance(site: Site, instance: Instance) -> Iterator[questions.LastPage]:
     guard = passwords.guard(site, instance)
-    common = {
-        "guard": guard.cookie if guard else None,
-        "closed": [HOST_FLAG, f"{instance.config_dir}/maintenance"],
-    }
+    cookie, closed = guard.cookie if guard else None, [HOST_FLAG, f"{instance.config_dir}/maintenance"]
     good = [instance.ready_status] if instance.ready_status else []
     for name in site.names:
         page = _page(site, name, instance.prefix + instance.ready_page, f"page of {instance.name}")
         url = f"{site.address}{instance.location}" if name == site.server_name else None
-        yield page | common | {"url": url, "good": good, "program": f"wsgi of {instance.name}"}
+        page.update(
+            {"guard": cookie, "closed": closed, "url": url, "good": good, "program": f"wsgi of {instance.name}"}
+        )
+        yield page
     page = _page(site, site.server_name, f"{instance.location}channels/updates/", f"WebSocket of {instance.name}")
-    yield page | common | {"websocket": True, "good": HANDSHAKES, "program": f"daphne of {instance.name}"}
+    page.update({"guard": cookie, "closed": closed, "websocket": True, "good": HANDSHAKES})
+    page["program"] = f"daphne of {instance.name}"
+    yield page
 
 
-def pages(deployment: Deployment) -> Iterator[dict[str, Any]]:
+def pages(deployment: Deployment) -> Iterator[questions.LastPage]:
     """What users ask for: the page of each instance by each name of its site, its WebSocket, and the way to tiles."""
     for site in deployment.sites:
         for instance in site.instances:
@@ -78,10 +80,11 @@ def pages(deployment: Deployment) -> Iterator[dict[str, Any]]:
                 # nginx's own answer: a tile itself may be missing, or on a disk that is away.
                 page = _page(site, name, tiles.location, f"tile of {tiles.name}")
                 url = f"{site.address}{tiles.location}" if name == site.server_name else None
-                yield page | {"url": url, "good": [401, 404], "mount": tiles.mount, "flag": tiles.flag}
+                page.update({"url": url, "good": [401, 404], "mount": tiles.mount, "flag": tiles.flag})
+                yield page
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
+def question(deployment: Deployment) -> questions.LastWord:
     """What `on_host.facts.asking` is to ask."""
     renewal = [site.server_name for site in deployment.acme_sites]
     return {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.sought import Refusal
 from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.facts.survey import Proxied
@@ -37,7 +37,7 @@ def items(deployment: Deployment) -> Iterator[Item]:
         yield File(f"{UNIT}/catmaid.conf", render(f"{UNIT[1:]}/catmaid.conf", variables=VARIABLES))
 
 
-def question(plan: Plan) -> dict[str, Any] | None:
+def question(plan: Plan) -> questions.Proxied | None:
     """What `on_host.facts.proxy` is to ask; None where nothing has to be fetched."""
     fetched = [step.fetches for step in plan.steps if step.fetches is not None]
     fetching = plan.look.deployment.fetching

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, unit_of
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, fault, warning
@@ -185,7 +186,7 @@ def clock(offset: float) -> str:
     return f"the host's is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
+def question(deployment: Deployment) -> questions.Survey:
     return {"units": [*units(deployment), RENEWAL, RENEWED], "space": [*SPACE, RUN], "ports": deployment.ports}
 
 
@@ -205,7 +206,7 @@ def steps(plan: Plan) -> Iterator[Step]:
 # ---- between deploys ----
 
 
-def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
+def glance(deployment: Deployment, verify: bool) -> questions.Health:
     return {"units": [ROTATION, ROTATED], "space": ["/", "/run", "/tmp", "/var/log", "/var/lib"], "logs": []}
 
 

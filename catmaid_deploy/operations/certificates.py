@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TypedDict
 
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.hiddenvalue import HiddenValue
@@ -97,15 +97,42 @@ def requested(
     yield _script(_REQUEST, _subjects(names), f"{words}/CN={names[0][:64]}", folder, said or "", link or "")
 
 
+class Certificate(TypedDict):
+    """
+    A certificate that is to be got.
+
+    + lineage: certbot's name of it
+    + names: the host names that it is for; ``kept`` are those that no site has
+    + by: how certbot renews it now, where that changes; ``force`` has certbot get it although it isn't late
+    + server, email: the ACME server, and who hears of it there
+    + way: how a name is proven, in certbot's words; ``dns`` where that needs no nginx
+    + hook, deploy_hook: what runs after a renewal: the deploy's own, and one that was there before
+    + links: the folders that lead to it
+    """
+
+    lineage: str
+    names: list[str]
+    kept: list[str]
+    by: str
+    force: bool
+    server: str
+    email: str | None
+    way: list[str]
+    dns: bool
+    hook: str
+    deploy_hook: str | None
+    links: list[str]
+
+
 @operation()
-def acme(certificate: dict[str, Any], run: str, unseen: HiddenValue | None = None) -> Generator[StringCommand]:
+def acme(certificate: Certificate, run: str, unseen: HiddenValue | None = None) -> Generator[StringCommand]:
     """
     Have certbot get a certificate, and nginx take it. A failure leaves what is served as it was.
 
-    + certificate: what `tasks.acme.get` says of it
+    + certificate: from which server, for which names, and how
     + run: the name of the run that holds the lock
     + unseen: ``fetching`` for certbot's environment, and ``eab``, from `operations.configuration.hidden`
 
     Using an ACME server says yes to its terms.
     """
-    yield job({"do": "certificate", "run": run, "certificate": certificate | shown(unseen)}, Told)
+    yield job({"do": "certificate", "run": run, "certificate": {**certificate, **shown(unseen)}}, Told)

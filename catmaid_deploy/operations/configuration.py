@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 from pyinfra.api import Host, State, StringCommand, operation
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import CommandOutput
 
-from catmaid_deploy import shell
+from catmaid_deploy import questions, shell
 from catmaid_deploy.configuration import Change, File, Folder, Item
 from catmaid_deploy.script import joined
+
+
+class Claim(TypedDict):
+    """By whom and when a host is taken by a run, and which one was the last before."""
+
+    run: str
+    admin: str
+    revision: str
+    since: str
+    last_run: str | None
+
 
 _KINDS = {File: "file", Folder: "folder"}
 
@@ -141,7 +152,7 @@ def applied(change: Change, run: str) -> Generator[StringCommand]:
 
 @operation()
 def rolled_back(
-    services: list[dict[str, Any]], claim: dict[str, Any], changed: list[str], asking: dict[str, Any]
+    services: list[dict[str, Any]], claim: Claim, changed: list[str], asking: questions.LastWord
 ) -> Generator[StringCommand]:
     """
     Hand over to the slots that were in use before, code and configuration together.
@@ -167,7 +178,7 @@ def noted(run: str) -> Generator[StringCommand]:
 
 
 @operation()
-def recorded(run: str, changed: list[str], asking: dict[str, Any]) -> Generator[StringCommand]:
+def recorded(run: str, changed: list[str], asking: questions.LastWord) -> Generator[StringCommand]:
     """
     End a run: the host is asked whether users see what they should, gets a line in /var/log/catmaid-deploy.log, and
     is free. It fails, and the record says so, if they don't.
@@ -179,7 +190,7 @@ def recorded(run: str, changed: list[str], asking: dict[str, Any]) -> Generator[
     yield job({"do": "record", "run": run, "changed": changed, "asking": asking})
 
 
-def failed(run: str, what: str, changed: list[str], asking: dict[str, Any]) -> StringCommand:
+def failed(run: str, what: str, changed: list[str], asking: questions.LastWord) -> StringCommand:
     """The command that ends a run which failed at ``what``: as `recorded`, whatever the host answers."""
     return job({"do": "record", "run": run, "changed": changed, "asking": asking, "failed": what})
 

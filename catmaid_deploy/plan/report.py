@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.configuration import Change
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.on_host.own import LOG
@@ -35,7 +36,7 @@ class Report:
     host: str
     ended: str = ""
     cut: str = ""
-    asking: dict[str, Any] = field(default_factory=dict)
+    asking: questions.LastWord = field(default_factory=questions.LastWord)
     first: Any = None
     last: Any = None
     left: str = ""
@@ -121,9 +122,9 @@ REPORTS: dict[str, Report] = {}
 FAULTS: list[tuple[str, Finding]] = []
 
 
-def report(host: str, asking: dict[str, Any] | None = None) -> Report:
+def report(host: str, asking: questions.LastWord | None = None) -> Report:
     """Begin the report of a host; all reports are printed when the run has ended."""
-    return REPORTS.setdefault(host, Report(host, asking=asking or {}))
+    return REPORTS.setdefault(host, Report(host, asking=asking or questions.LastWord()))
 
 
 def refused(faults: list[tuple[str, Finding]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers import Answer
 from catmaid_deploy.configuration import ConfigurationSet
 from catmaid_deploy.facts.survey import Script
@@ -30,7 +31,7 @@ def _none(*_: Any) -> Any:
     return ()
 
 
-def _no_keys(*_: Any) -> dict[str, Any]:
+def _no_keys(*_: Any) -> Any:
     return {}
 
 
@@ -72,7 +73,7 @@ class Task:
     """
 
     name: str
-    question: Callable[[Deployment], dict[str, Any]] = _no_keys
+    question: Callable[[Deployment], questions.Survey] = _no_keys
     sets: Callable[[Deployment], Iterable[ConfigurationSet]] = _none
     packages: Callable[[Look], Iterable[str]] = _none
     faults: Callable[[Look], Iterable[Finding]] = _none
@@ -80,13 +81,13 @@ class Task:
     remarks: Callable[[Look], Iterable[Finding]] = _none
     steps: Callable[[Plan], Iterable[Step]] = _none
     sought: Callable[[Plan, Ask], Iterable[Finding]] = _none
-    last_word: Callable[[Deployment], dict[str, Any]] = _no_keys
+    last_word: Callable[[Deployment], questions.LastWord] = _no_keys
     wrong: Callable[[Look], Iterable[Finding]] = _none
     lasting: Callable[[Look], Iterable[Finding]] = _none
     waits: str = ""
     away: Callable[[Look], Iterable[str]] = _none
     needs: Callable[[Deployment], Needs] = _no_keys
-    glance: Callable[[Deployment, bool], dict[str, Any]] = _no_keys
+    glance: Callable[[Deployment, bool], questions.Health] = _no_keys
     health: Callable[[Health], None] = _none
     trial: Callable[[Health, bool], None] = _none
     outside: Callable[[Health], None] = _none
@@ -94,20 +95,20 @@ class Task:
     begun: Callable[[Health, Needs], Iterable[str]] = _none
     rows: Callable[[Health], Iterable[tuple[str, str, str]]] = _none
     blocks: Callable[[Health], Iterable[tuple[str, str, list[tuple[str, ...]]]]] = _none
-    logs: Callable[[Deployment, Instance | None], dict[str, Any]] = _no_keys
+    logs: Callable[[Deployment, Instance | None], questions.Logs] = _no_keys
     document: Callable[[Health], dict[str, Any]] = _no_keys
     jobs: Mapping[str, Callable[[Tasks], None]] = field(default_factory=dict)
 
 
-def merged(answers: Iterator[dict[str, Any]]) -> dict[str, Any]:
+def merged(parts: Iterator[Mapping[str, Any]]) -> dict[str, Any]:
     """The keys of all tasks: lists are joined, and have each entry once; dictionaries too; any other key is one's own.
 
     >>> merged(iter([{"units": ["nginx"], "user": "a"}, {"units": ["nginx", "cron"]}]))
     {'units': ['nginx', 'cron'], 'user': 'a'}
     """
     found: dict[str, Any] = {}
-    for answer in answers:
-        for key, value in answer.items():
+    for part in parts:
+        for key, value in part.items():
             if key not in found:
                 found[key] = list(value) if isinstance(value, list) else value
             elif isinstance(value, list) and isinstance(found[key], list):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ KEYS = ["site", "sites", *BESIDE, "sudo_password", "_sudo", *SSHConnector.data_c
 PYINFRAS = {name for name, _ in all_global_arguments()}
 
 
-def misspelt(data: dict[str, Any]) -> list[Finding]:
+def misspelt(data: Collection[str]) -> list[Finding]:
     """Keys that are nearly one which isn't given. Any other is the lab's own."""
     given = set(data) | ({"site", "sites"} if {"site", "sites"} & set(data) else set())
     absent = [key for key in KEYS if key not in given]

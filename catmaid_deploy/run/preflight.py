@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import gevent
 from pyinfra import host, logger, state
 from pyinfra.api import Host
 
-from catmaid_deploy import configuration
+from catmaid_deploy import configuration, questions
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import ConfigurationSet
 from catmaid_deploy.facts import survey as facts
@@ -43,12 +43,12 @@ def wanted_sets(tasks: Tasks, deployment: Deployment) -> list[ConfigurationSet]:
 
 def question(
     tasks: Tasks, deployment: Deployment, sets: list[ConfigurationSet], load_settings: bool = True
-) -> dict[str, Any]:
+) -> questions.Survey:
     """What the survey is to look at, ``sets`` from `wanted_sets` among it. To load new settings takes as long as the
     application's import.
     """
     items = [item for one in sets for item in one.everything]
-    of_sets = {
+    of_sets: questions.Survey = {
         "paths": [
             *(item.path for item in items),
             *(p for one in sets for pair in one.stock_links.items() for p in pair),
@@ -56,13 +56,17 @@ def question(
         # Whatever mode somebody gave them.
         "secret": [item.path for item in items if isinstance(item, configuration.File) and item.secret],
     }
-    common = {"load_settings": load_settings, "state_host": STATE_HOST, "asking": last_word(tasks, deployment)}
-    return common | merged(iter([of_sets, *(task.question(deployment) for task in tasks)]))
+    common: questions.Survey = {
+        "load_settings": load_settings,
+        "state_host": STATE_HOST,
+        "asking": last_word(tasks, deployment),
+    }
+    return cast(questions.Survey, merged(iter([common, of_sets, *(task.question(deployment) for task in tasks)])))
 
 
-def last_word(tasks: Tasks, deployment: Deployment) -> dict[str, Any]:
+def last_word(tasks: Tasks, deployment: Deployment) -> questions.LastWord:
     """What a host asks itself at the end of a run."""
-    return merged(task.last_word(deployment) for task in tasks)
+    return cast(questions.LastWord, merged(task.last_word(deployment) for task in tasks))
 
 
 def needs(tasks: Tasks, deployment: Deployment) -> Needs:

@@ -27,7 +27,7 @@ class Plan(Protocol):
     def report(self) -> reports.Report: ...
 
 
-def claim(survey: Survey) -> dict[str, Any]:
+def claim(survey: Survey) -> configuration.Claim:
     """By whom and when a host is taken, and which run was the last one before."""
     return {
         "run": this_run.NAME,

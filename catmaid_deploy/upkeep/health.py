@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 import gevent
 from pyinfra import host
 
+from catmaid_deploy import questions
 from catmaid_deploy.configuration import ConfigurationSet, Reason
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.plan import causes, this_run
@@ -25,12 +26,13 @@ from catmaid_deploy.schema import Deployment
 SHOWN = 4
 
 
-def question(tasks: Tasks, deployment: Deployment, sets: list[ConfigurationSet], verify: bool) -> dict[str, Any]:
+def question(tasks: Tasks, deployment: Deployment, sets: list[ConfigurationSet], verify: bool) -> questions.Health:
     """What a host is asked: what a deploy asks it, and what its tasks want to know beside."""
     asked = merged(task.glance(deployment, verify) for task in tasks)
     survey = preflight.question(tasks, deployment, sets)
     units = [*survey["units"], *asked.pop("units")]
-    return asked | {"survey": survey | {"units": units}}
+    survey["units"] = units
+    return cast(questions.Health, asked | {"survey": survey})
 
 
 def fold(tasks: Tasks, one: Health) -> None:

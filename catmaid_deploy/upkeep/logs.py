@@ -6,10 +6,10 @@ import io
 import tarfile
 import time
 from pathlib import Path
-from typing import Any
 
 from pyinfra import host
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers import sought as answers
 from catmaid_deploy.facts.survey import Logs
 from catmaid_deploy.finding import Refused, fault
@@ -38,7 +38,7 @@ def _instance(deployment: Deployment) -> Instance | None:
 
 def question(
     tasks: Tasks, deployment: Deployment, instance: Instance | None, lines: int, with_files: bool
-) -> dict[str, Any]:
+) -> questions.Logs:
     """What a host is asked: patterns of logs and of other files, from all tasks."""
     found = merged(task.logs(deployment, instance) for task in tasks)
     return {"logs": found["logs"], "files": found["files"] if with_files else [], "lines": lines}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers import application as answers
 from catmaid_deploy.answers.survey import Account, Survey, unit_of
 from catmaid_deploy.finding import Command, Finding, fault, missed, warning
@@ -12,7 +12,7 @@ from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest
 from catmaid_deploy.run.patch import waiting
-from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.schema import Address, Deployment, Instance, Releases
 from catmaid_deploy.tasks.application import releases, settings
 from catmaid_deploy.tasks.nginx.user import judge_group
 from catmaid_deploy.tasks.programs import slots as program
@@ -28,7 +28,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 LIKE_ROOT = ("root", "disk", "kmem", "shadow", "docker", "lxd", "incus-admin", "libvirt")
 
 
-def _loading(instance: Instance) -> dict[str, Any]:
+def _loading(instance: Instance) -> questions.Loading:
     """How Django loads the settings for the deploy."""
     environment = program.environment(instance)
     said = digest(instance.projects_dir, *(f"{name}={value}" for name, value in sorted(environment.items())))
@@ -144,23 +144,37 @@ def _judge_work_mem(deployment: Deployment, survey: Survey) -> Iterator[Finding]
         )
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
-    keys = ("name", "user", "runtime_group", "checkout", "virtualenv", "wsgi_file", "settings_file")
-    folders = ("static_folder", "files_folder")
-    instances = []
-    for instance in deployment.instances:
-        asked: dict[str, Any] = {key: getattr(instance, key) for key in keys + folders}
-        asked["code"] = program.code(instance)
-        asked["settings"] = _loading(instance)
-        one = instance.releases
-        keep = {"folder", "owner", "shared"}
-        asked["release"] = one.model_dump(include=keep) | {"proof": one.proof} if one else None
-        asked["settings_file"] = settings.file_of(instance)
-        asked["lasting_wsgi_file"] = settings.lasting(instance, instance.wsgi_file)
-        asked["requirements"] = [f"{instance.checkout}/django/{name}" for name in REQUIREMENTS]
-        for key, address in (("database", instance.database), ("broker", instance.broker)):
-            asked[key] = address.model_dump() if address else None
-        instances.append(asked)
+def _address(one: Address | None) -> answers.Address | None:
+    return {"host": one.host, "port": one.port} if one else None
+
+
+def _release(one: Releases) -> questions.Release:
+    return {"folder": one.folder, "owner": one.owner, "shared": one.shared, "proof": one.proof}
+
+
+def _asked(instance: Instance) -> questions.Instance:
+    return {
+        "name": instance.name,
+        "user": instance.user,
+        "runtime_group": instance.runtime_group,
+        "checkout": instance.checkout,
+        "virtualenv": instance.virtualenv,
+        "wsgi_file": instance.wsgi_file,
+        "lasting_wsgi_file": settings.lasting(instance, instance.wsgi_file),
+        "settings_file": settings.file_of(instance),
+        "static_folder": instance.static_folder,
+        "files_folder": instance.files_folder,
+        "code": program.code(instance),
+        "settings": _loading(instance),
+        "release": _release(instance.releases) if instance.releases else None,
+        "requirements": [f"{instance.checkout}/django/{name}" for name in REQUIREMENTS],
+        "database": _address(instance.database),
+        "broker": _address(instance.broker),
+    }
+
+
+def question(deployment: Deployment) -> questions.Survey:
+    instances = [_asked(instance) for instance in deployment.instances]
     return {
         "instances": instances,
         "accounts": [instance.user for instance in deployment.instances],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.sought import Lacking
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.configuration import Change
@@ -13,7 +13,7 @@ from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.task import Ask, Task
-from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.schema import Deployment, Instance, Releases
 from catmaid_deploy.tasks.programs import slots as program
 from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.tasks.programs.slots import full_name
@@ -44,15 +44,14 @@ def _has_other_code(instance: Instance, survey: Survey) -> bool:
     return (process["code"] if process else None) != survey["instances"][instance.name]["code"]
 
 
-def question(instances: Iterable[Instance], survey: Survey) -> dict[str, Any]:
+def question(instances: Iterable[Instance], survey: Survey) -> dict[str, list[questions.Migrations]]:
     """What `on_host.facts.migrations` is to ask: the code in its place, or else the mirror of its repository."""
     return {"instances": [_asked(instance, survey) for instance in instances]}
 
 
-def _asked(instance: Instance, survey: Survey) -> dict[str, Any]:
+def _asked(instance: Instance, survey: Survey) -> questions.Migrations:
     releases, found = instance.releases, survey["instances"][instance.name]["release"]
     coming = found is not None and not found["there"]
-    keep = {"folder", "owner", "revision", "shared"}
     return {
         "name": instance.name,
         "user": instance.user,
@@ -60,7 +59,16 @@ def _asked(instance: Instance, survey: Survey) -> dict[str, Any]:
         "projects": instance.projects_dir,
         "environment": program.environment(instance),
         "seconds": instance.start_seconds,
-        "release": releases.model_dump(include=keep) if releases and coming else None,
+        "release": _unpacked(releases) if releases and coming else None,
+    }
+
+
+def _unpacked(releases: Releases) -> questions.Unpacked:
+    return {
+        "folder": releases.folder,
+        "owner": releases.owner,
+        "revision": releases.revision,
+        "shared": releases.shared,
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.health import Probe
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
@@ -21,7 +21,7 @@ QUEUE = 1000
 LASTING = ("worker", "single")
 
 
-def _channel(site: Site, instance: Instance) -> dict[str, Any]:
+def _channel(site: Site, instance: Instance) -> questions.Channel:
     """Where an instance's notices are waited for: behind nginx, or where that asks for a password, at Daphne itself."""
     guarded = bool(instance.passwords or site.passwords)
     at = pages.address(site)
@@ -100,7 +100,7 @@ def _queues(instance: Instance) -> list[str]:
     return list(dict.fromkeys([*(instance.celery.queues or ([""] if others else [])), *others]))
 
 
-def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
+def glance(deployment: Deployment, verify: bool) -> questions.Health:
     return {
         "space": [instance.files_folder for instance in deployment.instances],
         "logs": [instance.log_dir for instance in deployment.instances],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers import sought as answers
 from catmaid_deploy.answers.application import Release
 from catmaid_deploy.answers.survey import Survey
@@ -18,7 +18,7 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task
-from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.schema import Deployment, Instance, Releases
 from catmaid_deploy.tasks import proxy
 
 GIT = "git"
@@ -52,10 +52,13 @@ def judge(instance: Instance, found: Release) -> Iterator[Finding]:
             yield fault("releases.shared", what, "put there what CATMAID's installation makes")
 
 
-def question(instances: list[Instance]) -> dict[str, Any]:
+def question(instances: list[Instance]) -> questions.Revisions:
     """What `on_host.facts.revisions` is to ask their repositories."""
-    keep = {"folder", "owner", "repository", "revision"}
-    return {"releases": {one.name: one.releases.model_dump(include=keep) for one in instances if one.releases}}
+    return {"releases": {one.name: _repository(one.releases) for one in instances if one.releases}}
+
+
+def _repository(one: Releases) -> questions.Repository:
+    return {"folder": one.folder, "owner": one.owner, "repository": one.repository, "revision": one.revision}
 
 
 def judge_revision(instance: Instance, found: answers.Revision | None) -> Iterator[Finding]:
@@ -103,7 +106,8 @@ def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     """Ask the repositories for the revisions that are to be put in place."""
     found = missing(plan.look.deployment, plan.survey)
     if found:
-        revisions = ask(Revisions, question(found) | {"fetching": plan.look.deployment.fetching})["revisions"]
+        asked = {**question(found), "fetching": plan.look.deployment.fetching}
+        revisions = ask(Revisions, asked)["revisions"]
         for instance in found:
             for one in judge_revision(instance, revisions[instance.name]):
                 yield proxy.blamed(one, plan.look.deployment)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Lineage, Survey
 from catmaid_deploy.facts.survey import Acme
 from catmaid_deploy.finding import Command, Finding, fault, warning
@@ -156,23 +156,24 @@ def steps(plan: Plan) -> Iterator[Step]:
         tls, lineage = one.sites[0].tls, plan.survey["lineages"].get(one.lineage)
         title = f"Certificate of {one.sites[0].server_name} from {tls.acme_server.split('/')[2]}"
         details = [f"take over certbot's {one.lineage}, which {one.by} renews now"] if one.by else []
+        certificate: operations.Certificate = {
+            "lineage": one.lineage,
+            "names": one.names,
+            "kept": list(one.kept),
+            "by": one.by,
+            "force": one.force,
+            "server": tls.acme_server,
+            "email": tls.email,
+            "way": way(tls),
+            "dns": bool(tls.dns),
+            "hook": HOOK,
+            "deploy_hook": lineage and lineage["deploy_hook"],
+            "links": [path for site in one.sites if (path := site.tls_dir)],
+        }
         make = partial(
             operations.acme,
             name=title,
-            certificate={
-                "lineage": one.lineage,
-                "names": one.names,
-                "kept": list(one.kept),
-                "by": one.by,
-                "force": one.force,
-                "server": tls.acme_server,
-                "email": tls.email,
-                "way": way(tls),
-                "dns": bool(tls.dns),
-                "hook": HOOK,
-                "deploy_hook": lineage and lineage["deploy_hook"],
-                "links": [site.tls_dir for site in one.sites],
-            },
+            certificate=certificate,
             run=this_run.NAME,
             unseen=hidden({"fetching": plan.look.deployment.fetching, "eab": tls.eab and tls.eab.told}),
         )
@@ -194,7 +195,7 @@ def packages(deployment: Deployment) -> list[str]:
     return [CERTBOT, *plugins] if deployment.acme_sites else []
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
+def question(deployment: Deployment) -> questions.Survey:
     return {
         "certbot": bool(deployment.acme_sites or brought(deployment)),
         "packages": [CERTBOT, *packages(deployment)],

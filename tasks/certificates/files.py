@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Certificate, Entry, Key, Survey, target_of
 from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.finding import Command, Finding, fault, warning
@@ -24,9 +24,9 @@ FEW_DAYS = 21
 DAY = 24 * 3600
 
 
-def question(deployment: Deployment) -> list[dict[str, Any]]:
+def question(deployment: Deployment) -> list[questions.Certificate]:
     """What the survey is to say about certificates: each file that a site has, or is to have."""
-    asked = []
+    asked: list[questions.Certificate] = []
     for site in deployment.sites:
         places = {"served": (site.certificate, site.certificate_key)} if site.certificate else {}
         if site.tls.certificate == "request":
@@ -39,7 +39,7 @@ def question(deployment: Deployment) -> list[dict[str, Any]]:
                     "site": site.server_name,
                     "kind": kind,
                     "certificate": certificate,
-                    "key": key,
+                    "key": key or "",
                     "names": site.names,
                 }
             )
@@ -230,7 +230,7 @@ TASK = Task(
     "certificates",
     lambda deployment: {
         "certificates": question(deployment),
-        "paths": [*(site.tls_dir for site in deployment.acme_sites), *credentials(deployment)],
+        "paths": [*(path for site in deployment.acme_sites if (path := site.tls_dir)), *credentials(deployment)],
         "secret": credentials(deployment),
     },
     faults=lambda look: of_sites(judge, look),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
@@ -43,7 +43,7 @@ def _certificates(one: Health, site: Site) -> None:
         )
 
 
-def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
+def glance(deployment: Deployment, verify: bool) -> questions.Health:
     return {"sites": [pages.address(site) for site in deployment.sites]}
 
 

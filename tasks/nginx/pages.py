@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.health import PageAnswer
 from catmaid_deploy.finding import Command
 from catmaid_deploy.plan.health import Health
@@ -33,14 +33,14 @@ class Page:
 
     kind: str
     whose: str
-    question: dict[str, Any]
+    question: questions.Page
     expected: tuple[int, ...]
     cors: str | None = None
 
 
-def address(site: Site) -> dict[str, Any]:
+def address(site: Site) -> questions.Site:
     https = site.certificate is not None
-    files = [site.certificate, site.certificate_key] if https else []
+    files = [path for path in (site.certificate, site.certificate_key) if path]
     return {"name": site.server_name, "https": https, "port": 443 if https else 80, "files": files}
 
 
@@ -50,7 +50,7 @@ def pages(deployment: Deployment) -> list[Page]:
     for site in deployment.sites:
         at = address(site)
         if at["https"]:
-            plain = at | {"https": False, "port": 80}
+            plain: questions.Site = {**at, "https": False, "port": 80}
             found.append(Page("HTTP", site.server_name, {"site": plain, "path": "/"}, (301,)))
         for instance in site.instances:
             guarded = bool(instance.passwords or site.passwords)
@@ -66,7 +66,12 @@ def pages(deployment: Deployment) -> list[Page]:
                     ("*" if origin == "*" else allowed) if instance.cors else "",
                 )
             )
-            static = {"site": at, "path": f"{where}static/", "folder": instance.static_alias, "ends": [".js"]}
+            static: questions.Page = {
+                "site": at,
+                "path": f"{where}static/",
+                "folder": instance.static_alias,
+                "ends": [".js"],
+            }
             found.append(Page("static file", instance.name, static, (401,) if guarded else (200,)))
             upgrade = {
                 "Upgrade": "websocket",
@@ -75,7 +80,7 @@ def pages(deployment: Deployment) -> list[Page]:
                 "Sec-WebSocket-Key": "Y2F0bWFpZC1kZXBsb3kgIQ==",
                 "Origin": f"http{'s' if at['https'] else ''}://{site.server_name}",
             }
-            channel = {"site": at, "path": f"{where}channels/updates/", "headers": upgrade}
+            channel: questions.Page = {"site": at, "path": f"{where}channels/updates/", "headers": upgrade}
             # CATMAID refuses unknown users; a 403 proves that Daphne answered.
             found.append(Page("WebSocket", instance.name, channel, (401,) if guarded else (101, 403)))
         for tiles in site.tiles:
@@ -83,13 +88,13 @@ def pages(deployment: Deployment) -> list[Page]:
     return found
 
 
-def _tile_pages(site: Site, tiles: TileSet, at: dict[str, Any]) -> Iterator[Page]:
+def _tile_pages(site: Site, tiles: TileSet, at: questions.Site) -> Iterator[Page]:
     guarded = bool(tiles.passwords or site.passwords)
     # A tile, or what describes a volume.
     ends = [f".{tiles.suffix}", *(f"/{name}" for name in nginx.DESCRIPTIONS)]
-    question = {"site": at, "path": tiles.location, "folder": tiles.folder, "ends": ends}
+    question: questions.Page = {"site": at, "path": tiles.location, "folder": tiles.folder, "ends": ends}
     yield Page("tile", tiles.name, question, (401,) if guarded else (200,))
-    missing = {"site": at, "path": f"{tiles.location}0/{MISSING}_{MISSING}_0.{tiles.suffix}"}
+    missing: questions.Page = {"site": at, "path": f"{tiles.location}0/{MISSING}_{MISSING}_0.{tiles.suffix}"}
     status = 401 if guarded else 404 if tiles.fallback == "none" else 200
     yield Page("missing tile", tiles.name, missing, (status,))
 
@@ -142,7 +147,7 @@ def _wrong_answer(one: Health, page: Page, answer: PageAnswer, instance: Instanc
     return None
 
 
-def glance(deployment: Deployment, verify: bool) -> dict[str, Any]:
+def glance(deployment: Deployment, verify: bool) -> questions.Health:
     return {
         "pages": [page.question for page in pages(deployment)] if verify else [],
         "logs": ["/var/log/nginx"] if deployment.sites else [],
@@ -169,7 +174,7 @@ def rows(one: Health) -> Iterator[tuple[str, str, str]]:
         yield "tiles", tiles.name, f"{there}: {tiles.folder}"
 
 
-def logs(deployment: Deployment, _: Instance | None) -> dict[str, Any]:
+def logs(deployment: Deployment, _: Instance | None) -> questions.Logs:
     if not deployment.sites:
         return {}
     sites = [nginx.site_path(site) for site in deployment.sites]

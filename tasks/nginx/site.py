@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, unit_of
 from catmaid_deploy.configuration import (
     Change,
@@ -300,7 +300,7 @@ def removal(survey: Survey) -> Change:
     return Change(left, tuple(differences), (Reason("take the sites from", "nginx", "none is left in the inventory"),))
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
+def question(deployment: Deployment) -> questions.Survey:
     return {
         # Made where nginx is another packager's.
         "paths": list(DEBIAN_FOLDERS),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, target_of
 from catmaid_deploy.configuration import lost
 from catmaid_deploy.finding import Command
@@ -156,14 +157,24 @@ def begun(one: Health, needs: Needs) -> Iterator[str]:
 # ---- what `status` shows ----
 
 
+class Row(TypedDict):
+    """A program: its slot, state, age in seconds, ends within an hour, memory in bytes."""
+
+    program: str
+    slot: str
+    state: str
+    seconds: float | None
+    ends: int
+    memory: int
+
+
 def _release(instance: Instance, survey: Survey) -> str:
     target = target_of(survey, instance.release_link)
     return str(target or "none").rpartition("/")[2] if instance.releases else str(target or instance.checkout)
 
 
-def programs(one: Health, instance: Instance) -> list[dict[str, Any]]:
-    """A program each: its slot, state, age in seconds, ends within an hour, memory in bytes."""
-    found = []
+def programs(one: Health, instance: Instance) -> list[Row]:
+    found: list[Row] = []
     for short, place in supervisor.in_use(instance, one.survey).items():
         name = full_name(instance, place)
         program = (one.survey["supervisor"] or {}).get(name)
@@ -216,7 +227,7 @@ def document(one: Health) -> dict[str, Any]:
     }
 
 
-def logs(deployment: Deployment, instance: Instance | None) -> dict[str, Any]:
+def logs(deployment: Deployment, instance: Instance | None) -> questions.Logs:
     """Of both slots, and of Supervisor itself."""
     if instance is None:
         return {}

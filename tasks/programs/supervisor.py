@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers import survey as answers
 from catmaid_deploy.answers.survey import Survey, target_of
 from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
@@ -363,7 +364,7 @@ def removals(instances: tuple[Instance, ...], survey: Survey) -> Iterator[Change
         yield Change(left, compare(left, survey), (Reason("stop and remove", f"the programs of {name}", why),))
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
+def question(deployment: Deployment) -> questions.Survey:
     return {
         "paths": [path for instance in deployment.instances for path in pointers(instance)],
         "runtime_dirs": {instance.name: instance.runtime_dir for instance in deployment.instances},

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.sought import Offer
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.facts.survey import Available
@@ -80,7 +80,7 @@ def compiles(deployment: Deployment, survey: Survey) -> bool:
     return any("uwsgi" in (_lacking(i, have) if have else needed(i)) for i, have in pythons)
 
 
-def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> dict[str, Any]:
+def question(outdated: dict[str, tuple[Instance, dict[str, str]]]) -> questions.Available:
     """What `on_host.facts.available` is to ask the package index."""
     return {"packages": {virtualenv: packages for virtualenv, (_, packages) in outdated.items()}}
 
@@ -146,7 +146,7 @@ def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     """Ask the package index for what is to be installed."""
     found = outdated(plan.look.deployment, plan.survey)
     if found:
-        asked = question(found) | {"fetching": plan.look.deployment.fetching}
+        asked = {**question(found), "fetching": plan.look.deployment.fetching}
         for one in judge_available(found, ask(Available, asked)["available"]):
             yield proxy.blamed(one, plan.look.deployment)
 

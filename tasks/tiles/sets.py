@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Tiles
 from catmaid_deploy.finding import Command, Finding, fault, missed, warning
 from catmaid_deploy.plan.look import Look
@@ -35,7 +35,7 @@ def judge_tiles(tiles: TileSet, found: Tiles) -> Iterator[Finding]:
         yield fault("fallback", f"{tiles.fallback} isn't there", "put an image there, or use 'black'")
 
 
-def question(deployment: Deployment) -> dict[str, Any]:
+def question(deployment: Deployment) -> questions.Survey:
     return {
         "tiles": [
             {

@@ -19,12 +19,12 @@ from typing import Any, get_type_hints, is_typeddict
 import pytest
 
 from catmaid_deploy import answers as all_answers
-from catmaid_deploy import schema
+from catmaid_deploy import questions, schema
 from catmaid_deploy.answers import application, health, sought
 from catmaid_deploy.answers import survey as looked
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.run import preflight
-from catmaid_deploy.script import joined
+from catmaid_deploy.script import FOLDER, joined
 from catmaid_deploy.upkeep import health as upkeep
 from testbed.order import TASKS
 from tests import answers
@@ -297,6 +297,21 @@ def test_all_keys_are_said(tmp_path: Path) -> None:
     keys = {f"{kind.__name__}.{key}" for kind in kinds if kind not in others for key in get_type_hints(kind)}
     # Earlier versions noted that.
     assert keys - seen == {"Before.time"}
+
+
+def test_what_is_asked_is_as_its_type_says() -> None:
+    """With all keys, and none that no script reads."""
+    site = {"server_name": "a.org", "instances": [{}], "tiles": [{"name": "t", "url": "/t", "folder": "/t"}]}
+    deployment = schema.load(site)
+    question = upkeep.question(TASKS, deployment, preflight.wanted_sets(TASKS, deployment), verify=True)
+    assert [*answers.mistakes(question, questions.Health)] == []
+    assert question["survey"].keys() == get_type_hints(questions.Survey).keys()
+    assert question["survey"]["asking"].keys() == get_type_hints(questions.LastWord).keys()
+    # These go with the survey's.
+    assert question.keys() == get_type_hints(questions.Health).keys() - {"units"}
+    kinds = [kind for kind in vars(questions).values() if is_typeddict(kind)]
+    code = "".join(path.read_text() for path in FOLDER.rglob("*.py"))
+    assert [key for kind in kinds for key in get_type_hints(kind) if f'"{key}"' not in code] == []
 
 
 def test_a_mistake_is_found() -> None:

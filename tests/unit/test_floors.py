@@ -14,7 +14,7 @@ from testbed.images import ROOT
 PACKAGE = "catmaid_deploy"
 # From the ground up: a module imports from its own floor and from lower ones.
 FLOORS = (
-    ("answers", "finding", "secret", "typed", "version", "visible"),
+    ("answers", "finding", "questions", "secret", "typed", "version", "visible"),
     ("render", "schema", "script", "shell"),
     ("checks", "configuration"),
     ("facts", "operations", "plan"),
@@ -27,7 +27,7 @@ FLOORS = (
 APART = ("__init__", "__main__", "config", "on_host", "start")
 # What is deployed. `on_host` has its other half there, and the inventory describes it.
 SERVICES = r"nginx|uwsgi|gunicorn|daphne|celery|supervisor|certbot|broker|postgres|rabbit"
-# An example, the name of a path, a fact or operation of one service alone; and what hosts answer of the services.
+# An example, the name of a path, a fact or operation of one service alone; what hosts are asked of services and answer.
 NAMED = {
     "answers/application.py",
     "answers/health.py",
@@ -38,6 +38,7 @@ NAMED = {
     "plan/task.py",
     "plan/report.py",
     "configuration.py",
+    "questions.py",
     "visible.py",
     "operations/nginx.py",
     "operations/certificates.py",
