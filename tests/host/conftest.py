@@ -271,6 +271,8 @@ def processes(host: hosts.BedHost) -> dict[str, str]:
     names, _, status = host.run(IN_USE).partition("\n\n")
     found = {line.split()[0].partition(":")[2]: line for line in status.splitlines()}
     lines = {program: found.get(process, "") for program, process in map(str.split, names.splitlines())}
+    # Programs beside the four have groups of their own: catmaid.large-a is in one of large's slots.
+    lines |= {process[:-2]: line for process, line in found.items() if "." in process and " RUNNING " in line}
     return {program: line.split("pid ")[1].split(",")[0] for program, line in lines.items() if " RUNNING " in line}
 
 
@@ -281,7 +283,8 @@ def running(host: hosts.BedHost) -> int:
 
 def everything_runs(host: hosts.BedHost) -> bool:
     """Whether each program is RUNNING."""
-    return running(host) == len(host.run(IN_USE).partition("\n\n")[0].splitlines())
+    names = {line.split()[0] for line in host.run(IN_USE).partition("\n\n")[0].splitlines()}
+    return names <= processes(host).keys()
 
 
 def place(short: str, instance: str = "catmaid") -> str:
