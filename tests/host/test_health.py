@@ -19,15 +19,23 @@ from typing import Any
 import httpx
 import pytest
 
+from catmaid_deploy import schema
+from catmaid_deploy.answers import health as answers
+from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.finding import HERE
+from catmaid_deploy.run import preflight
+from catmaid_deploy.upkeep import health
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import ROOT
+from testbed.order import TASKS
+from testbed.peers import script
 from testbed.podman import BedError
 from testbed.run import PYINFRA, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE as ONE
 from testbed.updates import release
 from testbed.websocket import connect
+from tests.answers import mistakes
 from tests.host.conftest import boot_ready, running
 from tests.host.faults import FAULTS, FILES, MOUNT, PUT_TILES, SAMPLE, SELF_SIGNED, SETTINGS, TILES, Fault
 from tests.host.web import HASH
@@ -109,6 +117,19 @@ def test_no_fault_no_complaint(host: BedHost) -> None:
     for kind in ("page", "static file", "WebSocket", "task", "notice"):
         assert f"{kind} of catmaid" in checks
     assert {"tile of fafb", "missing tile of fafb", "TLS of localhost", "from here to localhost"} <= set(checks)
+
+
+def test_what_a_host_answers_is_as_its_type_says(host: BedHost) -> None:
+    """Of one that serves: with programs, an nginx, a probe that loads the application, pages that answer."""
+    deployment = schema.load(site(host))
+    question = health.question(TASKS, deployment, preflight.wanted_sets(TASKS, deployment), verify=True)
+    command = facts.Verify().command(json.dumps(question)).get_raw_value()
+    answer = json.loads(script.ssh(host, command).splitlines()[-1])
+    assert [*mistakes(answer, answers.Health)] == []
+    assert {one["state"] for one in answer["survey"]["supervisor"].values()} >= {"RUNNING"}
+    assert answer["instances"]["catmaid"]["probe"]["broken"] is None
+    assert answer["instances"]["catmaid"]["statistics"]
+    assert {one["status"] for one in answer["pages"]} >= {200, 301}
 
 
 def run_checks(host: BedHost) -> dict[str, str]:
