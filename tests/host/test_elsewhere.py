@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
     """The project with that one change."""
     for name in ("catmaid_deploy", "tasks", "templates", "runbooks"):
         shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("deploy.py", "config.py"):
+    for name in ("deploy.py", "config.py", "pyproject.toml", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path)
     text = (tmp_path / HOME).read_text()
     assert text.count(PLACE) == 1
