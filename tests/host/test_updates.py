@@ -501,7 +501,7 @@ def _waiting(owner, method, _time=time):
     setattr(owner, method, replaced)
 
 
-for _owner, _methods in ((Slot, ("start", "wait", "move")), (Beat, ("move",)), (Supervisor, ("finish",))):
+for _owner, _methods in ((Slot, ("start", "wait", "move")), (Single, ("move",)), (Supervisor, ("finish",))):
     for _method in _methods:
         _waiting(_owner, _method)
 """
