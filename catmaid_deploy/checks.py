@@ -27,9 +27,9 @@ from pyinfra.connectors import ssh_util
 from pyinfra.context import ctx_state
 from pyinfra_cli import cli, exceptions  # type: ignore[import-untyped]
 
-from catmaid_deploy import typed
+from catmaid_deploy import command_line
+from catmaid_deploy.escape import one_line
 from catmaid_deploy.finding import HERE, Command, Finding, fault
-from catmaid_deploy.visible import one_line
 
 # pyinfra turns this off for inventories; this project's modules need not be compiled at each run.
 sys.dont_write_bytecode = False
@@ -200,7 +200,7 @@ def _confirm(pyinfras: Callable[[str], bool], message: str) -> bool:
         click.echo(err=True)
     if begins:
         words = shlex.join([*sys.argv[1:], "-y"])
-        raise SystemExit(f"--> not done, since there is no terminal to confirm it at: {typed.pyinfra()} {words}")
+        raise SystemExit(f"--> not done, since there is no terminal to confirm it at: {command_line.pyinfra()} {words}")
     return False
 
 

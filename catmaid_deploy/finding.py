@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from catmaid_deploy.visible import one_line, visible
+from catmaid_deploy.escape import one_line, visible
 
 # The machine that pyinfra runs on.
 HERE = "this machine"

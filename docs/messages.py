@@ -30,7 +30,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
             "tasks/certificates/files.py",
             "tasks/application/releases.py",
         ),
-        "catmaid_deploy/configuration.py",
+        "catmaid_deploy/file_sets.py",
         *(
             "tasks/application/migrations.py",
             "tasks/programs/supervisor_file.py",
@@ -44,7 +44,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "What a run will do, and why": ("tasks/programs/supervisor.py", "tasks/nginx/site.py", "tasks/system.py"),
     "While it changes the host": (
         *("tasks/packages.py", "tasks/programs/wsgi.py", "catmaid_deploy/run/apply.py", "catmaid_deploy/run/record.py"),
-        "catmaid_deploy/operations/configuration.py",
+        "catmaid_deploy/operations/jobs.py",
         *(
             f"{_ON_HOST}/operations/{part}.py"
             for part in ("apply", "lock", "stage", "nginx", "record", "common", "files")

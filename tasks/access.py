@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Command, Finding, fault, warning
-from catmaid_deploy.on_host.own import STATE
+from catmaid_deploy.on_host.paths import STATE
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import NGINX_USER, SERVICE_USER, SOCKET_GROUP, Deployment

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from pyinfra import host
 
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import Change
+from catmaid_deploy.file_sets import Change
 from catmaid_deploy.finding import Command, Finding, fault, warning
-from catmaid_deploy.operations import configuration
+from catmaid_deploy.operations import jobs
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.health import Health
@@ -127,11 +127,11 @@ def apply(switch: Switch) -> None:
         title = f"{'close' if switch.close else 'open'} {whose} for users"
         name = title.capitalize()
         text = f"closed by {this_run.admin()} at {this_run.SINCE}{', ' + OWN_WORDS if switch.own_words else ''}\n"
-        made = partial(configuration.flagged, name=name, path=path, text=text if switch.close else None)
+        made = partial(jobs.flagged, name=name, path=path, text=text if switch.close else None)
         steps.append((title, [path], made))
     if switch.change:
         title = "the maintenance page's words"
-        made = partial(configuration.applied, name=title.capitalize(), change=switch.change, run=this_run.NAME)
+        made = partial(jobs.applied, name=title.capitalize(), change=switch.change, run=this_run.NAME)
         steps.insert(0 if switch.close else len(steps), (title, switch.change.summary, made))
     switch.report.planned += [(title, details, make()) for title, details, make in steps]
 

@@ -12,8 +12,8 @@ from pyinfra.operations import apt
 
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Command, fault
-from catmaid_deploy.operations import configuration
-from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.operations import jobs
+from catmaid_deploy.operations.jobs import hidden
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
@@ -79,7 +79,7 @@ def steps(plan: Plan) -> Iterator[Step]:
         return
 
     def update() -> Any:
-        return configuration.updated(name="Read the package sources", run=this_run.NAME, fetching=hidden(fetching))
+        return jobs.updated(name="Read the package sources", run=this_run.NAME, fetching=hidden(fetching))
 
     def install() -> Any:
         return apt.packages(

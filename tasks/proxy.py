@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.sought import Refusal
-from catmaid_deploy.configuration import File, Folder, Item
 from catmaid_deploy.facts.survey import Proxied
+from catmaid_deploy.file_sets import File, Folder, Item
 from catmaid_deploy.finding import Finding, Refused, fault
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.task import Ask, Task

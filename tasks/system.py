@@ -8,10 +8,10 @@ from typing import Any
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, unit_of
-from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Reason, compare
+from catmaid_deploy.file_sets import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.on_host.facts.units import NGINX, RENEWAL, RENEWED, SUPERVISOR
-from catmaid_deploy.on_host.own import LOG
+from catmaid_deploy.on_host.paths import LOG
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step

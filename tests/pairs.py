@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from allpairspy import AllPairs
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import Item
+from catmaid_deploy.file_sets import Item
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 
 # 'openssl passwd -6 -salt catmaid "correct horse"'
 HASH = "$6$catmaid$A1jfmGmxYrBpImRg9MuPZYjW5K1SahXgnQDc2Vcl3Boq70OEuoLK32CUmQOJyQTZQVJSfvNW0ioD9wRKeEUFO1"

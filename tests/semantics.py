@@ -14,7 +14,7 @@ from typing import Any
 import crossplane
 from crossplane import analyzer
 
-from catmaid_deploy.configuration import File, Item, Link
+from catmaid_deploy.file_sets import File, Item, Link
 from catmaid_deploy.schema import PASSWORD_HOST, STATE_HOST, Deployment, Instance, Site
 from catmaid_deploy.tasks.nginx import headers, passwords
 from catmaid_deploy.tasks.nginx.site import PLAIN, REFUSALS

@@ -8,7 +8,7 @@ from typing import TypedDict
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.hiddenvalue import HiddenValue
 
-from catmaid_deploy.operations.configuration import Told, job, shown
+from catmaid_deploy.operations.jobs import Told, job, shown
 from catmaid_deploy.schema import is_address
 
 _SELF_SIGNED = """
@@ -131,7 +131,7 @@ def acme(certificate: Certificate, run: str, unseen: HiddenValue | None = None) 
 
     + certificate: from which server, for which names, and how
     + run: the name of the run that holds the lock
-    + unseen: ``fetching`` for certbot's environment, and ``eab``, from `operations.configuration.hidden`
+    + unseen: ``fetching`` for certbot's environment, and ``eab``, from `operations.jobs.hidden`
 
     Using an ACME server says yes to its terms.
     """

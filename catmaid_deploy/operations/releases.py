@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.hiddenvalue import HiddenValue
 
-from catmaid_deploy.operations.configuration import Told, job, shown
+from catmaid_deploy.operations.jobs import Told, job, shown
 from catmaid_deploy.schema import Instance, Releases
 
 

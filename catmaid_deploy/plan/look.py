@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import ConfigurationSet
+from catmaid_deploy.file_sets import ConfigurationSet
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.schema import Deployment
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import Change
+from catmaid_deploy.file_sets import Change
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.report import Report

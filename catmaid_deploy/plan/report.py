@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catmaid_deploy import questions
-from catmaid_deploy.configuration import Change
+from catmaid_deploy.file_sets import Change
 from catmaid_deploy.finding import Finding
-from catmaid_deploy.on_host.own import LOG
+from catmaid_deploy.on_host.paths import LOG
 from catmaid_deploy.plan.this_run import DRY
 
 NOTHING = "nothing to do: everything is and runs as described"

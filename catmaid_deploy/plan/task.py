@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers import Answer
-from catmaid_deploy.configuration import ConfigurationSet
 from catmaid_deploy.facts.survey import Script
+from catmaid_deploy.file_sets import ConfigurationSet
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look

@@ -15,7 +15,7 @@ from pathlib import Path
 from pyinfra import host, state
 from pyinfra.context import ctx_host
 
-from catmaid_deploy import typed
+from catmaid_deploy import command_line
 from catmaid_deploy.finding import HERE, Command
 
 NAME = secrets.token_hex(8)
@@ -66,7 +66,7 @@ def command(file: str, options: str = "") -> Command:
     limit = f" --limit {shlex.quote(host.name)}" if one_of_many else ""
     further = f" {options}" if options else ""
     return Command(
-        f"{typed.pyinfra()} {shlex.quote(inventory)} {shlex.quote(str(folder / file))}{limit}{further}", HERE
+        f"{command_line.pyinfra()} {shlex.quote(inventory)} {shlex.quote(str(folder / file))}{limit}{further}", HERE
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import click
 from pyinfra import state
 
-from catmaid_deploy.configuration import Change
-from catmaid_deploy.operations import configuration
+from catmaid_deploy.file_sets import Change
+from catmaid_deploy.operations import jobs
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.run import patch, record
@@ -22,7 +22,7 @@ def configured(change: Change) -> Iterator[Step]:
         yield Step(
             change.set.name,
             _details(change),
-            lambda: configuration.applied(name=name, change=change, run=this_run.NAME),
+            lambda: jobs.applied(name=name, change=change, run=this_run.NAME),
             change,
         )
 

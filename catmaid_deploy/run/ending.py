@@ -18,10 +18,10 @@ from pyinfra import logger, state
 from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
 
+from catmaid_deploy.escape import visible, without_passwords
 from catmaid_deploy.plan.report import FAULTS, REPORTS, Report
 from catmaid_deploy.plan.this_run import DRY, inventory_file, revision
 from catmaid_deploy.run import patch
-from catmaid_deploy.visible import visible, without_passwords
 
 # Where to write what a run shows as Markdown, and whether changes that are pending end it with PENDING.
 SUMMARY = os.environ.get("CATMAID_DEPLOY_SUMMARY", "")

@@ -16,10 +16,10 @@ from typing import TextIO
 
 import click
 
-from catmaid_deploy.configuration import Change, Difference, Link
+from catmaid_deploy.escape import visible
+from catmaid_deploy.file_sets import Change, Difference, Link
 from catmaid_deploy.finding import Command, Finding
 from catmaid_deploy.plan.report import Report
-from catmaid_deploy.visible import visible
 
 WIDTH = 100
 # Characters: GitHub takes 65,536 in a comment. Diffs that would go beyond stay out.

@@ -10,10 +10,11 @@ import gevent
 from pyinfra import host, logger, state
 from pyinfra.api import Host
 
-from catmaid_deploy import configuration, questions
+from catmaid_deploy import file_sets, questions
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import ConfigurationSet
+from catmaid_deploy.escape import visible
 from catmaid_deploy.facts import survey as facts
+from catmaid_deploy.file_sets import ConfigurationSet
 from catmaid_deploy.finding import Finding, Refused, fault, warning
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan import report as reports
@@ -25,7 +26,6 @@ from catmaid_deploy.run import sudo, version
 from catmaid_deploy.run.ask import answer_of, ask, say_begun
 from catmaid_deploy.run.hosts import described, each, refusal, validate
 from catmaid_deploy.schema import STATE_HOST, Deployment
-from catmaid_deploy.visible import visible
 
 # How long another run of the package manager is waited for.
 PACKAGE_MANAGER_SECONDS = 600
@@ -54,7 +54,7 @@ def question(
             *(p for one in sets for pair in one.stock_links.items() for p in pair),
         ],
         # Whatever mode somebody gave them.
-        "secret": [item.path for item in items if isinstance(item, configuration.File) and item.secret],
+        "secret": [item.path for item in items if isinstance(item, file_sets.File) and item.secret],
     }
     common: questions.Survey = {
         "load_settings": load_settings,
@@ -130,7 +130,7 @@ def judge(tasks: Tasks, look: Look) -> list[Finding]:
     except Refused as refused:
         # Of all else nothing would be known.
         return list(refused.findings)
-    return [*look.faults, *configuration.in_the_way(look.sets, look.survey)]
+    return [*look.faults, *file_sets.in_the_way(look.sets, look.survey)]
 
 
 def judge_lock(survey: Survey) -> list[Finding]:

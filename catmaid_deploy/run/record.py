@@ -10,7 +10,7 @@ from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
 
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.operations import configuration
+from catmaid_deploy.operations import jobs
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.run import ending
@@ -27,7 +27,7 @@ class Plan(Protocol):
     def report(self) -> reports.Report: ...
 
 
-def claim(survey: Survey) -> configuration.Claim:
+def claim(survey: Survey) -> jobs.Claim:
     """By whom and when a host is taken, and which run was the last one before."""
     return {
         "run": this_run.NAME,
@@ -63,7 +63,7 @@ class _Failures(BaseStateCallback):
             return
         title = next(iter(state.get_op_meta(op_hash).names), "a step")
         changed = [words(title, details) for title, details in report.done]
-        command = configuration.failed(this_run.NAME, title, changed, report.asking)
+        command = jobs.failed(this_run.NAME, title, changed, report.asking)
         try:
             done, output = host.run_shell_command(
                 command, **command.connector_arguments, **_as_root(state, host, op_hash)
@@ -79,13 +79,13 @@ def begin(plan: Plan) -> None:
     if not _Failures.reports:
         state.add_callback_handler(_Failures())  # type: ignore[no-untyped-call]
     _Failures.reports[plan.report.host] = plan.report
-    plan.report.first = configuration.locked(name="Take the host for this run", version=VERSION, **claim(plan.survey))
+    plan.report.first = jobs.locked(name="Take the host for this run", version=VERSION, **claim(plan.survey))
 
 
 def end(plan: Plan) -> None:
     """Ask the host whether all is as it should be, write down what changed, and let the host go."""
     changed = [words(title, details) for title, details, _ in plan.report.planned]
-    plan.report.last = configuration.recorded(
+    plan.report.last = jobs.recorded(
         name="Record what changed", run=this_run.NAME, changed=changed, asking=plan.report.asking
     )
 
@@ -94,4 +94,4 @@ def clear(plan: Plan) -> None:
     """Write down that the run before was cut, where that left nothing to do."""
     last, lock = plan.survey["last_run"], plan.survey["lock"]
     if last and not last.get("ended") and not (lock and lock["alive"]):
-        configuration.cleared(name="Record that the run before was cut", last_run=last["run"])
+        jobs.cleared(name="Record that the run before was cut", last_run=last["run"])

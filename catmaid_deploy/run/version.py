@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 import click
 
 from catmaid_deploy.answers.survey import Survey
+from catmaid_deploy.escape import visible
 from catmaid_deploy.finding import Finding, fault
-from catmaid_deploy.operations import configuration
+from catmaid_deploy.operations import jobs
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.version import CHANGELOG, UNNOTED, VERSION, changes, numbers
-from catmaid_deploy.visible import visible
 
 
 def of_host(survey: Survey) -> str:
@@ -34,9 +34,7 @@ def noted(plan: Plan) -> Iterator[Step]:
     before = of_host(plan.survey)
     if before and before != VERSION and not plan:
         name = f"Note the version {VERSION}"
-        yield Step(
-            "version", [f"{before} becomes {VERSION}"], lambda: configuration.noted(name=name, run=this_run.NAME)
-        )
+        yield Step("version", [f"{before} becomes {VERSION}"], lambda: jobs.noted(name=name, run=this_run.NAME))
 
 
 def say(plans: Mapping[str, Plan]) -> None:

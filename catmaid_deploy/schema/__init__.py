@@ -8,7 +8,7 @@ follows from a value (a socket's path, a location, Django's script name) is comp
 
 from __future__ import annotations
 
-from catmaid_deploy.on_host.own import DISKS
+from catmaid_deploy.on_host.paths import DISKS
 from catmaid_deploy.schema.deployment import Deployment
 from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
 from catmaid_deploy.schema.instance import Address, Instance, folder

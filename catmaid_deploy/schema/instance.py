@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from catmaid_deploy.on_host.own import DISKS
+from catmaid_deploy.on_host.paths import DISKS
 from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.releases import Releases

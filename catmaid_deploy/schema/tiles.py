@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from catmaid_deploy.on_host.own import DISKS
+from catmaid_deploy.on_host.paths import DISKS
 from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
 from catmaid_deploy.schema.values import AbsolutePath, Count, Model, Prefix, like, valid_fallback
 from catmaid_deploy.schema.web import Cors

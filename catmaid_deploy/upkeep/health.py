@@ -11,8 +11,8 @@ import gevent
 from pyinfra import host
 
 from catmaid_deploy import questions
-from catmaid_deploy.configuration import ConfigurationSet, Reason
 from catmaid_deploy.facts import survey as facts
+from catmaid_deploy.file_sets import ConfigurationSet, Reason
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
+from catmaid_deploy.escape import visible
 from catmaid_deploy.finding import Command, Finding
-from catmaid_deploy.visible import visible
 
 WIDTH = 100
 # pyinfra's own option: with it, runbooks print one JSON document on standard output, and nothing else there.

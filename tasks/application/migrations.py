@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from catmaid_deploy import questions
 from catmaid_deploy.answers.sought import Lacking
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import Change
 from catmaid_deploy.facts.survey import Migrations
+from catmaid_deploy.file_sets import Change
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan

@@ -13,7 +13,7 @@ from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.facts.survey import Revisions
 from catmaid_deploy.finding import Command, Finding, fault
 from catmaid_deploy.operations import releases as operations
-from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.operations.jobs import hidden
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step

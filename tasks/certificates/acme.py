@@ -11,7 +11,7 @@ from catmaid_deploy.answers.survey import Lineage, Survey
 from catmaid_deploy.facts.survey import Acme
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import certificates as operations
-from catmaid_deploy.operations.configuration import hidden
+from catmaid_deploy.operations.jobs import hidden
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task

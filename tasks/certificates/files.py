@@ -7,7 +7,7 @@ from functools import partial
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Certificate, Entry, Key, Survey, target_of
-from catmaid_deploy.configuration import File, Folder, Item
+from catmaid_deploy.file_sets import File, Folder, Item
 from catmaid_deploy.finding import Command, Finding, fault, warning
 from catmaid_deploy.operations import certificates
 from catmaid_deploy.plan.look import Look

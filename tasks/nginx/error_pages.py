@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from catmaid_deploy.configuration import File, Folder
+from catmaid_deploy.file_sets import File, Folder
 from catmaid_deploy.render import render
 from catmaid_deploy.schema import Maintenance, Site, TileSet
-from catmaid_deploy.tasks.nginx import black
+from catmaid_deploy.tasks.nginx import black_tile
 
 WEB = "/etc/catmaid/web"
 # When to try again, in seconds, where no end is known.
@@ -47,4 +47,4 @@ def black_tiles(tile_sets: tuple[TileSet, ...]) -> Iterator[File]:
     wanted = {tiles.fallback_file: tiles for tiles in tile_sets if tiles.fallback == "black"}
     for path, tiles in wanted.items():
         assert path is not None
-        yield File.binary(path, black.image(tiles.tile_size, tiles.suffix))
+        yield File.binary(path, black_tile.image(tiles.tile_size, tiles.suffix))

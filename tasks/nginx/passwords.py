@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import File, Folder
+from catmaid_deploy.file_sets import File, Folder
 from catmaid_deploy.finding import Finding
 from catmaid_deploy.on_host.facts import users_pages
 from catmaid_deploy.on_host.facts.nginx import HERE

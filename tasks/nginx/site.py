@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, unit_of
-from catmaid_deploy.configuration import (
+from catmaid_deploy.file_sets import (
     Change,
     ConfigurationSet,
     Difference,
@@ -38,12 +38,12 @@ from catmaid_deploy.schema import (
     Site,
     TileSet,
 )
-from catmaid_deploy.tasks import packages, sizes
+from catmaid_deploy.tasks import packages, request_limits
 from catmaid_deploy.tasks.certificates import files as certificates
 from catmaid_deploy.tasks.certificates import requested
 from catmaid_deploy.tasks.nginx import error_pages as notices
 from catmaid_deploy.tasks.nginx import headers, passwords
-from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
+from catmaid_deploy.tasks.nginx.capabilities import DEFAULT_SITE, Server
 from catmaid_deploy.tasks.nginx.user import groups, missing_groups
 
 # A worker that started within so many seconds of its files' time may be as new as they are.
@@ -200,7 +200,7 @@ def rendered(deployment: Deployment, server: Server) -> tuple[list[Item], str]:
         "nameless": next((site for site in https if site.has_address or site.balancer), None),
         "guards": passwords.guards(deployment),
         "web": notices.WEB,
-        "sizes": sizes,
+        "sizes": request_limits,
         "webroot": certificates.WEBROOT,
     }
     snippets = ["cors", "catmaid-uwsgi", "catmaid-proxy"] + ["catmaid-tls"] * bool(https)

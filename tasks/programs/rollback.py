@@ -11,7 +11,7 @@ from pyinfra import host
 from catmaid_deploy.answers.application import Before
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import warning
-from catmaid_deploy.operations import configuration
+from catmaid_deploy.operations import jobs
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.task import Task, Tasks
@@ -85,7 +85,7 @@ def check(tasks: Tasks) -> Rollback:
 def apply(rollback: Rollback) -> None:
     """Hand over, instance by instance, and record it."""
     details = {f"rollback of {name}": service.pop("details") for name, service in rollback.services.items()}
-    operation = configuration.rolled_back(
+    operation = jobs.rolled_back(
         name=f"Back to the release before, of {', '.join(rollback.services)}",
         services=list(rollback.services.values()),
         claim=record.claim(rollback.survey),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catmaid_deploy.configuration import File
-from catmaid_deploy.on_host.own import RUN
+from catmaid_deploy.file_sets import File
+from catmaid_deploy.on_host.paths import RUN
 from catmaid_deploy.render import digest, render
 from catmaid_deploy.schema import FOUR, Instance, Kind
 from catmaid_deploy.tasks.system import DESCRIPTORS

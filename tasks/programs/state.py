@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, target_of
-from catmaid_deploy.configuration import lost
+from catmaid_deploy.file_sets import lost
 from catmaid_deploy.finding import Command
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan.health import Health

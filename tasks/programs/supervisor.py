@@ -12,7 +12,7 @@ from typing import Any
 from catmaid_deploy import questions
 from catmaid_deploy.answers import survey as answers
 from catmaid_deploy.answers.survey import Survey, target_of
-from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
+from catmaid_deploy.file_sets import Change, ConfigurationSet, File, Folder, Link, Reason, compare, lost
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
@@ -20,7 +20,7 @@ from catmaid_deploy.render import digest, render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment, Instance, Site, folder
 from catmaid_deploy.tasks import last_word as asking
-from catmaid_deploy.tasks.programs import celery, daphne, more, supervisor_file, wsgi
+from catmaid_deploy.tasks.programs import additional, celery, daphne, supervisor_file, wsgi
 from catmaid_deploy.tasks.programs.slots import Program, full_name, group, places, pointers, start_script
 
 UP = ("RUNNING", "STARTING")
@@ -46,7 +46,7 @@ def programs(instance: Instance) -> list[Program]:
         *wsgi.programs(instance),
         *daphne.programs(instance),
         *celery.programs(instance),
-        *more.programs(instance),
+        *additional.programs(instance),
     ]
 
 

@@ -13,13 +13,13 @@ from catmaid_deploy.answers.sought import Offer
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.facts.survey import Available
 from catmaid_deploy.finding import Command, Finding, fault, warning
-from catmaid_deploy.operations import configuration
+from catmaid_deploy.operations import jobs
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import SOCKET_GROUP, Deployment, Instance
-from catmaid_deploy.tasks import proxy, sizes
+from catmaid_deploy.tasks import proxy, request_limits
 from catmaid_deploy.tasks.programs.slots import Program, rendered
 
 # Requests that may wait for a free thread; kernels since 5.4 allow 4096.
@@ -129,12 +129,12 @@ def steps(plan: Plan) -> Iterator[Step]:
         title = f"{', '.join(f'{name} {version}' for name, version in packages.items())} for {instance.name}"
         title = title.replace("uwsgi ", "uWSGI ").replace("gunicorn ", "Gunicorn ")
         make = partial(
-            configuration.installed,
+            jobs.installed,
             name=title,
             virtualenv=virtualenv,
             packages=[f"{name}=={version}" for name, version in packages.items()],
             run=this_run.NAME,
-            fetching=configuration.hidden(plan.look.deployment.fetching),
+            fetching=jobs.hidden(plan.look.deployment.fetching),
         )
         what = f"{', '.join(packages)} isn't installed in {virtualenv} as described"
         lacks = [i.name for i in plan.look.deployment.instances if i.virtualenv == virtualenv]
@@ -178,5 +178,5 @@ TASK = Task(
 def programs(instance: Instance) -> list[Program]:
     """INT stops all of them at once; TERM would reload uWSGI."""
     names = FILES[instance.wsgi_server]
-    files = rendered(instance, "wsgi", *names, socket_group=SOCKET_GROUP, backlog=BACKLOG, sizes=sizes)
+    files = rendered(instance, "wsgi", *names, socket_group=SOCKET_GROUP, backlog=BACKLOG, sizes=request_limits)
     return [Program(instance, "wsgi", "INT", STOP_SECONDS, files, instance.workers)]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from catmaid_deploy.answers.survey import Survey, unit_of
-from catmaid_deploy.configuration import Change, ConfigurationSet, Difference, File, Folder, Reason, compare
+from catmaid_deploy.file_sets import Change, ConfigurationSet, Difference, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, Refused, fault, missed
 from catmaid_deploy.on_host.facts.units import WANTED
 from catmaid_deploy.plan.health import Health

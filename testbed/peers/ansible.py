@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import File, Folder, Item, Link
+from catmaid_deploy.file_sets import File, Folder, Item, Link
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
 from catmaid_deploy.tasks import system
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.capabilities import DEFAULT_SITE, Server
 from catmaid_deploy.tasks.nginx.passwords import KEY
-from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
 from testbed import images, virtualenvs
 from testbed.hosts import BedHost
 from testbed.order import TASKS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import Item
+from catmaid_deploy.file_sets import Item
 from testbed import images
 from testbed.hosts import BedHost
 from testbed.podman import BedError

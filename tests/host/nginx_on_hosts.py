@@ -8,11 +8,11 @@ import tarfile
 from dataclasses import replace
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import File, Link
+from catmaid_deploy.file_sets import File, Link
 from catmaid_deploy.render import render
 from catmaid_deploy.tasks.nginx import passwords
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from testbed.hosts import BedHost
 
 CAN = "nginx -v 2>&1; openssl version; ls /etc/nginx/modules-enabled /proc/net"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.system import DESCRIPTORS
 from testbed import images
 from testbed.hosts import Bed, BedHost, wait_for

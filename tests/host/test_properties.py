@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from tests.host import nginx_on_hosts
 from tests.host.conftest import Deployed
 from tests.unit.test_properties import deployments

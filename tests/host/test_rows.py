@@ -21,7 +21,7 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.programs import wsgi
 from testbed import websocket
 from testbed.hosts import BedHost, wait_for

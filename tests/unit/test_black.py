@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from catmaid_deploy.schema import TileSet
-from catmaid_deploy.tasks.nginx import black
+from catmaid_deploy.tasks.nginx import black_tile
 
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
@@ -15,7 +15,7 @@ FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("size", [16, 17, 256, 500, 512, 1024, 1449, 1456, 2048, 4096])
 def test_an_image_is_black_and_of_its_size(size: int, suffix: str) -> None:
-    data = black.image(size, suffix)
+    data = black_tile.image(size, suffix)
     image = Image.open(io.BytesIO(data))
     assert (image.format, image.size) == (FORMATS[suffix], (size, size))
     assert image.convert("L").getextrema() == (0, 0)
@@ -29,4 +29,4 @@ def test_an_image_is_black_and_of_its_size(size: int, suffix: str) -> None:
 def test_a_missing_tile_fits_into_one_packet() -> None:
     size = TileSet.model_fields["tile_size"].default
     # Of 1,448 bytes the headers take some 560, and TLS 22.
-    assert all(len(black.image(size, suffix)) < 800 for suffix in FORMATS)
+    assert all(len(black_tile.image(size, suffix)) < 800 for suffix in FORMATS)

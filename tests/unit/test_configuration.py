@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import (
+from catmaid_deploy.file_sets import (
     MARK,
     ConfigurationSet,
     Difference,

@@ -7,7 +7,7 @@ from typing import Any
 
 from catmaid_deploy import schema
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import File
+from catmaid_deploy.file_sets import File
 from catmaid_deploy.tasks.nginx.user import groups
 from catmaid_deploy.tasks.tiles import disks
 from tests import answers

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from catmaid_deploy import visible
+from catmaid_deploy import escape
 from catmaid_deploy.finding import HERE, Command, fault, warning
 from testbed.images import ROOT
 
@@ -50,10 +50,10 @@ def test_machines_learn_where_a_fix_is_typed() -> None:
 
 @pytest.mark.parametrize("text", ["a\tb", "\x00", "\x9b2J", "\u202egnp.exe", "\udc80", "a\nb", "grün ✓"])
 def test_text_gives_the_terminal_no_commands(text: str) -> None:
-    shown = visible.visible(text)
+    shown = escape.visible(text)
     shown.encode()
     assert shown.replace("\t", "").isprintable()
-    assert visible.visible("grün\t✓") == "grün\t✓"
+    assert escape.visible("grün\t✓") == "grün\t✓"
 
 
 # ---- every fix of the source ----

@@ -14,9 +14,9 @@ from testbed.images import ROOT
 PACKAGE = "catmaid_deploy"
 # From the ground up: a module imports from its own floor and from lower ones.
 FLOORS = (
-    ("answers", "finding", "questions", "secret", "typed", "version", "visible"),
+    ("answers", "command_line", "escape", "finding", "questions", "secret", "version"),
     ("render", "schema", "script", "shell"),
-    ("checks", "configuration"),
+    ("checks", "file_sets"),
     ("facts", "operations", "plan"),
     ("run",),
     ("upkeep",),
@@ -37,9 +37,9 @@ NAMED = {
     "script.py",
     "plan/task.py",
     "plan/report.py",
-    "configuration.py",
+    "file_sets.py",
     "questions.py",
-    "visible.py",
+    "escape.py",
     "operations/nginx.py",
     "operations/certificates.py",
 }

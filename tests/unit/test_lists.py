@@ -25,8 +25,8 @@ from catmaid_deploy.schema import instance as instances
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.nginx import headers
 from catmaid_deploy.tasks.nginx import site as nginx
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.nginx.passwords import KEY
-from catmaid_deploy.tasks.nginx.server import Server
 from catmaid_deploy.tasks.programs import supervisor
 from testbed import order
 from testbed.images import ROOT

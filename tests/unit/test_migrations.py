@@ -12,8 +12,8 @@ import pytest
 from catmaid_deploy import schema
 from catmaid_deploy.answers.sought import Lacking
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import Change, ConfigurationSet
 from catmaid_deploy.facts.survey import Migrations
+from catmaid_deploy.file_sets import Change, ConfigurationSet
 from catmaid_deploy.plan import report as reports
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import File
 from catmaid_deploy.facts.survey import Survey
+from catmaid_deploy.file_sets import File
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from testbed.peers import sites
 
 ON_HOST: dict[str, Any] = {}

@@ -10,8 +10,8 @@ from itertools import combinations as all_of
 import pytest
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import File, Item
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.file_sets import File, Item
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from tests import pairs, semantics
 
 FULL = {name: values[0] for name, values in pairs.OPTIONS.items()}

@@ -30,14 +30,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import File, Item
+from catmaid_deploy.file_sets import File, Item
 from catmaid_deploy.render import regex
 from catmaid_deploy.schema import hidden, programs, values
 from catmaid_deploy.tasks import system
 from catmaid_deploy.tasks.nginx import error_pages as notices
 from catmaid_deploy.tasks.nginx import passwords
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.programs import supervisor, wsgi
 from tests import semantics
 from tests.effort import combinations, examples

@@ -9,10 +9,10 @@ import crossplane
 import pytest
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import File
+from catmaid_deploy.file_sets import File
 from catmaid_deploy.render import FOLDER, render
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.tasks.programs.slots import Program
 

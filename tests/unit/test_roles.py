@@ -8,7 +8,7 @@ import pytest
 
 from catmaid_deploy import schema
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import compare
+from catmaid_deploy.file_sets import compare
 from catmaid_deploy.finding import Refused
 from catmaid_deploy.on_host.facts.nginx import CONFIGURATION
 from catmaid_deploy.on_host.facts.units import WANTED

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catmaid_deploy.configuration import Change, ConfigurationSet, File, Folder, Item, Link, Reason, compare
+from catmaid_deploy.file_sets import Change, ConfigurationSet, File, Folder, Item, Link, Reason, compare
 from catmaid_deploy.finding import Command, fault, warning
 from catmaid_deploy.plan.report import NOTHING, Report
 from catmaid_deploy.run import patch

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from catmaid_deploy import schema
-from catmaid_deploy.tasks import sizes
+from catmaid_deploy.tasks import request_limits
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.nginx.server import Server
+from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.programs import wsgi
 from catmaid_deploy.tasks.programs.daphne import programs as daphne
 
@@ -35,10 +35,10 @@ def test_what_passes_fits_into_a_packet() -> None:
     own = sum(4 + len(name) + (0 if value in SENT else OWN.get(value, 40)) for name, value in parameters())
     headers = 60 * (4 + len("HTTP_"))
     assert {value for _, value in parameters()} >= {"$query_string", "$request_uri", "$document_uri"}
-    assert own + headers + 2 * PASSES <= sizes.PACKET_BYTES
+    assert own + headers + 2 * PASSES <= request_limits.PACKET_BYTES
     # And in nginx: two lines of that length, one after the other.
-    assert sizes.BUFFERS >= 2
-    assert sizes.BUFFER_BYTES > PASSES + 2 * 1024
+    assert request_limits.BUFFERS >= 2
+    assert request_limits.BUFFER_BYTES > PASSES + 2 * 1024
 
 
 @pytest.mark.row_34
@@ -47,9 +47,9 @@ def test_what_fits_into_a_packet_is_taken() -> None:
     (instance,) = SITE.instances
     ini = next(file.text for file in wsgi.programs(instance)[0].files if file.path.endswith("uwsgi.ini"))
     values = dict(re.findall(r"^(buffer-size|max-vars) = (\d+)$", ini, re.MULTILINE))
-    assert int(values["buffer-size"]) == sizes.PACKET_BYTES
+    assert int(values["buffer-size"]) == request_limits.PACKET_BYTES
     vec_size = 4 + 1 + 4 * int(values["max-vars"])
-    assert vec_size - (4 + 2) >= 2 * (sizes.PACKET_BYTES // (2 + len("HTTP_A") + 2))
+    assert vec_size - (4 + 2) >= 2 * (request_limits.PACKET_BYTES // (2 + len("HTTP_A") + 2))
 
 
 @pytest.mark.row_34
@@ -57,7 +57,7 @@ def test_daphne_takes_what_nginx_sends() -> None:
     """HTTP/2's shortest header is a name of one byte; HTTP/1.1 adds a colon, a space and the line's end."""
     (instance,) = SITE.instances
     serve = next(file.text for file in daphne(instance)[0].files if file.path.endswith("serve.py"))
-    most = sizes.BUFFERS * sizes.BUFFER_BYTES
+    most = request_limits.BUFFERS * request_limits.BUFFER_BYTES
     (total,) = re.findall(r"MAX_LENGTH = HTTPChannel.totalHeadersSize = (\d+)$", serve, re.MULTILINE)
     (number,) = re.findall(r"maxHeaders = (\d+)$", serve, re.MULTILINE)
     assert int(total) >= most * len("a: \r\n") + 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catmaid_deploy import schema
-from catmaid_deploy.configuration import Change, ConfigurationSet, File
+from catmaid_deploy.file_sets import Change, ConfigurationSet, File
 from catmaid_deploy.tasks.programs.slots import Program
 from catmaid_deploy.tasks.programs.supervisor import decide, judge_memory
 from tests import answers

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from catmaid_deploy import script
-from catmaid_deploy.operations import configuration
+from catmaid_deploy.operations import jobs
 
 trust: Any = importlib.import_module("catmaid_deploy.on_host.trust")
 HERE = trust.Here()
@@ -315,4 +315,4 @@ def test_a_script_answers_once_and_imports_nothing_of_this_project(name: str) ->
 
 def test_the_script_fits_into_one_argument() -> None:
     """Linux takes 128 KiB, of which sudo's shell needs some for its own quotes."""
-    assert len(str(configuration.job({}).bits[-1])) < 120 << 10
+    assert len(str(jobs.job({}).bits[-1])) < 120 << 10

@@ -13,7 +13,7 @@ from hypothesis import given
 
 from catmaid_deploy import schema
 from catmaid_deploy.answers.survey import Survey, Tiles
-from catmaid_deploy.configuration import File
+from catmaid_deploy.file_sets import File
 from catmaid_deploy.finding import Command
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.run import preflight
@@ -24,7 +24,7 @@ from catmaid_deploy.tasks.certificates import files as certificates
 from catmaid_deploy.tasks.nginx import error_pages as notices
 from catmaid_deploy.tasks.nginx import passwords
 from catmaid_deploy.tasks.nginx import site as nginx
-from catmaid_deploy.tasks.nginx.server import DEFAULT_SITE, Server
+from catmaid_deploy.tasks.nginx.capabilities import DEFAULT_SITE, Server
 from catmaid_deploy.tasks.tiles.sets import judge_tiles
 from testbed.order import TASKS
 from tests import answers

@@ -13,7 +13,7 @@ from catmaid_deploy.on_host.facts.probe import (
     last_said,
 )
 from catmaid_deploy.on_host.facts.system import known
-from catmaid_deploy.on_host.own import STATE
+from catmaid_deploy.on_host.paths import STATE
 from catmaid_deploy.on_host.trust import (
     ROOT,
     As,

@@ -22,7 +22,7 @@ from catmaid_deploy.on_host.facts.supervisor import ITS_LOG, supervisors_own
 from catmaid_deploy.on_host.facts.survey import survey
 from catmaid_deploy.on_host.facts.system import started
 from catmaid_deploy.on_host.facts.web import nginxs_user
-from catmaid_deploy.on_host.own import STATE
+from catmaid_deploy.on_host.paths import STATE
 from catmaid_deploy.on_host.trust import ROOT, owner, plain, proc, proc_target, processes, start
 
 # Not in /run, which is empty after a reboot until the next deploy.

@@ -54,7 +54,7 @@ from catmaid_deploy.on_host.facts.web import (
     own_locations,
     password_lines,
 )
-from catmaid_deploy.on_host.own import LOCK_SECONDS, RUN, STATE
+from catmaid_deploy.on_host.paths import LOCK_SECONDS, RUN, STATE
 from catmaid_deploy.on_host.trust import (
     NOBODY,
     ROOT,

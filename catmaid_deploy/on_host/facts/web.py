@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS, ask_nginx
 from catmaid_deploy.on_host.facts.places import first_blocked
-from catmaid_deploy.on_host.own import DISKS
+from catmaid_deploy.on_host.paths import DISKS
 from catmaid_deploy.on_host.trust import NOBODY, ROOT, As, Failed
 
 # What nginx's workers reach themselves: all else that its files name is opened by its master, as root.

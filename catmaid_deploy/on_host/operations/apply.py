@@ -32,7 +32,7 @@ from catmaid_deploy.on_host.operations.record import ask_host, record
 from catmaid_deploy.on_host.operations.release import put_in_place, remove_old
 from catmaid_deploy.on_host.operations.stage import STAGE, check, stage
 from catmaid_deploy.on_host.operations.systemd import Systemd
-from catmaid_deploy.on_host.own import STATE
+from catmaid_deploy.on_host.paths import STATE
 from catmaid_deploy.on_host.trust import ROOT, Failed
 
 # ---- the lock and the record ----

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from catmaid_deploy.on_host.facts.certbot import CERTBOTS, CERTBOTS_LOG, TAKEN_OVER
 from catmaid_deploy.on_host.operations.common import ending, make_folders, say, tell
-from catmaid_deploy.on_host.own import RUN, STATE
+from catmaid_deploy.on_host.paths import RUN, STATE
 from catmaid_deploy.on_host.trust import ROOT, Failed, run
 
 CERTBOT_SECONDS = 900

@@ -5,7 +5,7 @@ import os
 import time
 
 from catmaid_deploy.on_host.operations.common import lines_of, make_folders, say
-from catmaid_deploy.on_host.own import LOCK_SECONDS, LOG, RUN, STATE
+from catmaid_deploy.on_host.paths import LOCK_SECONDS, LOG, RUN, STATE
 from catmaid_deploy.on_host.trust import ROOT, Failed, proc
 
 

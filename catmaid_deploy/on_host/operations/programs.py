@@ -38,7 +38,7 @@ from catmaid_deploy.on_host.operations.slots import (
     wait_until,
 )
 from catmaid_deploy.on_host.operations.trial import LocalConnection, lacks_name, loaded, worker_states
-from catmaid_deploy.on_host.own import STATE
+from catmaid_deploy.on_host.paths import STATE
 from catmaid_deploy.on_host.trust import ROOT, As, Failed
 
 BEFORE = STATE + "/before"

@@ -9,7 +9,7 @@ from catmaid_deploy.on_host.facts.units import RENEWED, SUPERVISOR, UNIT_PROPERT
 from catmaid_deploy.on_host.operations.common import say
 from catmaid_deploy.on_host.operations.lock import check_lock, end_run, one_line
 from catmaid_deploy.on_host.operations.programs import supervisors
-from catmaid_deploy.on_host.own import LOG
+from catmaid_deploy.on_host.paths import LOG
 from catmaid_deploy.on_host.trust import ROOT, Failed, run
 
 

@@ -16,7 +16,7 @@ from catmaid_deploy.on_host.operations.trial import (
     loaded,
     try_often,
 )
-from catmaid_deploy.on_host.own import RUN
+from catmaid_deploy.on_host.paths import RUN
 from catmaid_deploy.on_host.trust import ROOT, Failed, proc, run, spare
 
 # What a program that was replaced may take to end before its slot is needed again.

@@ -10,7 +10,7 @@ from catmaid_deploy.on_host.facts.asking import (
 from catmaid_deploy.on_host.facts.nginx import LOCATIONS, ask_nginx, read_by_nginx
 from catmaid_deploy.on_host.operations.common import ending, make_folders, tell
 from catmaid_deploy.on_host.operations.files import data
-from catmaid_deploy.on_host.own import STATE
+from catmaid_deploy.on_host.paths import STATE
 from catmaid_deploy.on_host.trust import ROOT, As, Failed, NotRoots, changeable, run
 
 STAGE = STATE + "/stage"

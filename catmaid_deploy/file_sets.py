@@ -1,7 +1,7 @@
 """Sets of files: what a service's configuration should be, and how the host differs from it.
 
 A set is compared with what the survey found, and put in place whole or not at all by
-`operations.configuration`. Files of others are never touched: what this project didn't write is in the way.
+`operations.jobs`. Files of others are never touched: what this project didn't write is in the way.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import CommandOutput
 
 from catmaid_deploy import questions, shell
-from catmaid_deploy.configuration import Change, File, Folder, Item
+from catmaid_deploy.file_sets import Change, File, Folder, Item
 from catmaid_deploy.script import joined
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.configuration import (
+from catmaid_deploy.file_sets import (
     is_stock_link,
 )
 from catmaid_deploy.tasks import packages
