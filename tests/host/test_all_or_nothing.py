@@ -178,9 +178,9 @@ def test_an_update_cut_after_each_operation(host: BedHost, request: pytest.Fixtu
 def test_a_first_deploy_cut_after_each_operation(bed: Bed, host: BedHost, request: pytest.FixtureRequest) -> None:
     """From a host without a file of a deploy: after any cut the next run ends where one without a cut does."""
     wanted = settled(host)
-    for after in points(10, request, (3,)):
+    for after in points(11, request, (3,)):
         fresh = boot_packed(bed, "bookworm", f"cut{after}")
-        assert len(pyinfra(fresh, {"site": SITE}, "--dry").planned) == 10
+        assert len(pyinfra(fresh, {"site": SITE}, "--dry").planned) == 11
         cut(fresh, SITE, after)
         fresh.reboot()
         deploy(fresh)
