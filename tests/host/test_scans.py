@@ -182,6 +182,8 @@ def page_seconds(web: Web) -> float:
 def attack(client: hosts.BedHost, web: Web, options: str, connections: int, seconds: int) -> None:
     """Another client has its page meanwhile, and afterwards everything is as it was."""
     errors = "cat /var/log/nginx/error.log | wc -l"
+    # Right after a deploy the slots that aren't in use end.
+    hosts.wait_for("the host at rest", lambda: web.host.run(f"{SERVERS}; sleep 5") == web.host.run(SERVERS), 60)
     servers, lines = web.host.run(SERVERS), int(web.host.run(errors))
     most = 0
     took: list[float] = []
