@@ -247,9 +247,10 @@ class Supervisor:
         for call, program in self.calls:
             calls.setdefault(call, []).append(program)
         try:
-            taken, starts = calls.pop("update", []), calls.pop("start", [])
+            taken, starts, left = (calls.pop(call, []) for call in ("update", "start", "remove"))
             # All else of these is done by that, but for what is found stopped.
             renewed = [short for short, one in self.programs.items() if one["group"] in taken]
+            calls = {call: [one for one in names if one not in renewed] for call, names in calls.items()}
             if self.instance in taken:
                 self._take(self.instance, starts)
                 calls.pop("name", None)
@@ -259,20 +260,17 @@ class Supervisor:
             if "name" in calls:
                 self._make_names()
             for short in calls.get("continue", ()):
-                if short not in renewed:
-                    self._continue(short)
-            self._hand_over([short for short in calls.get("hand over", ()) if short not in renewed])
+                self._continue(short)
+            self._hand_over(calls.get("hand over", ()))
             for short in calls.get("chain", ()):
-                if short not in renewed:
-                    self._chain(short)
+                self._chain(short)
             for short in calls.get("restart", ()):
-                if short not in renewed:
-                    self._restart(short)
+                self._restart(short)
             # What is new beside the web server begins when the release is known to serve.
             for group in taken:
                 if group != self.instance:
                     self._take(group, starts)
-            for group in calls.get("remove", ()):
+            for group in left:
                 self._update(group)
         except xmlrpc.client.Fault as error:
             raise Failed("Supervisor refuses: %s" % error.faultString) from None
