@@ -75,7 +75,7 @@ def plain(deployment: schema.Deployment, packages: list[str], absent: list[str])
         packages=" ".join(packages),
         uwsgi="\n".join(uwsgi),
         absent=" ".join(absent),
-        programs=4 * len(deployment.instances),
+        programs=sum(len(instance.kinds) for instance in deployment.instances),
         user=schema.NGINX_USER,
         group=schema.SOCKET_GROUP,
     )
