@@ -79,8 +79,11 @@ def _settings(line: str) -> str:
 OTHER_NAME, OTHER_PAGES = 'ALLOWED_HOSTS = ["other.test"]', 'ROOT_URLCONF = "nothing"'
 OLD_SETTINGS = f"cp -p /root/settings.py {SETTINGS}"
 # All of them: one that has read other settings than are there has a line of its own, and so has one that just begins.
-READ_SETTINGS = f"""for name in {" ".join(map(place, FOUR))}; do supervisorctl restart $name >/dev/null & done; wait
-    for file in wsgi/run/ready celery/run/alive celery-beat/run/alive; do
+LARGE = "catmaid.large:catmaid.$(readlink /etc/catmaid/catmaid/large)"
+READ_SETTINGS = f"""for name in {" ".join([*map(place, FOUR), LARGE])}; do
+        supervisorctl restart $name >/dev/null &
+    done; wait
+    for file in wsgi/run/ready celery/run/alive celery-beat/run/alive large/run/alive; do
         until [ -e /etc/catmaid/catmaid/$file ]; do sleep 0.2; done
     done"""
 NOTED = """sed -i 's/"host_version": "FROM"/"host_version": "TO"/' /var/lib/catmaid-deploy/last-run.json
