@@ -11,11 +11,15 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))
 
 from catmaid_deploy import job
-from catmaid_deploy.tasks import access, last_word, maintenance, needs, outside, packages, proxy, system
-from catmaid_deploy.tasks.application import installed, migrations, probe, releases
+from catmaid_deploy.tasks import access, last_word, maintenance, needs, outside, packages, proxy, secrets, system
+from catmaid_deploy.tasks.application import first, installed, migrations, probe, releases
 from catmaid_deploy.tasks.certificates import acme, files, requested, served
 from catmaid_deploy.tasks.nginx import pages, passwords, site, user
+from catmaid_deploy.tasks.postgresql import cluster, databases
+from catmaid_deploy.tasks.postgresql import settings as postgresql
 from catmaid_deploy.tasks.programs import rollback, state, supervisor, wsgi
+from catmaid_deploy.tasks.python import compiler, environments, owner
+from catmaid_deploy.tasks.rabbitmq import hosts, server
 from catmaid_deploy.tasks.tiles import disks, sets
 
 # In this order a host is judged, what there is to do is done, and what is wrong is told: of each file its TASK.
@@ -24,10 +28,22 @@ TASKS = (
     disks.HANGING,
     # Fetched and put in place, beside what serves.
     proxy.TASK,
+    # Debian starts them while they are installed.
+    cluster.TASK,
+    server.TASK,
+    compiler.BROUGHT,
     packages.TASK,
     user.TASK,
+    owner.TASK,
+    secrets.TASK,
+    postgresql.TASK,
+    databases.TASK,
+    hosts.TASK,
     wsgi.TASK,
+    environments.TASK,
+    compiler.REMOVED,
     releases.TASK,
+    first.TASK,
     files.TASK,
     requested.TASK,
     passwords.TASK,

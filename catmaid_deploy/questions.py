@@ -5,7 +5,7 @@ Each task gives a part of a question, and all parts together are the whole: thei
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from catmaid_deploy.answers.application import Address
 
@@ -141,6 +141,55 @@ class NginxUser(TypedDict):
     groups: list[str]
 
 
+class Secrets(TypedDict):
+    """A file with an instance's secrets, by the names that it is to have; ``given`` are digests of those that the
+    inventory gives.
+    """
+
+    path: str
+    user: str
+    names: list[str]
+    given: dict[str, str]
+
+
+class Vhost(TypedDict):
+    """An instance's virtual host at RabbitMQ on this host: its user, the file that has the password, and under which
+    name.
+    """
+
+    port: int
+    vhost: str
+    user: str
+    secrets: str
+    secret: str
+
+
+class Database(TypedDict):
+    """A database that the deploy makes on this host, with the role that owns it and the file with its password."""
+
+    name: str
+    user: str
+    secrets: str
+
+
+class Postgresql(TypedDict):
+    """The databases that the deploy makes on this host, by instance, and the port of the server that they share."""
+
+    port: int
+    databases: dict[str, Database]
+
+
+class Environment(TypedDict):
+    """A release's environment, by the file that proves it, and the packages that are compiled into ``wheels``."""
+
+    folder: str
+    owner: str
+    proof: str
+    wheels: str
+    executable: str
+    compiled: dict[str, str]
+
+
 class Survey(TypedDict, total=False):
     """What `on_host/facts/survey.py` takes.
 
@@ -150,6 +199,7 @@ class Survey(TypedDict, total=False):
     + disks: by its flag, the paths on a disk that may hang
     + flags: the files that close instances
     + passwords: the folder of password files
+    + rabbitmq: the virtual hosts, by their instances
     """
 
     load_settings: bool
@@ -173,6 +223,11 @@ class Survey(TypedDict, total=False):
     nginx: NginxUser
     passwords: str
     flags: list[str]
+    secrets: dict[str, Secrets]
+    installed: list[str]
+    rabbitmq: dict[str, Vhost]
+    postgresql: Postgresql
+    environments: dict[str, Environment]
 
 
 # ---- between deploys ----
@@ -264,6 +319,13 @@ class Migrations(TypedDict):
     release: Unpacked | None
 
 
+class Settings(TypedDict):
+    """A settings.py that the deploy writes: what it says, and where it lies."""
+
+    text: str
+    place: str
+
+
 class Unpacked(TypedDict):
     """A release that is unpacked for that and removed again."""
 
@@ -271,6 +333,7 @@ class Unpacked(TypedDict):
     owner: str
     revision: str
     shared: tuple[str, ...]
+    settings: Settings | None
 
 
 class Available(TypedDict):
@@ -288,10 +351,44 @@ class Repository(TypedDict):
     revision: str
 
 
+class Requirements(TypedDict):
+    """A release that is to get an environment with Python of this version."""
+
+    folder: str
+    owner: str
+    repository: str
+    revision: str
+    requirements: list[str]
+    overrides: dict[str, str]
+    python: str
+
+
+class Required(TypedDict):
+    """The release of each instance, and the rules of what fits."""
+
+    releases: dict[str, Requirements]
+    rules: dict[str, list[dict[str, Any]]]
+    fetching: dict[str, str]
+
+
 class Revisions(TypedDict):
     """The release of each instance."""
 
     releases: dict[str, Repository]
+
+
+class Given(TypedDict):
+    """A role of PostgreSQL's, and the password that the inventory gives it."""
+
+    user: str
+    password: str
+
+
+class Passwords(TypedDict):
+    """The port of PostgreSQL, and what is given for each instance."""
+
+    port: int
+    given: dict[str, Given]
 
 
 class Proxied(TypedDict):

@@ -61,6 +61,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["shell"] = shlex.quote
     environment.filters["regex"] = regex
     environment.filters["lines"] = lines
+    environment.filters["python"] = repr
     return environment
 
 

@@ -52,6 +52,7 @@ _NAMED: list[tuple[Any, str]] = [
     (hidden.ProxyAddress, "address, which is a secret if it has a password"),
     (values.DirectName, "host name or domain"),
     (hidden.MacKey, "secret"),
+    (hidden.Password, "secret"),
 ]
 
 
@@ -112,7 +113,7 @@ def kind(annotation: Any) -> str:
     if origin is tuple:
         return f"list: {kind(inner[0])}"
     if origin is dict:
-        return "dictionary of texts"
+        return "dictionary of secrets" if inner[1] == hidden.Password else "dictionary of texts"
     if annotation in MODELS:
         return f"dictionary, [{MODELS[annotation]}](#{anchor(annotation)})"
     return {str: "text", int: "whole number", bool: "`True` or `False`", datetime: "time with its zone"}[annotation]

@@ -17,7 +17,10 @@ class Distribution:
 
     + nginx: its version, as far as what it can do follows from that
     + brotli: whether there is a module for it
+    + postgresql: its major version; PostGIS comes as a package for it
     + python: the version that our scripts run with there
+    + gis: the packages with the libraries that Django's maps load
+    + libpython: the one with the library that a program compiled against its Python loads
     + suite: its name among the tests' images; without one no test runs on it
     """
 
@@ -25,8 +28,11 @@ class Distribution:
     version: str
     nginx: tuple[int, int]
     brotli: bool
+    postgresql: int
     python: tuple[int, int]
     suite: str = ""
+    gis: tuple[str, ...] = ()
+    libpython: str = ""
 
     @property
     def family(self) -> str:
@@ -38,9 +44,35 @@ class Distribution:
 
 
 DISTRIBUTIONS = (
-    Distribution("debian", "12", nginx=(1, 22), brotli=True, python=(3, 11), suite="bookworm"),
-    Distribution("debian", "13", nginx=(1, 26), brotli=True, python=(3, 13), suite="trixie"),
-    Distribution("ubuntu", "24.04", nginx=(1, 24), brotli=True, python=(3, 12)),
+    Distribution(
+        *("debian", "12"),
+        nginx=(1, 22),
+        brotli=True,
+        postgresql=15,
+        python=(3, 11),
+        suite="bookworm",
+        gis=("libgdal32",),
+        libpython="libpython3.11",
+    ),
+    Distribution(
+        *("debian", "13"),
+        nginx=(1, 26),
+        brotli=True,
+        postgresql=17,
+        python=(3, 13),
+        suite="trixie",
+        gis=("libgdal36",),
+        libpython="libpython3.13",
+    ),
+    Distribution(
+        *("ubuntu", "24.04"),
+        nginx=(1, 24),
+        brotli=True,
+        postgresql=16,
+        python=(3, 12),
+        gis=("libgdal34t64",),
+        libpython="libpython3.12t64",
+    ),
 )
 
 

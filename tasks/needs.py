@@ -13,15 +13,21 @@ def _keys(part: str, *keys: str) -> tuple[str, ...]:
     return tuple(f"{part}.{key}" for key in keys)
 
 
+def _has_broker_here(instance: Instance) -> bool:
+    """Whether its broker is the RabbitMQ that the deploy has on this host."""
+    return bool(instance.made_broker and not instance.made_broker.host)
+
+
 def _instance(site: Site, instance: Instance) -> dict[str, tuple[str, ...]]:
     name = instance.name
     described = f"site.instances[{name}]"
     web = ("nginx", f"TLS of {site.server_name}")
     files, sockets = f"{CONFIGURATION}nginx", f"sockets of {name}"
     application = f"application of {name}"
+    is_local = instance.made_database is not None and not instance.made_database.host
     needs = {
-        f"database of {name}": _keys(described, "database"),
-        f"broker of {name}": _keys(described, "broker"),
+        f"database of {name}": (*_keys(described, "database"), *(["postgresql"] if is_local else [])),
+        f"broker of {name}": (*_keys(described, "broker"), *(["rabbitmq"] if _has_broker_here(instance) else [])),
         application: _keys(described, "user", "runtime_group", "checkout", "wsgi_file", "virtualenv", "prefix"),
         f"page of {name}": (*web, sockets, f"wsgi of {name}", application, f"database of {name}", files),
         f"static file of {name}": (*web, *_keys(described, "checkout", "static_folder"), files),

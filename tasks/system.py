@@ -10,6 +10,7 @@ from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey, unit_of
 from catmaid_deploy.file_sets import Change, ConfigurationSet, File, Folder, Reason, compare
 from catmaid_deploy.finding import Command, Finding, fault, warning
+from catmaid_deploy.on_host.facts import postgresql
 from catmaid_deploy.on_host.facts.units import NGINX, RENEWAL, RENEWED, SUPERVISOR
 from catmaid_deploy.on_host.paths import LOG
 from catmaid_deploy.plan.health import Health
@@ -37,7 +38,11 @@ OTHERS_SECONDS = 300
 # Where the deploy writes, and how much the first time, in MiB: the packages (some 250 in /usr, with apt's lists and
 # archives), and a uWSGI that is compiled below /tmp. Later runs write little anywhere.
 SPACE = {"/usr": 320, "/var/cache/apt/archives": 180, "/var/lib": 110, "/tmp": 60, "/var/log": 10, "/etc": 10}
+# The same for a service that not every host has; the folders needn't be there.
+SPACE_OF_POSTGRESQL = {postgresql.PROGRAMS: 200, "/var/cache/apt/archives/partial": 90, postgresql.DATA: 110}
 VIRTUALENV_MIB, LATER_MIB = 20, 50
+# CATMAID's environment with what uv keeps of it; of a later one what two don't share has 150.
+ENVIRONMENT_MIB = 700
 # Less than a worker has for itself: 35 MiB with an application that is nearly nothing but Django.
 LEAST_BYTES = 32 << 20
 # Where a run notes that it works, and the programs what they are: in memory.
@@ -137,12 +142,16 @@ def judge_system(look: Look) -> Iterator[Finding]:
     if not survey["systemd"]:
         yield fault("system", "systemd doesn't run there", "use a host that was booted with systemd")
     needed: dict[str, int] = {}
+    made = [one for one in deployment.instances if one.made_python]
+    to_make = {one.virtualenv for one in made if not survey["environments"][one.name]["there"]}
     for one in survey["free"]:
-        mount, first = one["mount"], SPACE.get(one["path"], VIRTUALENV_MIB)
+        mount, first = one["mount"], (SPACE | SPACE_OF_POSTGRESQL).get(one["path"], VIRTUALENV_MIB)
         if mount == RUN:
             needed[mount] = RUN_MIB
         else:
             needed[mount] = needed.get(mount, 0) + first if look.missing else LATER_MIB
+        if one["path"] in to_make:
+            needed[mount] += ENVIRONMENT_MIB
     for mount, free in {one["mount"]: one["bytes"] for one in survey["free"]}.items():
         if free < needed[mount] << 20:
             text = f"{free >> 20} MiB are free on {mount}, {needed[mount]} MiB are needed"

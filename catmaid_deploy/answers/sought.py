@@ -52,6 +52,22 @@ class Revisions(Answer):
     revisions: dict[str, Revision | None]
 
 
+class Fit(TypedDict, total=False):
+    """What a release's requirements become: what is ``moved``, with its old and its new version; and what is ``wrong``,
+    with its version and why it doesn't run. Or the file of requirements that is ``missing`` in the release.
+    """
+
+    moved: list[tuple[str, str, str]]
+    wrong: list[tuple[str, str, str]]
+    missing: str
+
+
+class Requirements(Answer):
+    """Of each instance; None where nobody can tell yet. `on_host/facts/requirements.py`."""
+
+    fits: dict[str, Fit | None]
+
+
 class Refusal(TypedDict, total=False):
     """What a proxy answers when it is asked to go ``there``, or why it is ``silent``."""
 
@@ -59,6 +75,12 @@ class Refusal(TypedDict, total=False):
     there: str
     status: int
     words: str
+
+
+class Passwords(Answer):
+    """How each instance's role fits the password that the inventory gives: 'same', 'old', 'other' or 'none'."""
+
+    passwords: dict[str, str]
 
 
 class Proxied(Answer):

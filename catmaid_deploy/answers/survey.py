@@ -6,6 +6,9 @@ from typing import Literal, NotRequired, TypedDict
 
 from catmaid_deploy.answers import Answer
 from catmaid_deploy.answers.application import Instance
+from catmaid_deploy.answers.installed import Installed, Secrets
+from catmaid_deploy.answers.postgresql import Postgresql
+from catmaid_deploy.answers.rabbitmq import Rabbitmq
 
 # ---- the host as a whole ----
 
@@ -283,6 +286,18 @@ class Asked(TypedDict):
 # ---- the look before a deploy ----
 
 
+class Environment(TypedDict):
+    """A release's environment: whether it is complete, and whether what it takes to compile has been kept from another.
+    Of one that is to be made also the version of its Python, whether that has its headers, or its ``problem``.
+    """
+
+    there: bool
+    built: bool
+    python: str
+    header: bool
+    problem: str
+
+
 class Survey(TypedDict):
     """What a host answers to a deploy's own questions; `on_host/facts/survey.py`.
 
@@ -296,8 +311,10 @@ class Survey(TypedDict):
     + manifest: the paths that were deployed with their digests, by set
     + as_it_came: the digests of packages' own files
     + blocked: for each access asked about the part that keeps the user out, and whose right is missing
+    + compiler: the packages that a run has brought to compile with
     + hanging: what gave no answer in time: the user, the path, and where its disk is mounted
     + supervisor: its programs; None where it doesn't run
+    + postgresql: None where the deploy has nothing to do with it
     + asks_password: whether it wants another password than its file has
     """
 
@@ -331,6 +348,11 @@ class Survey(TypedDict):
     tiles: dict[str, Tiles]
     free: list[Free]
     files: dict[str, Entry | None]
+    secrets: dict[str, Secrets]
+    installed: dict[str, Installed]
+    rabbitmq: Rabbitmq
+    environments: dict[str, Environment]
+    compiler: list[str]
     blocked: list[tuple[str, str] | None]
     neighbours: list[Neighbour]
     hanging: list[tuple[str, str, str]]
@@ -343,6 +365,7 @@ class Survey(TypedDict):
     as_it_came: dict[str, str]
     units: dict[str, Unit]
     supervisor_file: SupervisorFile | None
+    postgresql: Postgresql | None
     asked: Asked
 
 

@@ -86,6 +86,18 @@ class Revisions(Script[sought.Revisions]):
     script = joined("facts.revisions")
 
 
+class Passwords(Script[sought.Passwords]):
+    """Returns whether roles of the database server have the passwords that an inventory gives."""
+
+    script = joined("facts.passwords")
+
+
+class Requirements(Script[sought.Requirements]):
+    """Returns whether releases fit the Python that they are to get."""
+
+    script = joined("facts.requirements")
+
+
 class Proxied(Script[sought.Proxied]):
     """Returns whether a proxy takes the host to what is to be fetched."""
 

@@ -13,6 +13,7 @@ from pyinfra.connectors.util import CommandOutput
 
 from catmaid_deploy import questions, shell
 from catmaid_deploy.file_sets import Change, File, Folder, Item
+from catmaid_deploy.schema import Instance
 from catmaid_deploy.script import joined
 
 
@@ -97,6 +98,56 @@ def installed(
     """
     described = {"virtualenv": virtualenv, "packages": packages, "fetching": shown(fetching)}
     yield job({"do": "install", "run": run, "install": described}, Told)
+
+
+@operation()
+def secrets_kept(
+    path: str, user: str, names: list[str], run: str, given: HiddenValue | None = None
+) -> Generator[StringCommand]:
+    """
+    Have a file of root's keep secrets for a user's programs: those that are missing are made on the host, once.
+
+    + path: the file, which the user's group may read
+    + user: the user
+    + names: the secrets that it is to have
+    + run: the name of the run that holds the lock
+    + given: those that are taken from the inventory, from `hidden`
+    """
+    described = {"path": path, "user": user, "names": names, "given": shown(given)}
+    yield job({"do": "keep secrets", "run": run, **described}, Told)
+
+
+@operation()
+def first_started(
+    instance: Instance,
+    environment: dict[str, str],
+    settings: File | None,
+    run: str,
+    password: HiddenValue,
+) -> Generator[StringCommand]:
+    """
+    Make what an instance needs in its database before it starts for the first time; what is there stays.
+
+    + instance: the instance
+    + environment: what its programs run with
+    + settings: the settings.py that the deploy writes, which is put there if it is missing
+    + run: the name of the run that holds the lock
+    + password: the administrator's first one, from `hidden`; where it is empty the host makes one
+    """
+    one = instance.install.administrator if instance.install else None
+    administrator = {"name": one.name, "email": one.email, "token": one.token, **shown(password)} if one else None
+    described = {
+        "instance": instance.name,
+        "user": instance.user,
+        "virtualenv": instance.virtualenv,
+        "projects": instance.projects_dir,
+        "environment": environment,
+        "settings": {"text": settings.text, "place": settings.path} if settings else None,
+        "tables": instance.made_database is not None,
+        "administrator": administrator,
+        "password_file": instance.first_password_file,
+    }
+    yield job({"do": "first start", "run": run, "first": described}, Told)
 
 
 @operation()

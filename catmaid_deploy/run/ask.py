@@ -29,7 +29,8 @@ def ask(fact: type[Script[T]], asked: Mapping[str, Any]) -> tuple[T, float]:
     sudo.become_root()
     before, question = time.time(), json.dumps(asked)
     # pyinfra shows what a fact is asked.
-    hidden = HiddenValue(question) if asked.get("fetching") else question  # type: ignore[no-untyped-call]
+    secret = asked.get("fetching") or asked.get("given")
+    hidden = HiddenValue(question) if secret else question  # type: ignore[no-untyped-call]
     try:
         found: T = host.get_fact(fact, hidden)
     except shell.NotBegun as said:

@@ -11,10 +11,13 @@ from __future__ import annotations
 from catmaid_deploy.on_host.paths import DISKS
 from catmaid_deploy.schema.deployment import Deployment
 from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
-from catmaid_deploy.schema.instance import Address, Instance, folder
+from catmaid_deploy.schema.install import ENVIRONMENTS, Administrator, Broker, Database, Install, Mail, Python, Settings
+from catmaid_deploy.schema.instance import Address, Instance
 from catmaid_deploy.schema.load import BESIDE, InvalidSite, load, load_all
+from catmaid_deploy.schema.paths import folder
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.releases import Releases
+from catmaid_deploy.schema.services import Postgresql, Rabbitmq
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.values import (
@@ -36,6 +39,7 @@ __all__ = [
     "BESIDE",
     "CHEAP_HASH",
     "DISKS",
+    "ENVIRONMENTS",
     "FILES",
     "FOUR",
     "GUNICORN_OLDEST",
@@ -49,19 +53,28 @@ __all__ = [
     "STATE_HOST",
     "UWSGI_OLDEST",
     "Address",
+    "Administrator",
     "Balancer",
+    "Broker",
     "Celery",
     "Cors",
+    "Database",
     "Deployment",
     "Dns",
     "Eab",
     "Headers",
+    "Install",
     "Instance",
     "InvalidSite",
     "Kind",
+    "Mail",
     "Maintenance",
+    "Postgresql",
     "Program",
+    "Python",
+    "Rabbitmq",
     "Releases",
+    "Settings",
     "Site",
     "TileSet",
     "Tls",

@@ -12,7 +12,9 @@ from pydantic import (
 
 from catmaid_deploy.finding import Finding, Refused
 from catmaid_deploy.schema.hidden import ProxyAddress
+from catmaid_deploy.schema.install import Broker, Database
 from catmaid_deploy.schema.instance import Instance
+from catmaid_deploy.schema.services import Postgresql, Rabbitmq
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.values import DirectName, Model
@@ -36,6 +38,17 @@ class Deployment(Model):
         description="Hosts, or domains that begin with a dot, that are reached without the proxy.",
     )
 
+    postgresql: Postgresql = Field(
+        default_factory=lambda: Postgresql.model_validate({}),
+        examples=[{"memory": "8g"}],
+        description="PostgreSQL on this host, where the deploy installs it; given beside `site` or `sites`.",
+    )
+    rabbitmq: Rabbitmq = Field(
+        default_factory=lambda: Rabbitmq.model_validate({}),
+        examples=[{"restart": True}],
+        description="RabbitMQ on this host, where the deploy installs it; given beside `site` or `sites`.",
+    )
+
     _others: Mapping[str, Deployment] = PrivateAttr(default_factory=dict)
     _unknown: tuple[Finding, ...] = PrivateAttr(())
 
@@ -43,10 +56,17 @@ class Deployment(Model):
     def _check(self) -> Deployment:
         if self.no_proxy and not self.proxy:
             raise ValueError("no_proxy: there is no proxy: name it as proxy, or remove this")
+        databases = [one for i in self.instances if (one := i.made_database)]
+        brokers = [two for i in self.instances if (two := i.made_broker)]
+        if len({one.port for one in databases if not one.host}) > 1:
+            raise ValueError("install.database.port: databases on this host share one server: give all the same port")
         for key, values in (
             ("server_name", [name for site in self.sites for name in site.names]),
             ("instances", [instance.name for instance in self.instances]),
             ("tiles", [tiles.name for tiles in self.tiles]),
+            ("install.database", [f"{one.name} at {one.host or 'this host'}" for one in databases]),
+            ("install.database.user", [f"{one.user} at {one.host or 'this host'}" for one in databases]),
+            ("install.broker", [f"{two.vhost} at {two.host or 'this host'}" for two in brokers]),
             ("releases.folder", [one.releases.folder for one in self.instances if one.releases]),
         ):
             for value in values:
@@ -88,6 +108,16 @@ class Deployment(Model):
     @property
     def instances(self) -> tuple[Instance, ...]:
         return tuple(instance for site in self.sites for instance in site.instances)
+
+    @property
+    def local_databases(self) -> dict[str, Database]:
+        """The databases that the deploy makes on this host, by the names of their instances."""
+        return {i.name: one for i in self.instances if (one := i.made_database) and not one.host}
+
+    @property
+    def local_brokers(self) -> dict[str, Broker]:
+        """The virtual hosts that the deploy makes on this host, by the names of their instances."""
+        return {i.name: one for i in self.instances if (one := i.made_broker) and not one.host}
 
     @property
     def tiles(self) -> tuple[TileSet, ...]:

@@ -72,6 +72,18 @@ def valid_mac_key(value: object) -> object:
     return SecretStr(text)
 
 
+def valid_password(value: object) -> object:
+    """A password of another service. No message repeats it."""
+    text, is_secret = unmasked(value)
+    if not is_secret:
+        raise ValueError(
+            'it would be in the inventory\'s repository: read it by secret.from_environment("PASSWORD"), or from a file'
+        )
+    if not isinstance(text, str) or not re.fullmatch(r"[!-~]{8,200}", text):
+        raise ValueError("it is no password: give 8 to 200 printable characters without spaces")
+    return SecretStr(text)
+
+
 def valid_proxy(value: object) -> object:
     """No message repeats a value that may have a password in it."""
     text, is_secret = unmasked(value)
@@ -95,4 +107,5 @@ def valid_proxy(value: object) -> object:
 
 Passwords = Annotated[dict[str, str], BeforeValidator(valid_passwords)]
 ProxyAddress = Annotated[SecretStr, BeforeValidator(valid_proxy)]
+Password = Annotated[SecretStr, BeforeValidator(valid_password)]
 MacKey = Annotated[SecretStr, BeforeValidator(valid_mac_key)]

@@ -11,8 +11,18 @@ from pydantic import (
     model_validator,
 )
 
-from catmaid_deploy.on_host.paths import DISKS
 from catmaid_deploy.schema.hidden import HASH_EXAMPLE, Passwords
+from catmaid_deploy.schema.install import (
+    ENVIRONMENTS,
+    Install,
+    Installed,
+    environment_of,
+    made_addresses,
+    with_folder,
+    with_names,
+    writes_settings,
+)
+from catmaid_deploy.schema.paths import Paths
 from catmaid_deploy.schema.programs import FOUR, Celery, Kind, Program
 from catmaid_deploy.schema.releases import Releases
 from catmaid_deploy.schema.values import (
@@ -39,22 +49,6 @@ from catmaid_deploy.schema.values import (
 )
 from catmaid_deploy.schema.web import Cors
 
-# Where an instance's folders lie, each with its name: another place for the sockets is another line here.
-FOLDERS = {"runtime": "/run", "log": "/var/log", "state": "/var/lib", "config": "/etc/catmaid"}
-# Names among the sockets, and where each leads in the configuration.
-LINKS = {
-    "uwsgi.socket": "wsgi/run/socket",
-    "uwsgi.pid": "wsgi/run/pid",
-    "uwsgi-stats.socket": "wsgi/run/private/stats.socket",
-    "catmaid.ready": "wsgi/run/ready",
-    "daphne.sock": "daphne/run/socket",
-}
-
-
-def folder(kind: str, name: str) -> str:
-    """A folder of the instance of this name, which may have left the inventory."""
-    return f"{FOLDERS[kind]}/{name}"
-
 
 class Address(Model):
     """Where a database or broker listens, as the host of the instance sees it."""
@@ -65,7 +59,7 @@ class Address(Model):
     )
 
 
-class Instance(Model):
+class Instance(Model, Paths, Installed):
     """One CATMAID: a prefix, a checkout, a virtualenv and the programs that serve it."""
 
     name: Annotated[
@@ -89,6 +83,12 @@ class Instance(Model):
         None,
         examples=[{"repository": "https://github.com/catmaid/CATMAID.git", "revision": "2021.12.21"}],
         description="With it, the deploy puts the code in place itself, and `checkout` is the folder of the release.",
+    )
+    install: Install | None = Field(
+        None,
+        examples=[{"administrator": {"name": "alice", "email": "alice@example.org"}}],
+        description="With it, the deploy installs CATMAID itself: Python, database, broker, settings and the first "
+        "administrator.",
     )
     virtualenv: AbsolutePath = Field(
         "", examples=["/home/catmaid/env"], description="Its Python environment; by default CHECKOUT/django/env."
@@ -256,7 +256,8 @@ class Instance(Model):
             return data
         data = dict(data)
         checkout = data.get("checkout", cls.model_fields["checkout"].default)
-        releases = data.get("releases")
+        install = data["install"] = with_names(data)
+        releases = data["releases"] = with_folder(data)
         if isinstance(releases, dict) and "checkout" not in data:
             folder = releases.get("folder", Releases.model_fields["folder"].default)
             data["checkout"] = "/invalid"
@@ -267,6 +268,10 @@ class Instance(Model):
             ):
                 folder = folder.rstrip("/")
                 checkout = data["checkout"] = f"{folder}/{releases['revision']}"
+                if (made := environment_of(data, cls.model_fields)) and isinstance(install, dict):
+                    data.setdefault("virtualenv", f"{folder}/{ENVIRONMENTS}/{releases['revision']}-{made}")
+                if writes_settings(data):
+                    data.setdefault("wsgi_file", f"{checkout}/django/projects/mysite/wsgi.py")
                 data.setdefault("virtualenv", f"{folder}/shared/env")
                 data.setdefault("files_folder", f"{folder}/shared/files")
                 data.setdefault("extensions_folder", f"{folder}/shared/staticext")
@@ -278,6 +283,8 @@ class Instance(Model):
         data.setdefault("static_folder", f"{django}/static")
         data.setdefault("files_folder", f"{django}/files")
         data.setdefault("extensions_folder", f"{django}/staticext")
+        for part, where in made_addresses(install).items():
+            data.setdefault(part, where)
         same_user = data.get("user", SERVICE_USER) == SERVICE_USER
         data.setdefault("runtime_mode", "0755" if same_user else "2750")
         return data
@@ -290,6 +297,8 @@ class Instance(Model):
             raise ValueError("static_folder: each release has its own, django/static: remove this one")
         if self.update == "chain" and self.wsgi_server != "uwsgi":
             raise ValueError("update: only uWSGI replaces its processes one by one: use 'hand over' or 'restart'")
+        if self.install:
+            self.check_install(self.install)
         names = [one.name for one in self.programs]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"programs: {twice[0]!r} stands twice: give one of them another name")
@@ -328,51 +337,23 @@ class Instance(Model):
         workers = sum(one.concurrency or processors for one in self.celery_workers)
         return self.workers + workers + sum(one.manage is not None for one in self.programs)
 
-    # What follows from the name.
     @property
-    def runtime_dir(self) -> str:
-        return folder("runtime", self.name)
-
-    @property
-    def log_dir(self) -> str:
-        return folder("log", self.name)
-
-    @property
-    def state_dir(self) -> str:
-        """What has to outlive a reboot: beat's schedule."""
-        return folder("state", self.name)
-
-    @property
-    def config_dir(self) -> str:
-        return folder("config", self.name)
-
-    @property
-    def uwsgi_socket(self) -> str:
-        return f"{self.runtime_dir}/uwsgi.socket"
-
-    @property
-    def daphne_socket(self) -> str:
-        return f"{self.runtime_dir}/daphne.sock"
-
-    @property
-    def links(self) -> dict[str, str]:
-        """Names that stay while slots change, each with where it leads: by the slot in use to what that has open."""
-        return {f"{self.runtime_dir}/{name}": f"{self.config_dir}/{end}" for name, end in LINKS.items()}
-
-    @property
-    def release_link(self) -> str:
-        """Leads, by the slot in use, to the code that serves: one step moves the programs and what belongs to them."""
-        return f"{self.config_dir}/wsgi/release"
-
-    @property
-    def flag(self) -> str:
-        """What is there while the disk of its files gives no answer."""
-        return f"{DISKS}/files-{self.name}"
+    def hdf5_folder(self) -> str:
+        """Where CATMAID looks for HDF5 files, of an instance with releases."""
+        assert self.releases
+        return f"{self.releases.folder}/shared/hdf5"
 
     @property
     def static_alias(self) -> str:
         """Where nginx finds static files: those of the release that serves."""
         return f"{self.release_link}/django/static" if self.releases else self.static_folder
+
+    def addresses(self) -> dict[str, tuple[str, int] | None]:
+        """Where its database and broker are, as host and port."""
+        return {
+            part: (one.host, one.port) if one else None
+            for part, one in (("database", self.database), ("broker", self.broker))
+        }
 
     # What follows from the prefix.
     @property

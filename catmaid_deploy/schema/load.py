@@ -15,9 +15,11 @@ from pydantic_core import ErrorDetails
 
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.schema.deployment import Deployment
+from catmaid_deploy.schema.install import TAGS, Administrator, Broker, Database, Install, Mail, Python, Settings
 from catmaid_deploy.schema.instance import Address, Instance
 from catmaid_deploy.schema.programs import Celery, Program
 from catmaid_deploy.schema.releases import Releases
+from catmaid_deploy.schema.services import Postgresql, Rabbitmq
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
 from catmaid_deploy.schema.web import Cors, Dns, Eab, Headers, Maintenance, Tls
@@ -50,6 +52,13 @@ _MODELS: dict[str | int, type[BaseModel]] = {
     "tiles": TileSet,
     "programs": Program,
     "celery": Celery,
+    "install": Install,
+    "administrator": Administrator,
+    "python": Python,
+    "settings": Settings,
+    "mail": Mail,
+    "postgresql": Postgresql,
+    "rabbitmq": Rabbitmq,
     "releases": Releases,
     "database": Address,
     "broker": Address,
@@ -60,16 +69,21 @@ _MODELS: dict[str | int, type[BaseModel]] = {
     "headers": Headers,
     "maintenance": Maintenance,
 }
+_MADE: dict[str | int, type[BaseModel]] = {"database": Database, "broker": Broker}
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     """The keys allowed where an unknown one was found."""
     names = [part for part in location if part in _MODELS]
-    return list(_MODELS[names[-1]].model_fields) if names else []
+    if not names:
+        return []
+    # Both keys stand twice: as an address that is asked, and as what the deploy makes.
+    model = _MADE.get(names[-1], _MODELS[names[-1]]) if "install" in names else _MODELS[names[-1]]
+    return list(model.model_fields)
 
 
 # Keys of a host that stand beside its site.
-BESIDE = (("proxy",), ("no_proxy",))
+BESIDE = (("proxy",), ("no_proxy",), ("postgresql",), ("rabbitmq",))
 _PLAIN = {
     "string_type": "text is needed",
     "int_type": "a whole number is needed",
@@ -80,7 +94,7 @@ _PLAIN = {
 
 
 def _explain(error: ErrorDetails, single: bool) -> Finding:
-    location, kind = error["loc"], error["type"]
+    location, kind = tuple(part for part in error["loc"] if part not in TAGS), error["type"]
     if single and location[:1] not in BESIDE:
         location = ("site", *location[2:])
     location = location or ("sites",)

@@ -26,7 +26,8 @@ class Releases(Model):
     """Code that the deploy puts in place: one folder per release; old programs keep using theirs."""
 
     repository: Annotated[str, AfterValidator(valid_repository)] = Field(
-        examples=["https://github.com/catmaid/CATMAID.git"],
+        "https://github.com/catmaid/CATMAID.git",
+        examples=["https://git.example.org/lab/catmaid.git"],
         description="The git repository, as the host reaches it: an address, or a path on the host.",
     )
     revision: Annotated[str, AfterValidator(like(REVISION, "give a tag or a commit, such as '2021.12.21'"))] = Field(
@@ -50,7 +51,7 @@ class Releases(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Releases:
-        if self.revision in ("shared", "repository.git", "current"):
+        if self.revision in ("shared", "repository.git", "current", "environments"):
             raise ValueError(f"revision: {self.revision!r} is the deploy's own folder: give a tag or a commit")
         if self.owner == "root":
             raise ValueError("owner: root runs nothing of a repository: give another user, such as catmaid")

@@ -8,6 +8,7 @@ from catmaid_deploy import questions
 from catmaid_deploy.answers import application as answers
 from catmaid_deploy.answers.survey import Account, Survey, unit_of
 from catmaid_deploy.finding import Command, Finding, fault, missed, warning
+from catmaid_deploy.on_host.operations.environments import PROOF
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.render import digest
@@ -44,13 +45,18 @@ def collected(instance: Instance, owner: str) -> Command:
 
 
 def _judge_python(python: answers.Python, instance: Instance, requirements: list[str]) -> Iterator[Finding]:
-    again = "have it made anew with the host's python3, and install CATMAID's requirements into it"
+    again: str | Command = "have it made anew with the host's python3, and install CATMAID's requirements into it"
+    if instance.made_python:
+        # By this a deploy makes it anew.
+        again = Command(f"rm {instance.virtualenv}/{PROOF}")
     key = "virtualenv"
     version = ".".join(str(n) for n in python.get("version", ()))
     if "unreachable" in python:
         return  # who is kept out, and by which folder, has a line of its own
     if "missing" in python:
-        yield fault(key, f"{python['missing']} isn't there", f"correct the path, or {again}")
+        yield fault(
+            key, f"{python['missing']} isn't there", again if instance.made_python else f"correct the path, or {again}"
+        )
     elif "broken" in python:
         yield fault(key, f"{instance.virtualenv}/bin/python doesn't run ({python['broken']})", again)
     elif tuple(python["version"]) < OLDEST_PYTHON:
@@ -58,6 +64,9 @@ def _judge_python(python: answers.Python, instance: Instance, requirements: list
     elif not python["packages_exist"]:
         yield fault(key, f"it was made for another Python than {version}, which runs there now", again)
     elif lacking := [name for name in ("django", "daphne", "celery") if not python["have"][name]]:
+        if instance.made_python:
+            yield fault(key, f"{', '.join(lacking)} isn't installed in it", again)
+            return
         # The versions that this CATMAID was made for, and no others.
         install = f"{instance.virtualenv}/bin/pip install " + " ".join(f"-r {path}" for path in requirements)
         fix = (
@@ -82,8 +91,12 @@ def judge_user(instance: Instance, account: Account | None) -> Iterator[Finding]
         yield fault("user", what, "give another")
 
 
-def judge_instance(instance: Instance, found: answers.Instance, has_directory: bool = False) -> Iterator[Finding]:
-    """What is wrong with an application that should be in place."""
+def judge_instance(
+    instance: Instance, found: answers.Instance, has_directory: bool = False, to_make: bool = False
+) -> Iterator[Finding]:
+    """What is wrong with an application that should be in place; ``to_make`` says that its Python environment isn't
+    complete yet.
+    """
     if not found["user"]:
         add = Command(f"adduser --system --group {instance.user}")
         # One of this host would hide the directory's for good.
@@ -101,7 +114,8 @@ def judge_instance(instance: Instance, found: answers.Instance, has_directory: b
         return
     else:
         yield from _judge_files(instance, found)
-    yield from _judge_python(found["python"], instance, found["requirements"])
+    if not to_make:
+        yield from _judge_python(found["python"], instance, found["requirements"])
     yield from settings.judge(instance, found)
 
 
@@ -188,7 +202,12 @@ def faults(look: Look) -> Iterator[Finding]:
         roots = {one.place: one for one in settings.judge_roots(instance, look.survey)}
         judged = (
             *judge_user(instance, look.survey["accounts"][instance.user]),
-            *judge_instance(instance, look.survey["instances"][instance.name], look.survey["directory"]["is_asked"]),
+            *judge_instance(
+                instance,
+                look.survey["instances"][instance.name],
+                look.survey["directory"]["is_asked"],
+                bool(instance.made_python) and not look.survey["environments"][instance.name]["there"],
+            ),
             *judge_group(instance, look.survey),
         )
         # What is missing would be made in the other place.
@@ -199,6 +218,8 @@ def faults(look: Look) -> Iterator[Finding]:
 def warnings(look: Look) -> Iterator[Finding]:
     for instance in look.deployment.instances:
         for key, address in look.survey["instances"][instance.name]["silent"].items():
+            if key == "database" and instance.name in look.deployment.local_databases:
+                continue  # the server's own task says more of it, and on a bare host there is none yet
             place = f"site.instances[{instance.name}].{key}"
             what = f"nothing answers at {address['host']}:{address['port']}"
             here = start_here(key, address["host"], look.survey)

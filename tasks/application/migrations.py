@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.sought import Lacking
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.facts.survey import Migrations
-from catmaid_deploy.file_sets import Change
+from catmaid_deploy.file_sets import Change, File
 from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Instance, Releases
+from catmaid_deploy.tasks.application import settings_file
 from catmaid_deploy.tasks.programs import slots as program
 from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.tasks.programs.slots import full_name
@@ -44,12 +45,14 @@ def _has_other_code(instance: Instance, survey: Survey) -> bool:
     return (process["code"] if process else None) != survey["instances"][instance.name]["code"]
 
 
-def question(instances: Iterable[Instance], survey: Survey) -> dict[str, list[questions.Migrations]]:
+def question(
+    instances: Iterable[Instance], survey: Survey, settings: Mapping[str, File] | None = None
+) -> dict[str, list[questions.Migrations]]:
     """What `on_host.facts.migrations` is to ask: the code in its place, or else the mirror of its repository."""
-    return {"instances": [_asked(instance, survey) for instance in instances]}
+    return {"instances": [_asked(instance, survey, settings or {}) for instance in instances]}
 
 
-def _asked(instance: Instance, survey: Survey) -> questions.Migrations:
+def _asked(instance: Instance, survey: Survey, settings: Mapping[str, File]) -> questions.Migrations:
     releases, found = instance.releases, survey["instances"][instance.name]["release"]
     coming = found is not None and not found["there"]
     return {
@@ -59,16 +62,17 @@ def _asked(instance: Instance, survey: Survey) -> questions.Migrations:
         "projects": instance.projects_dir,
         "environment": program.environment(instance),
         "seconds": instance.start_seconds,
-        "release": _unpacked(releases) if releases and coming else None,
+        "release": _unpacked(releases, settings.get(instance.name)) if releases and coming else None,
     }
 
 
-def _unpacked(releases: Releases) -> questions.Unpacked:
+def _unpacked(releases: Releases, settings: File | None) -> questions.Unpacked:
     return {
         "folder": releases.folder,
         "owner": releases.owner,
         "revision": releases.revision,
         "shared": releases.shared,
+        "settings": {"text": settings.text, "place": settings.path} if settings else None,
     }
 
 
@@ -99,7 +103,7 @@ def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     instances = waiting(deployment, plan.changes, plan.survey) if this_run.DRY else []
     if not instances:
         return
-    found = ask(Migrations, question(instances, plan.survey))["migrations"]
+    found = ask(Migrations, question(instances, plan.survey, settings_file.of_host(deployment)))["migrations"]
     for instance in instances:
         yield from judge(instance, found[instance.name])
         plan.report.notes += notes(instance, found[instance.name])

@@ -44,7 +44,7 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
         return
     for part, setting, problem in (
         ("database", "DATABASES", probe["database"]),
-        ("broker", "CELERY_BROKER_URL", probe["broker"]),
+        ("broker", f"CELERY_BROKER_{'WRITE_' if instance.made_broker else ''}URL", probe["broker"]),
     ):
         if problem:
             there = f"start it where {setting} in settings.py says that it is, or correct that"

@@ -20,6 +20,7 @@ from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Instance, Releases
 from catmaid_deploy.tasks import proxy
+from catmaid_deploy.tasks.application import settings_file
 
 GIT = "git"
 
@@ -42,6 +43,8 @@ def judge(instance: Instance, found: Release) -> Iterator[Finding]:
     """What is wrong for a release that is to be put in place."""
     releases = instance.releases
     assert releases
+    if not found["owner"] and instance.install:
+        return  # made before, with all that is shared
     if not found["owner"]:
         add = Command(f"adduser --system --group --home {releases.folder} --no-create-home {releases.owner}")
         yield fault("releases.owner", f"there is no user {releases.owner!r}", add)
@@ -86,6 +89,7 @@ def judge_revision(instance: Instance, found: answers.Revision | None) -> Iterat
 
 def steps(plan: Plan) -> Iterator[Step]:
     """Each release that the host lacks, beside the others."""
+    settings = settings_file.of_host(plan.look.deployment)
     for one in missing(plan.look.deployment, plan.survey):
         assert one.releases
         title = f"release {one.releases.revision} of {one.name}"
@@ -96,6 +100,7 @@ def steps(plan: Plan) -> Iterator[Step]:
             releases=one.releases,
             run=this_run.NAME,
             fetching=hidden(plan.look.deployment.fetching),
+            settings=settings.get(one.name),
         )
         what = f"its release {one.releases.revision} isn't on the host"
         lacks = fault(f"release of {one.name}", what, this_run.deploy())

@@ -27,6 +27,8 @@ ROOTS: tuple[tuple[str, Literal["STATIC_ROOT", "MEDIA_ROOT"]], ...] = (
 
 def lasting(instance: Instance, path: str) -> str:
     """Where a file of an instance is, also before a release is in place."""
+    if instance.made_settings and path == instance.settings_file:
+        return instance.made_settings_file
     return instance.releases.lasting(path) if instance.releases else path
 
 
@@ -180,10 +182,12 @@ def lost_notices(instance: Instance, found: answers.Instance) -> tuple[str, Comm
     if [broker, vhost] == [other, others]:
         return None
     what = (
-        f"CELERY_BROKER_URL leads to {broker}, vhost {vhost!r}, and CHANNEL_LAYERS to {other}, vhost {others!r}: "
+        f"Celery's broker is {broker}, vhost {vhost!r}, and CHANNEL_LAYERS leads to {other}, vhost {others!r}: "
         "what tasks tell users' pages is lost"
     )
-    line = 'CHANNEL_LAYERS["default"]["CONFIG"]["host"] = CELERY_BROKER_URL.rstrip("/")'
+    # Of one that is away while the application loads there is an address for writing alone.
+    url = '(globals().get("CELERY_BROKER_WRITE_URL") or CELERY_BROKER_URL)'
+    line = f'CHANNEL_LAYERS["default"]["CONFIG"]["host"] = {url}.rstrip("/")'
     return what, as_owner(found["owner"], f"echo {shlex.quote(line)} >> {file_of(instance)}")
 
 

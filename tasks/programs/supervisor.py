@@ -1,4 +1,7 @@
-"""Supervisor: one file and one group for the four programs of an instance, and one for each of the others."""
+"""Supervisor: one file and one group for the four programs of an instance, and one for each of the others.
+
+What is decided for a group, and why, stands together, and so in one file.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from catmaid_deploy.render import digest, render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment, Instance, Site, folder
 from catmaid_deploy.tasks import last_word as asking
+from catmaid_deploy.tasks.application import settings_file
 from catmaid_deploy.tasks.programs import additional, celery, daphne, supervisor_file, wsgi
 from catmaid_deploy.tasks.programs.slots import Program, full_name, group, places, pointers, start_script
 
@@ -99,8 +103,8 @@ def _check_server(instance: Instance) -> tuple[str, ...]:
     return "as user", instance.user, *words
 
 
-def wanted(instance: Instance, members: list[Program], group_files: Iterable[File]) -> ConfigurationSet:
-    """An instance's folders, start scripts and groups, tested by sh, uWSGI and Supervisor.
+def wanted(instance: Instance, members: list[Program], others: Iterable[File]) -> ConfigurationSet:
+    """An instance's folders, start scripts, groups and ``others``, tested by sh, uWSGI and Supervisor.
 
     The programs' files are at the paths by their links: they are written into the slots that aren't in use.
     """
@@ -117,7 +121,7 @@ def wanted(instance: Instance, members: list[Program], group_files: Iterable[Fil
             library,
             *(file for program in members for file in program.files),
             Link(i.release_link, i.checkout),
-            *group_files,
+            *others,
         ),
         of_programs=tuple(Link(path, target, meanwhile) for path, target in i.links.items()),
         trees=("/etc/supervisor",),
@@ -129,10 +133,10 @@ def wanted(instance: Instance, members: list[Program], group_files: Iterable[Fil
     )
 
 
-def files(instance: Instance) -> ConfigurationSet:
+def files(instance: Instance, settings: Iterable[File] = ()) -> ConfigurationSet:
     """An instance's set without what depends on the host."""
     members = programs(instance)
-    return wanted(instance, members, [file for file, _ in _group_files(instance, members).values()])
+    return wanted(instance, members, [*settings, *(file for file, _ in _group_files(instance, members).values())])
 
 
 def in_use(instance: Instance, survey: Survey) -> dict[str, str]:
@@ -229,7 +233,8 @@ def change(site: Site, instance: Instance, survey: Survey, replaced: Collection[
     """What differs for an instance; ``replaced`` are the packages that this run installs into its virtualenv."""
     members = programs(instance)
     group_files = _group_files(instance, members)
-    one = wanted(instance, members, [file for file, _ in group_files.values()])
+    settings = settings_file.files(site, instance)
+    one = wanted(instance, members, [*settings, *(file for file, _ in group_files.values())])
     left = departed(instance, survey)
     one = replace(
         one, sweep=tuple(f"{instance.config_dir}/{place}" for short in left for place in (short, *places(short)))
@@ -240,6 +245,8 @@ def change(site: Site, instance: Instance, survey: Survey, replaced: Collection[
     code = survey["instances"][instance.name]["code"]
     calls: list[Call] = []
     changed = {d.path.rpartition("/")[0].rpartition("/")[2] for d in differences if d.item}
+    if any(d.item in settings for d in differences):
+        changed |= {program.short for program in members}
     for name, ours in groups(members).items():
         file, group_digest = group_files[name]
         needed = list(
@@ -390,7 +397,9 @@ def removed(plan: Plan) -> Iterator[Step]:
 TASK = Task(
     "programs",
     question,
-    sets=lambda deployment: [files(instance) for instance in deployment.instances],
+    sets=lambda deployment: [
+        files(i, settings_file.files(site, i)) for site in deployment.sites for i in site.instances
+    ],
     warnings=lambda look: supervisor_file.warn(look.survey),
     steps=steps,
 )

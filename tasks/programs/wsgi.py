@@ -27,6 +27,8 @@ BACKLOG = 1024
 STOP_SECONDS = 60
 # What compiles uWSGI, which comes as source. A host with Gunicorn alone needs no compiler.
 COMPILER = ("gcc", "libc6-dev", "python3-dev")
+# Of a web server's packages those without a wheel.
+AS_SOURCE = ("uwsgi",)
 # pip for virtualenvs that were made without it.
 PIP = "python3-pip-whl"
 # What gevent needs for a database that is asked by psycopg2.
@@ -51,10 +53,15 @@ def _lacking(instance: Instance, have: dict[str, str | None]) -> dict[str, str]:
     return {name: version for name, version in needed(instance).items() if have[name] != version}
 
 
+def _found(deployment: Deployment) -> list[Instance]:
+    """The instances whose virtualenv somebody else has made: in one of the deploy's is all from the beginning."""
+    return [instance for instance in deployment.instances if not instance.made_python]
+
+
 def outdated(deployment: Deployment, survey: Survey) -> dict[str, tuple[Instance, dict[str, str]]]:
     """The virtualenvs that lack a package of a web server, each with an instance that has it and the packages."""
     found: dict[str, tuple[Instance, dict[str, str]]] = {}
-    for instance in deployment.instances:
+    for instance in _found(deployment):
         have = survey["instances"][instance.name]["python"]["have"]
         lacking = _lacking(instance, have)
         if lacking:
@@ -65,10 +72,10 @@ def outdated(deployment: Deployment, survey: Survey) -> dict[str, tuple[Instance
 
 def lack_pip(deployment: Deployment, survey: Survey) -> list[str]:
     """The virtualenvs that have no pip, and lack a package of a web server."""
-    pythons = {i.name: survey["instances"][i.name].get("python", {}) for i in deployment.instances}
+    pythons = {i.name: survey["instances"][i.name].get("python", {}) for i in _found(deployment)}
     return [
         i.virtualenv
-        for i in deployment.instances
+        for i in _found(deployment)
         # One that doesn't run has nothing, and a line of its own.
         if (have := pythons[i.name].get("have")) and not have["pip"] and _lacking(i, have)
     ]
@@ -76,7 +83,7 @@ def lack_pip(deployment: Deployment, survey: Survey) -> list[str]:
 
 def compiles(deployment: Deployment, survey: Survey) -> bool:
     """Whether uWSGI has to be compiled for a virtualenv."""
-    pythons = [(i, survey["instances"][i.name].get("python", {}).get("have")) for i in deployment.instances]
+    pythons = [(i, survey["instances"][i.name].get("python", {}).get("have")) for i in _found(deployment)]
     return any("uwsgi" in (_lacking(i, have) if have else needed(i)) for i, have in pythons)
 
 

@@ -136,6 +136,32 @@ _RELEASES = {
     "shared": ["django/projects/mysite/settings.py"],
     "keep": 3,
 }
+_PASSWORD = Secret("p" * 20)
+_INSTALL: dict[str, Any] = {
+    "administrator": {"name": "alice", "email": "alice@example.org", "password": _PASSWORD, "token": True},
+    "python": {
+        "executable": "/usr/bin/python3.11",
+        "requirements": ["django/requirements.txt"],
+        "packages": ["h5py==3.8.0"],
+        "overrides": {"scipy": "1.10.1"},
+        "uv_version": "0.11.1",
+    },
+    "database": {"host": "db", "port": 5433, "name": "tracing", "user": "tracer", "password": _PASSWORD},
+    "broker": {"host": "mq", "port": 5673, "vhost": "tracing", "user": "tracer", "password": _PASSWORD},
+    "settings": {
+        "time_zone": "Europe/Berlin",
+        "mail": {
+            "host": "mail",
+            "port": 465,
+            "security": "tls",
+            "user": "catmaid",
+            "password": _PASSWORD,
+            "sender": "catmaid@example.org",
+        },
+        "fragment": "USER_REGISTRATION_ALLOWED = True\n",
+        "secrets": {"ldap_password": _PASSWORD},
+    },
+}
 # Inventories that give every option there is, each by the model or option that no other one gives: what excludes
 # another option, or wants something of its own around the host, can't be in SITE.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -145,7 +171,9 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "Tls.subject": _small({"certificate": "request", "subject": {"O": "An institute"}}),
     "Eab": _small(_ACME | {"eab": {"kid": "kid-1", "key": Secret("k" * 43)}}),
     "Dns": _small(_ACME | {"dns": {"plugin": "rfc2136", "credentials": "/root/dns.ini", "wait_seconds": 5}}),
-    "Releases": _small(releases=_RELEASES, migrate="before"),
+    "Install": _small(releases=_RELEASES | {"shared": []}, install=_INSTALL, migrate="before"),
+    "Deployment.rabbitmq": _small(releases={"revision": "2021.12.21"}, install={})
+    | {"postgresql": {"memory": "2g", "restart": True}, "rabbitmq": {"restart": True}},
     "Instance.gunicorn_version": _small(wsgi_server="gunicorn", gunicorn_version="27.0.1"),
     "Instance.gevent_version": _small(wsgi_server="gevent", gevent_version="26.9.0"),
     "Deployment.proxy": _small(_ACME) | {"proxy": "http://proxy.example.org:3128", "no_proxy": [".example.org"]},

@@ -105,7 +105,18 @@ def test_the_reference_has_every_key_with_its_default(book: Path) -> None:
     minimal = schema.load(
         {"server_name": "a.test", "instances": [{}], "tiles": [{"name": "t", "url": "/t", "folder": "/t"}]}
     )
+    installed = schema.Install.model_validate({})
+    mail = {"host": "a.test", "sender": "a@a.test"}
     loaded: dict[type, BaseModel] = {
+        schema.Install: installed,
+        schema.Administrator: schema.Administrator.model_validate({"name": "a", "email": "a@a.test"}),
+        schema.Python: schema.Python.model_validate({}),
+        schema.Database: schema.Database.model_validate({}),
+        schema.Broker: schema.Broker.model_validate({}),
+        schema.Settings: schema.Settings.model_validate({}),
+        schema.Mail: schema.Mail.model_validate(mail),
+        schema.Postgresql: minimal.postgresql,
+        schema.Rabbitmq: minimal.rabbitmq,
         schema.Deployment: minimal,
         schema.Site: minimal.sites[0],
         schema.Instance: minimal.instances[0],
@@ -115,7 +126,7 @@ def test_the_reference_has_every_key_with_its_default(book: Path) -> None:
         schema.Maintenance: minimal.sites[0].maintenance,
         schema.Celery: minimal.instances[0].celery,
         schema.Cors: schema.Cors.model_validate({"origins": ["*"]}),
-        schema.Releases: schema.Releases.model_validate({"repository": "https://a.test/a.git", "revision": "1"}),
+        schema.Releases: schema.Releases.model_validate({"revision": "1"}),
         schema.Address: schema.Address.model_validate({"port": 1}),
         schema.Dns: schema.Dns.model_validate({"plugin": "ovh", "credentials": "/etc/ovh.ini"}),
         schema.Balancer: schema.Balancer.model_validate({"addresses": ["192.0.2.10"]}),
@@ -385,6 +396,9 @@ def test_paths_are_those_of_the_project() -> None:
         "/etc/nginx/nginx.conf.before",
         "/var/lib/*",
     }
+    # Of an instance that the deploy installs.
+    installed = schema.Instance.model_validate({"releases": {"revision": "1"}, "install": {}})
+    others |= {installed.first_password_file, str(Path(installed.secrets_file).parent), installed.made_settings_file}
     others |= {"/etc/supervisor/conf.d/*.conf", "/etc/nginx/sites-enabled/catmaid", "/etc/supervisor"}
     seen = set()
     for path in [*PAGES, *(ROOT / "docs" / "pictures").glob("*.svg")]:

@@ -626,7 +626,7 @@ FAULTS = {
     ),
     "broker and channel layer have a vhost each": Fault(
         "notice of catmaid",
-        "CELERY_BROKER_URL leads to localhost:5672, vhost '/', and CHANNEL_LAYERS to localhost:5672, vhost 'channels': "
+        "Celery's broker is localhost:5672, vhost '/', and CHANNEL_LAYERS leads to localhost:5672, vhost 'channels': "
         "what tasks tell users' pages is lost",
         "rabbitmqctl -q add_vhost channels; rabbitmqctl -q set_permissions -p channels guest '.*' '.*' '.*'\n"
         + _settings('CHANNEL_LAYERS["default"]["CONFIG"]["host"] = "amqp://guest:guest@127.0.0.1:5672/channels"')

@@ -20,16 +20,17 @@ import pytest
 
 from catmaid_deploy import answers as all_answers
 from catmaid_deploy import questions, schema
-from catmaid_deploy.answers import application, health, sought
+from catmaid_deploy.answers import application, health, installed, postgresql, rabbitmq, sought
 from catmaid_deploy.answers import survey as looked
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.run import preflight
 from catmaid_deploy.script import FOLDER, joined
+from catmaid_deploy.tasks.python import fits
 from catmaid_deploy.upkeep import health as upkeep
 from testbed.order import TASKS
 from tests import answers
 
-MODULES = (all_answers, application, health, looked, sought)
+MODULES = (all_answers, application, health, installed, looked, postgresql, rabbitmq, sought)
 # apt takes seconds to say what it would do, and what it said is kept for the next time.
 WITHOUT_APT = "SecurityUpdates = type('SecurityUpdates', (), {'names': lambda self: ['bash']})"
 
@@ -69,6 +70,8 @@ def verified(folder: Path, virtualenv: str) -> Any:
     (folder / "tiles").mkdir()
     common = {"user": "nobody", "virtualenv": virtualenv}
     releases = {"repository": "/srv/c.git", "revision": "1", "owner": "nobody", "folder": str(folder / "releases")}
+    second = {"name": "catmaid-b", "releases": releases, "install": {"python": "found"}}
+    ours = releases | {"folder": str(folder / "ours")}
     first = common | {"checkout": str(folder), "database": {"host": "127.0.0.1", "port": 1}}
     sites = [
         {
@@ -78,7 +81,13 @@ def verified(folder: Path, virtualenv: str) -> Any:
             "instances": [first],
             "tiles": [{"name": "t", "url": "/t", "folder": str(folder / "tiles")}],
         },
-        {"server_name": "b.org", "instances": [common | {"name": "catmaid-b", "releases": releases}]},
+        {
+            "server_name": "b.org",
+            "instances": [
+                common | second,
+                {"name": "catmaid-c", "prefix": "/c", "user": "nobody", "releases": ours, "install": {}},
+            ],
+        },
     ]
     deployment = schema.load(sites=sites)
     question = upkeep.question(TASKS, deployment, preflight.wanted_sets(TASKS, deployment), verify=True)
@@ -95,7 +104,7 @@ def this_machine(folder: Path) -> Said:
         (Path(virtualenv) / "bin/python").write_text("#!/bin/false\n")
         (Path(virtualenv) / "bin/python").chmod(0o755)
         answer = verified(folder, virtualenv)
-    assert len(answer["survey"]["instances"]) == 2
+    assert len(answer["survey"]["instances"]) == 3
     yield answer, health.Health
     yield answer["survey"] | {"uid": answer["uid"], "time": answer["time"]}, looked.Surveyed
     (folder / "a.log").write_text("line\n")
@@ -153,6 +162,29 @@ def supervisor(_: Path) -> Said:
             supervisors_own=lambda one=one: script.SupervisorsOwn(one), changeable=lambda path: 1
         )
         yield script.supervisors_file(1.0), looked.SupervisorFile
+
+
+def database_server(folder: Path) -> Said:
+    """Of one that answers, one that doesn't, and what Debian's tools know of its clusters."""
+    script = of_script("facts.survey")
+    database = {"owner": "a", "encoding": "UTF8", "open": False, "size": 8, "note": ""}
+    role = {"login": True, "superuser": False, "verifier": "", "settings": [], "note": ""}
+    said = {
+        "version": "15.20", "number": 150020, "config": "/etc/x", "data": "/var/x", "checksums": True,
+        "connections": 100, "standby": False, "settings": "", "in_file": "", "pending": [], "available": ["postgis"],
+        "used": True, "sessions": 0, "databases": {"a": database}, "roles": {"a": role},
+    }  # fmt: skip
+    lines = [json.dumps({"server": said}), json.dumps({"extensions": {"a": ["postgis"]}})]
+    asked = {"port": 5432, "databases": {"a": {"name": "a", "user": "a", "secrets": str(folder / "none.json")}}}
+    yield script.end_postgresql(asked, saying(*lines)), postgresql.Postgresql
+    main = folder / "clusters/15/main"
+    main.mkdir(parents=True)
+    (main / "postgresql.conf").write_text("data_directory = '/var/x'\nport = 5433\n")
+    script.clusters_there.__globals__["CLUSTERS"] = str(folder / "clusters")
+    there = script.clusters_there(importlib.import_module("catmaid_deploy.on_host.trust").Here())
+    assert there[0]["port"] == 5433
+    script.end_postgresql.__globals__["known_clusters"] = lambda: there
+    yield script.end_postgresql(asked, saying("no", code=2)), postgresql.Postgresql
 
 
 def certificates(_: Path) -> Said:
@@ -223,6 +255,17 @@ def applications(_: Path) -> Said:
     yield script.application(at, asked)["media_root"], tuple[str, str]
 
 
+def services(_: Path) -> Said:
+    script = of_script("facts.survey")
+    asked = {"path": "/nowhere/x.json", "user": "nobody", "names": ["secret_key"], "given": {}}
+    yield script.kept(asked), installed.Secrets
+    vhost = {"port": 5672, "vhost": "a", "user": "a", "secrets": "/nowhere/x.json", "secret": "broker_password"}
+    yield script.take_of(vhost, []), rabbitmq.Vhost
+    at = SimpleNamespace(names=lambda _: ["a@b", "a@b-plugins-expand"], is_folder=lambda _: True, read=lambda _: "")
+    broker = script.look_at_broker({"catmaid": vhost}) | script.nodes(at) | {"made": {"a": "a"}}
+    yield json.loads(json.dumps(broker)), rabbitmq.Rabbitmq
+
+
 def notes(folder: Path) -> Said:
     """What the jobs note of themselves, and the survey reads."""
     lock, programs, trust = (
@@ -265,6 +308,17 @@ def further(_: Path) -> Said:
     for program in (saying("x\trefs/heads/dev"), saying("x\trefs/tags/1.0"), saying("fatal: no", code=128)):
         revision_of.__globals__.update(commit_of=lambda _: None, As=lambda _, it=program: it)
         yield revision_of(release, {}), sought.Revision
+    requirements = of_script("facts.requirements")
+    further: dict[str, Any] = {"folder": "/srv", "requirements": [], "overrides": {}, "python": "3.11"}
+
+    def none(*_: Any) -> Any:
+        raise requirements.NotInRelease("django/requirements.txt")
+
+    for text in ("scipy==1.8.1\ncelery==4.4.7", None):
+        reading = (lambda *_, text=text: text) if text else none
+        asked = {"commit_of": lambda _: "c", "As": lambda _: None, "requirements_of": reading}
+        requirements.fit_of.__globals__.update(asked)
+        yield json.loads(json.dumps(requirements.fit_of(release | further, fits.rules(), {}))), sought.Fit
     migrations = of_script("facts.migrations")
     instance = {"user": "nobody", "virtualenv": "/env", "environment": {}, "seconds": 1, "release": release}
     for program in (saying("[ ] a.1"), saying("no", code=1)):
@@ -274,7 +328,9 @@ def further(_: Path) -> Said:
 
 
 SOURCES: tuple[Callable[[Path], Said], ...]
-SOURCES = (this_machine, supervisor, certificates, processes, applications, notes, further)
+SOURCES = (
+    *(this_machine, supervisor, database_server, certificates, processes, applications, services, notes, further),
+)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
@@ -293,7 +349,10 @@ def test_all_keys_are_said(tmp_path: Path) -> None:
             list(answers.mistakes(value, kind, seen=seen))
     kinds = [kind for module in MODULES for kind in vars(module).values() if is_typeddict(kind)]
     # What all have in common; and of scripts that ask the world as a whole, of which the parts are above.
-    others = (all_answers.Answer, sought.Migrations, sought.Available, sought.Revisions)
+    others = (
+        *(all_answers.Answer, sought.Migrations, sought.Available, sought.Revisions),
+        *(sought.Passwords, sought.Requirements),
+    )
     keys = {f"{kind.__name__}.{key}" for kind in kinds if kind not in others for key in get_type_hints(kind)}
     # Earlier versions noted that.
     assert keys - seen == {"Before.time"}

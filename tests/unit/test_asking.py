@@ -84,12 +84,12 @@ def test_what_a_deploy_leaves_as_it_is_and_what_it_changes() -> None:
 
 
 @pytest.mark.parametrize("fact", [Survey, Health, Verify])
-def test_the_look_at_a_host_with_many_instances_is_one_argument(fact: type[Survey]) -> None:
-    """Linux takes 128 KiB, of which sudo's shell needs some for its own quotes."""
+def test_the_look_at_a_host_with_many_instances_is_small(fact: type[Survey]) -> None:
+    """It travels with each look, on standard input: on a slow line of 10 Mbit/s a tenth of a second."""
     many = [{"name": f"catmaid-{n}", "prefix": f"/lab/{n}", "checkout": f"/srv/catmaid/{n}"} for n in range(40)]
     deployment = schema.load({"server_name": "a.org", "instances": many})
     question = preflight.question(TASKS, deployment, preflight.wanted_sets(TASKS, deployment))
-    assert len(fact().command(json.dumps(question)).get_raw_value()) < 100 << 10
+    assert len(fact().command(json.dumps(question)).get_raw_value()) < 120 << 10
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ SERVICES = r"nginx|uwsgi|gunicorn|daphne|celery|supervisor|certbot|broker|postgr
 NAMED = {
     "answers/application.py",
     "answers/health.py",
+    "answers/rabbitmq.py",
+    "answers/postgresql.py",
     "answers/survey.py",
     "finding.py",
     "render.py",
@@ -42,6 +44,8 @@ NAMED = {
     "escape.py",
     "operations/nginx.py",
     "operations/certificates.py",
+    "operations/rabbitmq.py",
+    "operations/postgresql.py",
 }
 
 

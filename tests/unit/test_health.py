@@ -120,9 +120,9 @@ def test_who_listens_is_found_as_in_the_kernel_s_table(family: socket.AddressFam
         connected.connect(listens.getsockname()[:2])
         port, inode = listens.getsockname()[1], os.fstat(listens.fileno()).st_ino
         by_kernel, by_table = set(ON_HOST["listening"]()), set(ON_HOST["listening_by_table"]())
-        assert (port, inode) in by_kernel & by_table
+        assert (port, inode, os.getuid(), address) in by_kernel & by_table
         other = connected.getsockname()[1]
-        assert other not in {port for port, _ in by_kernel | by_table}
+        assert other not in {port for port, *_ in by_kernel | by_table}
         holders = ON_HOST["listeners"]([port, other])[port]
         assert {name: one["pid"] for name, one in holders.items()} == {
             Path("/proc/self/comm").read_text().strip(): os.getpid()

@@ -21,13 +21,14 @@ from catmaid_deploy.on_host.facts import units
 from catmaid_deploy.on_host.facts.units import RENEWED
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.run import preflight
-from catmaid_deploy.schema import instance as instances
+from catmaid_deploy.schema import paths as instances
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.nginx import headers
 from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.nginx.passwords import KEY
 from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.rabbitmq import server as rabbitmq
 from testbed import order
 from testbed.images import ROOT
 from testbed.order import TASKS
@@ -81,21 +82,21 @@ def undescribed_folders() -> Iterator[str]:
         yield f"docs/host.md doesn't have {place}/catmaid"
     # The deploy's own, with those of the instances in it.
     for place in sorted(named - known - {str(Path(place).parent) for place in known}):
-        yield f"docs/host.md has {place}/catmaid: FOLDERS in catmaid_deploy/schema/instance.py has no {place}"
+        yield f"docs/host.md has {place}/catmaid: FOLDERS in catmaid_deploy/schema/paths.py has no {place}"
 
 
 def undescribed_links() -> Iterator[str]:
     page = (ROOT / "docs/host.md").read_text()
     named = re.findall(r"`/run/catmaid/([\w.-]+\.\w+)`", page)
     for name in sorted({*named} ^ {*instances.LINKS}):
-        yield f"{name} stands either in docs/host.md or in LINKS of catmaid_deploy/schema/instance.py, not in both"
+        yield f"{name} stands either in docs/host.md or in LINKS of catmaid_deploy/schema/paths.py, not in both"
 
 
 def undescribed_units() -> Iterator[str]:
     """The services whose units have a drop-in, and those that the list has."""
     folder = ROOT / "templates/etc/systemd/system"
-    # certbot's runs by its timer, and has a drop-in for its proxy alone.
-    drop_ins = {path.name.removesuffix(".d") for path in folder.glob("*.d")} - {RENEWED}
+    # certbot's runs by its timer, and has a drop-in for its proxy alone; RabbitMQ's are asked by their own task.
+    drop_ins = {path.name.removesuffix(".d") for path in folder.glob("*.d")} - {RENEWED, *rabbitmq.DROP_INS}
     for name in sorted(drop_ins ^ {*units.COMMANDS}):
         where = "has a drop-in in templates/etc/systemd/system" if name in drop_ins else "has no drop-in"
         yield f"{name} {where}: it belongs in both, or in neither of that and COMMANDS in on_host/facts/units.py"

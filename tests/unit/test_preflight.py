@@ -31,7 +31,7 @@ def survey(**more: Any) -> Survey:
     found["hanging"] = []
     found["served_folders"] = {path: {"links": []} for _, path in access.served(SITE)}
     found |= {"certificates": {"a.org served": {"problem": "", "missing_names": [], "seconds_left": 1e7}}}
-    found |= {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}}
+    found |= {"instances": {"catmaid": {"silent": {}, "settings_problem": None}}, "rabbitmq": {"made": {}}}
     return answers.survey(**found | more)
 
 

@@ -29,7 +29,7 @@ def work_mem(at):
     found = None
     for root in ("/etc/postgresql", "/var/lib/postgresql"):
         for path, _ in at.tree(root, lambda below: not below.endswith(("/base", "/pg_wal", "/global"))):
-            if path.endswith(("/postgresql.conf", "/postgresql.auto.conf")):
+            if path.endswith(("/postgresql.conf", "/postgresql.auto.conf", "/conf.d/catmaid.conf")):
                 found = found or 4096
                 given = re.findall(r"^\s*work_mem\s*=?\s*'?(\d{1,9})\s*([kMG]?B)?", at.read(path), re.MULTILINE)
                 for number, unit in given:

@@ -41,6 +41,7 @@ from catmaid_deploy.on_host.facts.users_pages import (
     _cookies,
     _is_well,
 )
+from catmaid_deploy.on_host.paths import SYSTEM_PYTHON
 from catmaid_deploy.on_host.trust import ROOT, As, Asked, Failed, plain, proc, run
 
 # A worker and a beat that live touch a file more often than this.
@@ -58,7 +59,7 @@ sys.path.append("/usr/lib/python3/dist-packages")
 from supervisor.options import ServerOptions
 ServerOptions().realize(["-c", sys.argv[1]])
 """
-PARSER = ["/usr/bin/python3", "-IS", "-c", PARSE]
+PARSER = [SYSTEM_PYTHON, "-IS", "-c", PARSE]
 # What Debian has beside nginx, by the names of its units and of their processes.
 WEB_SERVERS = ("apache2", "caddy", "haproxy", "lighttpd")
 CORRECT = "correct what these words name"

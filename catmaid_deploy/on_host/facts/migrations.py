@@ -38,7 +38,8 @@ def ask_mirror(instance):
     """The same of a release that isn't in its place yet."""
     release = instance["release"]
     commit = commit_of(release)
-    if not commit:
+    python = instance["virtualenv"] + "/bin/python"
+    if not commit or not As(instance["user"]).do(lambda at: at.exists(python)):
         return {"away": True}
     them, folder, own = As(release["owner"]), release["folder"], str(os.getpid())
     unpacked, others = "%s/%s%s" % (folder, UNPACKED, own), {*map(str, processes())} - {own}

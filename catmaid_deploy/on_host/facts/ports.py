@@ -20,10 +20,10 @@ NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN = 2, 3, 10
 
 
 def listening():
-    """Port and inode of all TCP sockets that listen, as `ss` asks the kernel: /proc/net/tcp has all connections too,
-    and takes longer than all else here.
+    """Port, inode, user and address of all TCP sockets that listen, as `ss` asks the kernel: /proc/net/tcp has all
+    connections too, and takes longer than all else here.
     """
-    # sock_diag(7): a dump of the TCP sockets in the state LISTEN, and of each inet_diag_msg the port and the inode.
+    # sock_diag(7): a dump of the TCP sockets in the state LISTEN, and of each inet_diag_msg port, address, user, inode.
     for family in (socket.AF_INET, socket.AF_INET6):
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as link:
             link.settimeout(5)
@@ -37,7 +37,9 @@ def listening():
                     if kind == NLMSG_ERROR:
                         raise OSError("the kernel doesn't tell")
                     if kind == SOCK_DIAG_BY_FAMILY:
-                        yield struct.unpack_from("!H", data, 20)[0], struct.unpack_from("=I", data, 84)[0]
+                        (port,), (uid, inode) = struct.unpack_from("!H", data, 20), struct.unpack_from("=II", data, 80)
+                        size = 4 if family == socket.AF_INET else 16
+                        yield port, inode, uid, socket.inet_ntop(family, data[24 : 24 + size])
                     data = data[(length + 3) & ~3 :]
 
 
@@ -46,16 +48,25 @@ def listening_by_table():
         for line in ROOT.read(table).splitlines()[1:]:
             words = line.split()
             if words[3] == "0A":
-                yield int(words[1].rpartition(":")[2], 16), int(words[9])
+                address, _, port = words[1].partition(":")
+                # Words of four bytes each, in the processor's order.
+                parts = [int(address[n : n + 8], 16) for n in range(0, len(address), 8)]
+                family = socket.AF_INET if len(parts) == 1 else socket.AF_INET6
+                packed = b"".join(struct.pack("=I", part) for part in parts)
+                yield int(port, 16), int(words[9]), int(words[7]), socket.inet_ntop(family, packed)
+
+
+def open_sockets():
+    """Port, inode, user and address of all TCP sockets that listen."""
+    try:
+        return list(listening())
+    except OSError:  # a kernel without that module
+        return list(listening_by_table())
 
 
 def listeners(ports):
     """For each TCP port the processes that listen on it, by name: number, and the service that starts it."""
-    try:
-        found = list(listening())
-    except OSError:  # a kernel without that module
-        found = listening_by_table()
-    inodes = {"socket:[%d]" % inode: port for port, inode in found if port in ports}
+    inodes = {"socket:[%d]" % inode: port for port, inode, _, _ in open_sockets() if port in ports}
     found = {port: {} for port in ports}
     if inodes:
         for pid in processes():

@@ -63,6 +63,12 @@ LOADING = r"""
 class Late(Exception):
     pass
 
+def broker_of(settings):
+    # Celery sends to the one for writing; without any it supposes a broker on this host.
+    names = ("CELERY_BROKER_WRITE_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_URL")
+    found = [getattr(settings, name, None) for name in names]
+    return next((one for one in found if one), None)
+
 def load_settings():
     import signal
 
@@ -110,7 +116,7 @@ def leads(url):
 def addresses():
     layer = (getattr(settings, "CHANNEL_LAYERS", None) or {}).get("default", {})
     host = layer.get("CONFIG", {}).get("host")
-    broker = getattr(settings, "CELERY_BROKER_URL", None)
+    broker = broker_of(settings)
     if "rabbitmq" in layer.get("BACKEND", "") and isinstance(host, str) and isinstance(broker, str):
         found = [leads(broker), leads(host)]
         if found[1] and host.endswith("//"):
@@ -227,7 +233,7 @@ try:
     from kombu import Connection
     # Without a name it is the default one.
     queues_there = [one or getattr(settings, "CELERY_TASK_DEFAULT_QUEUE", "celery") for one in queues or [""]]
-    with Connection(getattr(settings, "CELERY_BROKER_URL", "amqp://")) as link:
+    with Connection(broker_of(settings) or "amqp://") as link:
         link.ensure_connection(max_retries=1, timeout=5)
         found["queues"] = count(link.channel(), queues_there)
         if type(link.transport).__module__ == "kombu.transport.pyamqp":

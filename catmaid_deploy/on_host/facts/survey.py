@@ -21,6 +21,7 @@ from catmaid_deploy.on_host.facts.application import (
 from catmaid_deploy.on_host.facts.asking import begin_asking, end_asking
 from catmaid_deploy.on_host.facts.certbot import lineages
 from catmaid_deploy.on_host.facts.certificates import ask_certificates, ask_keys
+from catmaid_deploy.on_host.facts.environments import ask_environments, noted_compiler
 from catmaid_deploy.on_host.facts.files import ask_access, ask_files, ask_owners, owner_name
 from catmaid_deploy.on_host.facts.nginx import ask_nginx, default_servers
 from catmaid_deploy.on_host.facts.places import (
@@ -34,6 +35,7 @@ from catmaid_deploy.on_host.facts.places import (
     tiles,
 )
 from catmaid_deploy.on_host.facts.ports import listeners
+from catmaid_deploy.on_host.facts.postgresql import begin_postgresql, end_postgresql
 from catmaid_deploy.on_host.facts.probe import (
     LOADING_SECONDS,
     SAYING_SECONDS,
@@ -42,6 +44,8 @@ from catmaid_deploy.on_host.facts.probe import (
     end_python,
 )
 from catmaid_deploy.on_host.facts.programs import ask_records, ask_workers, nginx, supervisor, supervisor_began
+from catmaid_deploy.on_host.facts.rabbitmq import ask_broker
+from catmaid_deploy.on_host.facts.secrets import first_made, secrets_kept
 from catmaid_deploy.on_host.facts.supervisor import supervisors_file
 from catmaid_deploy.on_host.facts.system import ask_free, memory, os_release, package_manager, packages, zfs_cache
 from catmaid_deploy.on_host.facts.units import UNIT_PROPERTIES, units
@@ -137,6 +141,8 @@ def survey(question, places=None, answered=None):
     places, answered = places or Places(), answered or {}
     # Once for all that works beside this.
     ask_nginx()
+    manifest = ROOT.json(STATE + "/manifest.json")
+    asked_postgresql = begin_postgresql(question["postgresql"], manifest)
     asking = begin_asking(question["asking"])
     first = Places()
     owners, its_workers = ask_owners(question, first), ask_workers(first)
@@ -152,13 +158,13 @@ def survey(question, places=None, answered=None):
     asked_units = start(["systemctl", "show", "--property=" + UNIT_PROPERTIES] + question["units"])
     first.end()
 
-    manifest = ROOT.json(STATE + "/manifest.json")
     nginx_user = nginxs_user(question["nginx"])
     told = ask_applications(question, places)
     there_is, holds = ask_folders(question, places, nginx_user)
     noted = ask_records(question["runtime_dirs"], places)
     later = {
         "work_mem": ask_work_mem(places),
+        "environments": ask_environments(question, places),
         "certificates": ask_certificates(question, places, owners),
         "keys": ask_keys(question, places, owners, nginx_user),
         "tiles": ask_tiles(question, places, nginx_user),
@@ -166,6 +172,7 @@ def survey(question, places=None, answered=None):
         "files": ask_files(question, places, manifest),
         "blocked": ask_access(question, places, nginx_user),
         "neighbours": ask_neighbours(question["nginx"], places, nginx_user),
+        "rabbitmq": ask_broker(question, places),
     }
     places.begin(hung(question))
     found = {
@@ -195,6 +202,9 @@ def survey(question, places=None, answered=None):
         "lock": lock(),
         "accounts": accounts(question["accounts"]),
         "directory": directory(),
+        "secrets": secrets_kept(question),
+        "installed": {name: first_made(name) for name in question["installed"]},
+        "compiler": noted_compiler(),
         "password_lines": password_lines(question["passwords"]),
         "last_run": ROOT.json(STATE + "/last-run.json"),
     }
@@ -224,6 +234,7 @@ def survey(question, places=None, answered=None):
         found["instances"][name]["folders"] = folders
     found["packages"], found["as_it_came"] = packages(asked_packages.end()[1])
     found["units"] = units(asked_units.end()[1])
+    found["postgresql"] = end_postgresql(question["postgresql"], asked_postgresql)
     found["supervisor_file"] = supervisors_file(supervisor_began())
     found["asked"] = end_asking(asking, found["supervisor"], found["units"])
     return found

@@ -14,7 +14,11 @@ import sys
 
 from catmaid_deploy.on_host.operations.certbot import bring_certificate
 from catmaid_deploy.on_host.operations.common import say
+from catmaid_deploy.on_host.operations.compiler import note_compiler, remove_compiler
+from catmaid_deploy.on_host.operations.databases import keep_database
+from catmaid_deploy.on_host.operations.environments import make_environment, remove_environments
 from catmaid_deploy.on_host.operations.files import Files, data
+from catmaid_deploy.on_host.operations.first import first_start
 from catmaid_deploy.on_host.operations.lock import (
     check_lock,
     clear,
@@ -27,9 +31,12 @@ from catmaid_deploy.on_host.operations.lock import (
 )
 from catmaid_deploy.on_host.operations.nginx import Nginx
 from catmaid_deploy.on_host.operations.packages import install, update_lists
+from catmaid_deploy.on_host.operations.postgresql import Postgresql
 from catmaid_deploy.on_host.operations.programs import Supervisor
+from catmaid_deploy.on_host.operations.rabbitmq import Rabbitmq, make_vhost
 from catmaid_deploy.on_host.operations.record import ask_host, record
-from catmaid_deploy.on_host.operations.release import put_in_place, remove_old
+from catmaid_deploy.on_host.operations.release import put_in_place, remove_old, started_with
+from catmaid_deploy.on_host.operations.secrets import keep_secrets
 from catmaid_deploy.on_host.operations.stage import STAGE, check, stage
 from catmaid_deploy.on_host.operations.systemd import Systemd
 from catmaid_deploy.on_host.paths import STATE
@@ -44,7 +51,13 @@ from catmaid_deploy.on_host.trust import ROOT, Failed
 # ---- services ----
 
 
-SERVICES = {"systemd": Systemd, "nginx": Nginx, "supervisor": Supervisor}
+SERVICES = {
+    "systemd": Systemd,
+    "nginx": Nginx,
+    "supervisor": Supervisor,
+    "postgresql": Postgresql,
+    "rabbitmq": Rabbitmq,
+}
 
 
 def apply(job):
@@ -147,6 +160,23 @@ def update_package_lists(job):
     update_lists(job)
 
 
+def bring_compiler(job):
+    check_lock(job)
+    note_compiler(job)
+
+
+def take_compiler_away(job):
+    check_lock(job)
+    remove_compiler(job)
+    did("removed what compiles")
+
+
+def environment(job):
+    check_lock(job)
+    make_environment(job["environment"])
+    did("the environment %s" % job["environment"]["path"])
+
+
 def release(job):
     check_lock(job)
     put_in_place(job["release"])
@@ -159,6 +189,30 @@ def get_certificate(job):
     did("the certificate %s" % job["certificate"]["lineage"])
 
 
+def make_secrets(job):
+    check_lock(job)
+    keep_secrets(job)
+    did("the secrets in %s" % job["path"])
+
+
+def bring_vhost(job):
+    check_lock(job)
+    make_vhost(job["vhost"])
+    did("the virtual host %s" % job["vhost"]["vhost"])
+
+
+def make_database(job):
+    check_lock(job)
+    keep_database(job)
+    did("the database %s" % job["name"])
+
+
+def start_first(job):
+    check_lock(job)
+    first_start(job["first"])
+    did("the first tables of %s" % job["first"]["instance"])
+
+
 def note_version(job):
     check_lock(job)
     # By this the host has the version of this run.
@@ -168,6 +222,8 @@ def note_version(job):
 def remove_releases(job):
     check_lock(job)
     remove_old(job["release"])
+    if job["release"]["environments"]:
+        remove_environments(job["release"], started_with())
 
 
 JOBS = {
@@ -175,6 +231,13 @@ JOBS = {
     "flag": set_flag,
     "install": install_packages,
     "update lists": update_package_lists,
+    "keep secrets": make_secrets,
+    "first start": start_first,
+    "virtual host": bring_vhost,
+    "keep database": make_database,
+    "note compiler": bring_compiler,
+    "remove compiler": take_compiler_away,
+    "environment": environment,
     "release": release,
     "certificate": get_certificate,
     "apply": apply,

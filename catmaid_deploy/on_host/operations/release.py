@@ -3,6 +3,7 @@
 import stat
 
 from catmaid_deploy.on_host.operations.common import ending, say
+from catmaid_deploy.on_host.paths import SYSTEM_PYTHON
 from catmaid_deploy.on_host.trust import ROOT, As, Failed, owner
 
 DONE = ".catmaid-deploy"
@@ -12,6 +13,7 @@ CURRENT = "current"
 FETCH_SECONDS = 1800
 LOCAL_SECONDS = 300
 STATIC = "/django/static"
+SETTINGS_PY = "/django/projects/mysite/settings.py"
 
 
 def do(user, what, *words, seconds=LOCAL_SECONDS, **options):
@@ -108,8 +110,19 @@ def share_static(job, new):
     loaded before an update, or before a rollback, go on to ask for theirs.
     """
     used = ROOT.target(job["release_link"]) or ""
-    words = ("/usr/bin/python3", "-I", "-c", SHARE, new + STATIC, used + STATIC, DONE)
+    words = (SYSTEM_PYTHON, "-I", "-c", SHARE, new + STATIC, used + STATIC, DONE)
     do(job["user"], "its static files can't be completed", *words)
+
+
+def make_for_user(job, path):
+    """A folder of the service user's; among the releases it is made by their owner, and then given away."""
+    them, user = As(job["owner"]), As(job["user"])
+    if not path.startswith(job["folder"] + "/"):
+        make_for(path, job["user"])
+        return
+    them.do(lambda at: make_missing(at, path))
+    if them.uid != user.uid:
+        ROOT.give(path, them.uid, user.uid, user.gid)
 
 
 def place_static(job, new):
@@ -119,7 +132,7 @@ def place_static(job, new):
     if them.uid != user.uid:
         ROOT.give(folder, them.uid, user.uid, user.gid)
     if not user.do(lambda at: at.is_folder(job["files_folder"])):
-        make_for(job["files_folder"], job["user"])
+        make_for_user(job, job["files_folder"])
     python, projects = job["virtualenv"] + "/bin/python", new + "/django/projects"
     path = "%s/bin:/usr/local/bin:/usr/bin:/bin" % job["virtualenv"]
     words = [python, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
@@ -136,6 +149,10 @@ def unpack(job, commit, new):
     do(job["owner"], "%s can't be unpacked" % job["revision"], *words)
 
     def share(at):
+        if job.get("settings"):
+            # Until the release serves as they will be; then by their place, where they may change.
+            at.remove_tree(new + SETTINGS_PY)
+            at.write(new + SETTINGS_PY, job["settings"]["text"].encode())
         for path in job["shared"]:
             at.remove_tree("%s/%s" % (new, path))
             at.link("%s/%s" % (new, path), "%s/shared/%s" % (folder, path))
@@ -161,6 +178,9 @@ def put_in_place(job):
         current = "%s/%s" % (folder, CURRENT)
 
         def finish(at):
+            if job.get("settings"):
+                at.remove(new + SETTINGS_PY)
+                at.link(new + SETTINGS_PY, job["settings"]["place"])
             at.rename(new, final)
             if not at.status(current):
                 at.link(current, job["release_link"])
@@ -196,12 +216,18 @@ def releases(at, folder):
     return [name for _, name in sorted(found, reverse=True)]
 
 
-def remove_old(job):
-    """What is beyond the number to keep, and that no slot of any program refers to."""
+def started_with():
+    """What the slots of all programs have in their files: the releases and environments that they refer to."""
     used = ""
     for path, status in ROOT.tree("/etc/catmaid"):
         if path.endswith("/environment.sh") and stat.S_ISREG(status.st_mode):
             used += ROOT.read(path)
+    return used
+
+
+def remove_old(job):
+    """What is beyond the number to keep, and that no slot of any program refers to."""
+    used = started_with()
     for name in As(job["owner"]).do(lambda at: releases(at, job["folder"]))[job["keep"] :]:
         path = "%s/%s" % (job["folder"], name)
         if name.isprintable() and path + "/" not in used and remove_release(job, path):

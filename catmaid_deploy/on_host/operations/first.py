@@ -1,0 +1,83 @@
+"""The first tables and the first administrator of an instance. A part of the job's script, see `apply`."""
+
+import json
+import secrets
+
+from catmaid_deploy.on_host.operations.common import ending, make_folders, say, tell
+from catmaid_deploy.on_host.paths import INSTALLED
+from catmaid_deploy.on_host.trust import ROOT, As, Failed
+
+# CATMAID's migrations take two minutes in an empty database, and hours in one that was adopted.
+MIGRATE_SECONDS = 6 * 3600
+ADMINISTRATOR_SECONDS = 120
+# In a process of its own, whose environment nobody else can read. Prints whether it has made somebody.
+ADMINISTRATOR = """
+import os, django
+django.setup()
+from django.contrib.auth import get_user_model
+users, name = get_user_model().objects, os.environ["FIRST_NAME"]
+if not users.filter(is_superuser=True).exists():
+    one = users.create_superuser(name, os.environ["FIRST_EMAIL"], os.environ["FIRST_PASSWORD"])
+    if os.environ["FIRST_TOKEN"]:
+        from django.contrib.auth.models import Permission
+        from rest_framework.authtoken.models import Token
+        one.user_permissions.add(*Permission.objects.filter(codename="can_annotate_with_token"))
+        Token.objects.get_or_create(user=one)
+    print("made " + name)
+"""
+
+
+def in_application(job, what, words, seconds, **environment):
+    """Run an instance's Python as its user, with what its programs run with; returns its output."""
+    python, path = job["virtualenv"] + "/bin/python", job["environment"]["PATH"]
+    them = As(job["user"])
+    environment = dict(job["environment"], PATH=path, PYTHONDONTWRITEBYTECODE="1", **environment)
+    code, output = them.run([python, *words], seconds, cwd=job["projects"], **environment)
+    if code:
+        raise Failed("%s of %s: %s" % (what, job["instance"], ending(output, 12)))
+    return output
+
+
+def first_start(job):
+    """Make what an application needs in its database before it starts for the first time."""
+    place = job["settings"] and job["settings"]["place"]
+    if place and not ROOT.exists(place):
+        # With the programs' files it comes later, all or none.
+        make_folders(place.rpartition("/")[0])
+        ROOT.write(place, job["settings"]["text"].encode())
+    if job["tables"]:
+        say("making the tables of %s, which takes a minute or two" % job["instance"])
+        words = ["manage.py", "migrate", "--noinput", "--verbosity", "0"]
+        in_application(job, "the migrations", words, MIGRATE_SECONDS)
+    if job["administrator"]:
+        first_administrator(job)
+    path = "%s/%s.json" % (INSTALLED, job["instance"])
+    make_folders(INSTALLED)
+    ROOT.write(path, json.dumps({"tables": job["tables"], "administrator": bool(job["administrator"])}).encode())
+
+
+def first_administrator(job):
+    """Make the administrator where there is none. A password that the host makes lies in a file of root's alone."""
+    one, path = job["administrator"], job["password_file"]
+    password = one["password"] or ROOT.read(path).strip()
+    if not password:
+        # Before it is used: a run that is cut leaves nobody with a password that is nowhere.
+        password = secrets.token_urlsafe(15)
+        make_folders(path.rpartition("/")[0])
+        ROOT.write(path, (password + "\n").encode(), 0o600)
+    output = in_application(
+        job,
+        "the first administrator",
+        ["-c", ADMINISTRATOR],
+        ADMINISTRATOR_SECONDS,
+        FIRST_NAME=one["name"],
+        FIRST_EMAIL=one["email"],
+        FIRST_PASSWORD=password,
+        FIRST_TOKEN="1" if one["token"] else "",
+    )
+    if "made " + one["name"] not in output:
+        say("%s has an administrator already" % job["instance"])
+        if not one["password"]:
+            ROOT.unlink(path)
+    elif not one["password"]:
+        tell("the first password of %s is on the host: cat %s && rm %s" % (one["name"], path, path))

@@ -1,0 +1,62 @@
+"""What an instance that the deploy installs needs before its first start: its tables, and its first administrator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from catmaid_deploy import questions
+from catmaid_deploy.answers.survey import Survey
+from catmaid_deploy.finding import fault
+from catmaid_deploy.operations import jobs
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
+from catmaid_deploy.schema import Deployment, Instance
+from catmaid_deploy.tasks.application import settings_file
+from catmaid_deploy.tasks.programs import slots as program
+
+
+def installed(deployment: Deployment) -> list[Instance]:
+    """The instances whose database the deploy makes or describes: of one that is found somebody has made the tables."""
+    return [i for i in deployment.instances if i.install and (i.made_database or i.install.administrator)]
+
+
+def question(deployment: Deployment) -> questions.Survey:
+    return {"installed": [instance.name for instance in installed(deployment)]}
+
+
+def wanting(instance: Instance, survey: Survey) -> list[str]:
+    """What there is to do, in words; nothing where the host has noted that it was done."""
+    noted = survey["installed"][instance.name]
+    assert instance.install
+    tables = ["make its tables"] if instance.made_database and not noted["tables"] else []
+    one = instance.install.administrator
+    return tables + ([f"make the administrator {one.name}"] if one and not noted["administrator"] else [])
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    """With the code and the settings in place, and before any program starts."""
+    settings = settings_file.of_host(plan.look.deployment)
+    for instance in installed(plan.look.deployment):
+        todo = wanting(instance, plan.survey)
+        if not todo:
+            continue
+        assert instance.install
+        one, file = instance.install.administrator, settings.get(instance.name)
+        title = f"first tables and administrator of {instance.name}"
+        password = one.password.get_secret_value() if one and one.password else ""
+        make = partial(
+            jobs.first_started,
+            name=title.capitalize(),
+            instance=instance,
+            environment=program.environment(instance),
+            settings=file,
+            run=this_run.NAME,
+            password=jobs.hidden({"password": password}),
+        )
+        lacks = fault(title, "they were never made", this_run.deploy())
+        yield Step(title, todo, make, lacks=(lacks,))
+
+
+TASK = Task("first start", question, steps=steps)

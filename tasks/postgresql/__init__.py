@@ -1,0 +1,1 @@
+"""PostgreSQL on the host, where the deploy makes the databases of instances."""

@@ -1,0 +1,1 @@
+"""RabbitMQ on a host, for all instances whose broker isn't elsewhere."""
