@@ -239,14 +239,15 @@ def rivals(sites):
 def _is_taken(site, addresses):
     """Whether users come to a site by an address of this host that others' servers have for themselves."""
     own, by_name = own_addresses(), set()
+    if not own & addresses or own <= addresses:
+        # Whatever the names lead to: a DNS that gives no answer would be waited for.
+        return bool(own & addresses)
     for name in site["names"]:
         try:
             by_name |= {one[4][0] for one in socket.getaddrinfo(name, None, socket.AF_INET)}
         except OSError:
             pass  # by a name that this host doesn't know nobody comes, or by all addresses
-    if by_name & own:
-        return bool(by_name & own & addresses)
-    return bool(own) and own <= addresses
+    return bool(by_name & own & addresses)
 
 
 def _rival(at, what, todo, blocks=False):
