@@ -8,9 +8,10 @@ from functools import partial
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey
-from catmaid_deploy.finding import fault
+from catmaid_deploy.finding import Finding, fault
 from catmaid_deploy.operations import jobs
 from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Instance
@@ -73,6 +74,14 @@ def wanting(instance: Instance, survey: Survey) -> dict[str, list[str]]:
     return {do: which for do, which in parts.items() if which}
 
 
+def faults(look: Look) -> Iterator[Finding]:
+    """A file that says nothing: with new secrets all sessions would end, and the database would let nobody in."""
+    for instance in keepers(look.deployment):
+        if look.survey["secrets"][instance.name]["broken"]:
+            what = f"{instance.secrets_file} has no secrets in it, and new ones would fit nothing"
+            yield fault(f"secrets of {instance.name}", what, "put it back from a copy")
+
+
 def steps(plan: Plan) -> Iterator[Step]:
     """Make what is missing, before anything needs it."""
     for instance in keepers(plan.look.deployment):
@@ -94,4 +103,4 @@ def steps(plan: Plan) -> Iterator[Step]:
         yield Step(title, [f"{do} {', '.join(some)}" for do, some in todo.items()], make, lacks=(lacks,))
 
 
-TASK = Task("secrets", question, steps=steps)
+TASK = Task("secrets", question, faults=faults, steps=steps)

@@ -7,8 +7,10 @@ from typing import TypedDict
 
 class Secrets(TypedDict):
     """The names of the secrets that the host's file lacks, and of those that differ from what the inventory gives;
-    ``open`` says whether it isn't root's, for its user's group to read.
+    ``open`` says whether it isn't root's, for its user's group to read; ``broken`` whether it is there and has none.
     """
+
+    broken: bool
 
     lacks: list[str]
     differs: list[str]

@@ -135,4 +135,4 @@ def acme(certificate: Certificate, run: str, unseen: HiddenValue | None = None) 
 
     Using an ACME server says yes to its terms.
     """
-    yield job({"do": "certificate", "run": run, "certificate": {**certificate, **shown(unseen)}}, Told)
+    yield job({"do": "certificate", "run": run, "one": {**certificate, **shown(unseen)}}, Told)

@@ -54,7 +54,7 @@ def made(
         "uv_version": python.uv_version,
         "rules": rules,
     }
-    yield job({"do": "environment", "run": run, "environment": described}, Told)
+    yield job({"do": "environment", "run": run, "one": described}, Told)
 
 
 @operation()
@@ -65,7 +65,7 @@ def compiler_noted(names: list[str], run: str) -> Generator[StringCommand]:
     + names: the packages
     + run: the name of the run that holds the lock
     """
-    yield job({"do": "note compiler", "names": names, "run": run})
+    yield job({"do": "note compiler", "run": run, "one": {"names": names}})
 
 
 @operation()
@@ -75,4 +75,4 @@ def compiler_removed(run: str) -> Generator[StringCommand]:
 
     + run: the name of the run that holds the lock
     """
-    yield job({"do": "remove compiler", "run": run}, Told)
+    yield job({"do": "remove compiler", "run": run, "one": {}}, Told)

@@ -96,8 +96,13 @@ def installed(
     + run: the name of the run that holds the lock
     + fetching: variables of pip's environment, from `hidden`
     """
-    described = {"virtualenv": virtualenv, "packages": packages, "fetching": shown(fetching)}
-    yield job({"do": "install", "run": run, "install": described}, Told)
+    described = {
+        "virtualenv": virtualenv,
+        "packages": packages,
+        "names": ", ".join(packages),
+        "fetching": shown(fetching),
+    }
+    yield job({"do": "install", "run": run, "one": described}, Told)
 
 
 @operation()
@@ -114,7 +119,7 @@ def secrets_kept(
     + given: those that are taken from the inventory, from `hidden`
     """
     described = {"path": path, "user": user, "names": names, "given": shown(given)}
-    yield job({"do": "keep secrets", "run": run, **described}, Told)
+    yield job({"do": "keep secrets", "run": run, "one": described}, Told)
 
 
 @operation()
@@ -147,7 +152,7 @@ def first_started(
         "administrator": administrator,
         "password_file": instance.first_password_file,
     }
-    yield job({"do": "first start", "run": run, "first": described}, Told)
+    yield job({"do": "first start", "run": run, "one": described}, Told)
 
 
 @operation()
@@ -158,7 +163,7 @@ def updated(run: str, fetching: HiddenValue | None = None) -> Generator[StringCo
     + run: the name of the run that holds the lock
     + fetching: variables of apt's environment, from `hidden`
     """
-    yield job({"do": "update lists", "run": run, "fetching": shown(fetching)}, Told)
+    yield job({"do": "update lists", "run": run, "one": {"fetching": shown(fetching)}}, Told)
 
 
 @operation()
@@ -225,7 +230,7 @@ def noted(run: str) -> Generator[StringCommand]:
 
     + run: the name of the run that holds the lock
     """
-    yield job({"do": "note version", "run": run})
+    yield job({"do": "note version", "run": run, "one": {}})
 
 
 @operation()

@@ -27,4 +27,4 @@ def database_kept(
     PostgreSQL gets a SCRAM verifier, which the host makes of the password.
     """
     described = {"instance": instance, "name": database, "user": owner, "port": port, "secrets": secrets, "as": user}
-    yield job({"do": "keep database", "run": run, **described}, Told)
+    yield job({"do": "keep database", "run": run, "one": described}, Told)

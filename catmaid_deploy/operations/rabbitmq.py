@@ -21,4 +21,4 @@ def virtual_host(one: questions.Vhost, run: str) -> Generator[StringCommand]:
 
     The user guest of a RabbitMQ that the deploy has installed goes; nothing else is ever removed.
     """
-    yield job({"do": "virtual host", "run": run, "vhost": one}, Told)
+    yield job({"do": "virtual host", "run": run, "one": one}, Told)

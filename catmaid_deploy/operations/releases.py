@@ -52,7 +52,7 @@ def in_place(
 
     Nothing runs with it yet.
     """
-    yield job({"do": "release", "run": run, "release": _described(instance, releases, fetching, settings)}, Told)
+    yield job({"do": "release", "run": run, "one": _described(instance, releases, fetching, settings)}, Told)
 
 
 @operation()
@@ -64,4 +64,4 @@ def old_removed(instance: Instance, releases: Releases, run: str) -> Generator[S
     + releases: where they lie, and how many stay
     + run: the name of the run that holds the lock
     """
-    yield job({"do": "remove releases", "run": run, "release": _described(instance, releases)})
+    yield job({"do": "remove releases", "run": run, "one": _described(instance, releases)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import BeforeValidator, SecretStr
@@ -60,28 +61,33 @@ def unmasked(value: object) -> tuple[object, bool]:
     return (value.unmask(), True) if hasattr(value, "unmask") else (value, False)
 
 
-def valid_mac_key(value: object) -> object:
-    """The key that an ACME server's administrators give out. No message repeats it."""
-    text, is_secret = unmasked(value)
-    if not is_secret:
-        raise ValueError(
-            'it would be in the inventory\'s repository: read it by secret.from_environment("EAB_KEY"), or from a file'
-        )
-    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]{16,512}=*", text):
-        raise ValueError("it is no such key: give what the ACME server's administrators call the HMAC key, as it is")
-    return SecretStr(text)
+def valid_secret(pattern: str, variable: str, rule: str) -> Callable[[object], object]:
+    """A validator for a secret that has to match as a whole; ``rule`` says what is allowed. No message repeats it."""
+
+    def check(value: object) -> object:
+        text, is_secret = unmasked(value)
+        if not is_secret:
+            raise ValueError(
+                "it would be in the inventory's repository: read it by "
+                f'secret.from_environment("{variable}"), or from a file'
+            )
+        if not isinstance(text, str) or not re.fullmatch(pattern, text):
+            raise ValueError(rule)
+        return SecretStr(text)
+
+    return check
 
 
-def valid_password(value: object) -> object:
-    """A password of another service. No message repeats it."""
-    text, is_secret = unmasked(value)
-    if not is_secret:
-        raise ValueError(
-            'it would be in the inventory\'s repository: read it by secret.from_environment("PASSWORD"), or from a file'
-        )
-    if not isinstance(text, str) or not re.fullmatch(r"[!-~]{8,200}", text):
-        raise ValueError("it is no password: give 8 to 200 printable characters without spaces")
-    return SecretStr(text)
+# The key that an ACME server's administrators give out.
+valid_mac_key = valid_secret(
+    r"[A-Za-z0-9_-]{16,512}=*",
+    "EAB_KEY",
+    "it is no such key: give what the ACME server's administrators call the HMAC key, as it is",
+)
+# That of another service.
+valid_password = valid_secret(
+    r"[ -~]{1,200}", "PASSWORD", "it is no password: give up to 200 printable characters of ASCII"
+)
 
 
 def valid_proxy(value: object) -> object:

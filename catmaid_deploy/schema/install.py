@@ -116,51 +116,45 @@ class Python(Model):
     )
 
 
-class Database(Model):
-    """An instance's own database: made on this host, or described where another host has it."""
+class Service(Model):
+    """A service that an instance needs: on this host, installed by the deploy, or on another one."""
 
     host: HostName | None = Field(
         None,
         examples=["db.example.org"],
-        description="Where PostgreSQL is, as this host sees it; by default on this host, installed by the deploy.",
-    )
-    port: Port = Field(5432, examples=[5433], description="PostgreSQL's port.")
-    name: Annotated[str, AfterValidator(valid_service_name)] = Field(
-        "catmaid", examples=["catmaid_fafb"], description="The database; by default the instance's name, with _ for -."
+        description="Where it is, as this host sees it; by default on this host, installed by the deploy.",
     )
     user: Annotated[str, AfterValidator(valid_service_name)] = Field(
-        "catmaid", examples=["catmaid_fafb"], description="The role that owns it; by default the name of the database."
+        "catmaid",
+        examples=["catmaid_fafb"],
+        description="With which user CATMAID signs in there; by default the instance's name, with _ for -.",
     )
     password: Password | None = Field(
         None,
         examples=[SecretStr("x" * 20)],
-        description="The role's password, read by `secret`; by default the host makes one. A database elsewhere "
-        "needs it.",
+        description="The user's password, read by `secret`; by default the host makes one, unless it is elsewhere.",
     )
 
 
-class Broker(Model):
-    """An instance's own virtual host at RabbitMQ: made on this host, or described where another host has it."""
+class Database(Service):
+    """An instance's own database at PostgreSQL."""
 
-    host: HostName | None = Field(
-        None,
-        examples=["mq.example.org"],
-        description="Where RabbitMQ is, as this host sees it; by default on this host, installed by the deploy.",
+    port: Port = Field(5432, examples=[5433], description="PostgreSQL's port.")
+    name: Annotated[str, AfterValidator(valid_service_name)] = Field(
+        "catmaid",
+        examples=["catmaid_fafb"],
+        description="The database, which the user owns; by default the instance's name, with _ for -.",
     )
+
+
+class Broker(Service):
+    """An instance's own virtual host at RabbitMQ."""
+
     port: Port = Field(5672, examples=[5673], description="RabbitMQ's port.")
     vhost: Annotated[str, AfterValidator(valid_service_name)] = Field(
         "catmaid",
         examples=["catmaid_fafb"],
         description="The virtual host; by default the instance's name, with _ for -.",
-    )
-    user: Annotated[str, AfterValidator(valid_service_name)] = Field(
-        "catmaid", examples=["catmaid_fafb"], description="The user; by default the name of the virtual host."
-    )
-    password: Password | None = Field(
-        None,
-        examples=[SecretStr("x" * 20)],
-        description="The user's password, read by `secret`; by default the host makes one. A broker elsewhere "
-        "needs it.",
     )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from pyinfra.operations import server
+from functools import partial
 
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import Finding, fault
+from catmaid_deploy.operations.users import system_user
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
@@ -52,22 +51,8 @@ def make_user(plan: Plan) -> Iterator[Step]:
     if not names or not plan.look.deployment.sites:
         return
 
-    def make() -> Any:
-        if not plan.survey["accounts"][NGINX_USER]:
-            server.group(name=f"Group {NGINX_USER}", group=NGINX_USER, system=True)
-        return server.user(  # noqa: S604
-            name=f"User {NGINX_USER}",
-            user=NGINX_USER,
-            group=NGINX_USER,
-            groups=names,
-            append=True,
-            system=True,
-            home="/nonexistent",
-            ensure_home=False,
-            shell="/usr/sbin/nologin",
-            comment="nginx's workers",
-        )
-
+    is_new = not plan.survey["accounts"][NGINX_USER]
+    make = partial(system_user, NGINX_USER, "/nonexistent", "nginx's workers", names, is_new)
     words = [f"nginx's workers, in the groups {', '.join(names)}"]
     what = f"it isn't in {', '.join(names)}, whose sockets nginx has to open"
     lacks = fault(f"user {NGINX_USER}", what, this_run.deploy())

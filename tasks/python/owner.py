@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
-
-from pyinfra.operations import server
 
 from catmaid_deploy import questions
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.finding import fault
+from catmaid_deploy.operations.users import system_user
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Task
@@ -34,26 +32,13 @@ def question(deployment: Deployment) -> questions.Survey:
     return {"accounts": list(dict.fromkeys(owners))}
 
 
-def make(name: str, home: str) -> Any:
-    """The user, who never signs in; the folder is made with what is put there."""
-    server.group(name=f"Group {name}", group=name, system=True)
-    return server.user(  # noqa: S604
-        name=f"User {name}",
-        user=name,
-        group=name,
-        system=True,
-        home=home,
-        ensure_home=False,
-        shell="/usr/sbin/nologin",
-        comment="owner of CATMAID's code",
-    )
-
-
 def steps(plan: Plan) -> Iterator[Step]:
     for name, releases in missing(plan.look.deployment, plan.survey).items():
         lacks = fault(f"user {name}", "it isn't there, and is to own the code", this_run.deploy())
         words = [f"who owns {releases.folder}"]
-        yield Step(f"user {name}", words, partial(make, name, releases.folder), by_job=False, lacks=(lacks,))
+        # The folder is made with what is put there.
+        make = partial(system_user, name, releases.folder, "owner of CATMAID's code")
+        yield Step(f"user {name}", words, make, by_job=False, lacks=(lacks,))
 
 
 TASK = Task("owner of the code", question, steps=steps)

@@ -279,6 +279,7 @@ NOT_INJECTED: dict[str, set[str]] = {
     },
     "Only an instance that the deploy installs has it, before its first start": {
         "first tables and administrator of <name>: they were never made",
+        "secrets of <name>: <secrets_file> has no secrets in it, and new ones would fit nothing",
         "secrets of <name>: <which> isn't as described",
     },
     "It takes a disk that hangs, or a folder that an attacker made": {

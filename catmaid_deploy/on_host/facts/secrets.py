@@ -21,13 +21,14 @@ def digest(value):
 
 def kept(asked):
     """
-    Of a file with secrets which of the wanted ones it lacks, which differ from what an inventory gives, and whether
-    somebody else than root and its user's group can read or change it.
+    Of a file with secrets whether it says none, which of the wanted ones it lacks, which differ from what an inventory
+    gives, and whether somebody else than root and its user's group can read or change it.
     """
     status, found = ROOT.status(asked["path"]), ROOT.json(asked["path"])
     found = {name: value for name, value in found.items() if isinstance(value, str)}
     given = asked["given"]
     return {
+        "broken": bool(status) and not found,
         "lacks": [name for name in asked["names"] if name not in found and name not in given],
         "differs": [name for name, wanted in given.items() if name not in found or digest(found[name]) != wanted],
         "open": bool(status)

@@ -149,101 +149,43 @@ def set_flag(job):
         ROOT.write(job["path"], job["text"].encode())
 
 
-def install_packages(job):
-    check_lock(job)
-    install(job["install"])
-    did("installed " + ", ".join(job["install"]["packages"]))
-
-
-def update_package_lists(job):
-    check_lock(job)
-    update_lists(job)
-
-
-def bring_compiler(job):
-    check_lock(job)
-    note_compiler(job)
-
-
-def take_compiler_away(job):
-    check_lock(job)
-    remove_compiler(job)
-    did("removed what compiles")
-
-
-def environment(job):
-    check_lock(job)
-    make_environment(job["environment"])
-    did("the environment %s" % job["environment"]["path"])
-
-
-def release(job):
-    check_lock(job)
-    put_in_place(job["release"])
-    did("the release %s" % job["release"]["revision"])
-
-
-def get_certificate(job):
-    check_lock(job)
-    bring_certificate(job["certificate"])
-    did("the certificate %s" % job["certificate"]["lineage"])
-
-
-def make_secrets(job):
-    check_lock(job)
-    keep_secrets(job)
-    did("the secrets in %s" % job["path"])
-
-
-def bring_vhost(job):
-    check_lock(job)
-    make_vhost(job["vhost"])
-    did("the virtual host %s" % job["vhost"]["vhost"])
-
-
-def make_database(job):
-    check_lock(job)
-    keep_database(job)
-    did("the database %s" % job["name"])
-
-
-def start_first(job):
-    check_lock(job)
-    first_start(job["first"])
-    did("the first tables of %s" % job["first"]["instance"])
-
-
-def note_version(job):
-    check_lock(job)
-    # By this the host has the version of this run.
-    did("the note of its version")
-
-
 def remove_releases(job):
-    check_lock(job)
-    remove_old(job["release"])
-    if job["release"]["environments"]:
-        remove_environments(job["release"], started_with())
+    remove_old(job)
+    if job["environments"]:
+        remove_environments(job, started_with())
+
+
+def under_lock(work, did_what=None):
+    """A job of the run that holds the lock; ``did_what`` names it in the record, by its values."""
+
+    def do(job):
+        check_lock(job)
+        work(job["one"])
+        if did_what:
+            did(did_what % job["one"])
+
+    return do
 
 
 JOBS = {
     "lock": take_lock,
     "flag": set_flag,
-    "install": install_packages,
-    "update lists": update_package_lists,
-    "keep secrets": make_secrets,
-    "first start": start_first,
-    "virtual host": bring_vhost,
-    "keep database": make_database,
-    "note compiler": bring_compiler,
-    "remove compiler": take_compiler_away,
-    "environment": environment,
-    "release": release,
-    "certificate": get_certificate,
+    "update lists": under_lock(update_lists),
+    "install": under_lock(install, "installed %(names)s"),
+    "keep secrets": under_lock(keep_secrets, "the secrets in %(path)s"),
+    "first start": under_lock(first_start, "the first tables of %(instance)s"),
+    "virtual host": under_lock(make_vhost, "the virtual host %(vhost)s"),
+    "keep database": under_lock(keep_database, "the database %(name)s"),
+    "note compiler": under_lock(note_compiler),
+    "remove compiler": under_lock(remove_compiler, "removed what compiles"),
+    "environment": under_lock(make_environment, "the environment %(path)s"),
+    "release": under_lock(put_in_place, "the release %(revision)s"),
+    "certificate": under_lock(bring_certificate, "the certificate %(lineage)s"),
     "apply": apply,
     "roll back": roll_back,
-    "remove releases": remove_releases,
-    "note version": note_version,
+    "remove releases": under_lock(remove_releases),
+    # By this the host has the version of this run.
+    "note version": under_lock(lambda _: None, "the note of its version"),
     "record": record,
     "clear": clear,
 }

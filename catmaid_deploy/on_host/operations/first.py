@@ -1,14 +1,15 @@
 """The first tables and the first administrator of an instance. A part of the job's script, see `apply`."""
 
 import json
+import re
 import secrets
 
 from catmaid_deploy.on_host.operations.common import ending, make_folders, say, tell
 from catmaid_deploy.on_host.paths import INSTALLED
 from catmaid_deploy.on_host.trust import ROOT, As, Failed
 
-# CATMAID's migrations take two minutes in an empty database, and hours in one that was adopted.
-MIGRATE_SECONDS = 6 * 3600
+# CATMAID's migrations take two minutes in an empty database.
+MIGRATE_SECONDS = 3600
 ADMINISTRATOR_SECONDS = 120
 # In a process of its own, whose environment nobody else can read. Prints whether it has made somebody.
 ADMINISTRATOR = """
@@ -29,10 +30,9 @@ if not users.filter(is_superuser=True).exists():
 
 def in_application(job, what, words, seconds, **environment):
     """Run an instance's Python as its user, with what its programs run with; returns its output."""
-    python, path = job["virtualenv"] + "/bin/python", job["environment"]["PATH"]
-    them = As(job["user"])
-    environment = dict(job["environment"], PATH=path, PYTHONDONTWRITEBYTECODE="1", **environment)
-    code, output = them.run([python, *words], seconds, cwd=job["projects"], **environment)
+    environment = dict(job["environment"], PYTHONDONTWRITEBYTECODE="1", **environment)
+    python = job["virtualenv"] + "/bin/python"
+    code, output = As(job["user"]).run([python, *words], seconds, cwd=job["projects"], **environment)
     if code:
         raise Failed("%s of %s: %s" % (what, job["instance"], ending(output, 12)))
     return output
@@ -45,15 +45,36 @@ def first_start(job):
         # With the programs' files it comes later, all or none.
         make_folders(place.rpartition("/")[0])
         ROOT.write(place, job["settings"]["text"].encode())
-    if job["tables"]:
-        say("making the tables of %s, which takes a minute or two" % job["instance"])
-        words = ["manage.py", "migrate", "--noinput", "--verbosity", "0"]
-        in_application(job, "the migrations", words, MIGRATE_SECONDS)
-    if job["administrator"]:
-        first_administrator(job)
     path = "%s/%s.json" % (INSTALLED, job["instance"])
-    make_folders(INSTALLED)
-    ROOT.write(path, json.dumps({"tables": job["tables"], "administrator": bool(job["administrator"])}).encode())
+    noted = ROOT.json(path)
+
+    def note(**more):
+        noted.update(more)
+        make_folders(INSTALLED)
+        ROOT.write(path, json.dumps(noted).encode())
+
+    if job["tables"] and noted.get("tables") is not True:
+        first_tables(job, noted, note)
+        note(tables=True)
+    if job["administrator"] and noted.get("administrator") is not True:
+        first_administrator(job)
+        note(administrator=True)
+
+
+def first_tables(job, noted, note):
+    """Make the tables in an empty database. One that has some keeps them as they are: to bring these to a release is
+    the matter of `migrate` in the inventory, which asks before that.
+    """
+    words = ["manage.py", "showmigrations", "--plan"]
+    plan = in_application(job, "the look at its database", words, ADMINISTRATOR_SECONDS)
+    # What a run that was cut has begun, the next one completes.
+    if re.search(r"^\[X\]", plan, re.MULTILINE) and noted.get("tables") != "begun":
+        say("the database of %s has its tables already" % job["instance"])
+        return
+    note(tables="begun")
+    say("making the tables of %s, which takes a minute or two" % job["instance"])
+    words = ["manage.py", "migrate", "--noinput", "--verbosity", "0"]
+    in_application(job, "the migrations", words, MIGRATE_SECONDS)
 
 
 def first_administrator(job):
