@@ -16,6 +16,8 @@ from testbed.podman import podman
 from testbed.run import Run, pyinfra
 from tests.host.conftest import copy_project
 
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("nothing-rabbitmq")]
+
 # The tasks of RabbitMQ with what they need; of the others only what they ask, of a host that serves nothing.
 DEPLOY = """
 from catmaid_deploy import job, schema
@@ -25,8 +27,6 @@ from catmaid_deploy.tasks.rabbitmq import hosts, server
 
 run, job.run = job.run, lambda tasks: None
 import deploy
-
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("nothing-rabbitmq")]
 
 NOTHING = schema.load(sites=[])
 TASKS = (server.TASK, packages.TASK, secrets.TASK, hosts.TASK)
