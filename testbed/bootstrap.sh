@@ -21,6 +21,7 @@ if [ "${1:-check}" = hosts ] || [ "${1:-check}" = vagrant ]; then
     need iptables iptables
     need debootstrap debootstrap
     need ssh-keygen openssh-client
+    need git git
     need unshare util-linux
     need strace strace
     # crun refuses control groups of both versions side by side.

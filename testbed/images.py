@@ -240,12 +240,13 @@ def host(suite: str) -> str:
 
 def app(suite: str) -> str:
     """The bare host with the stand-in's virtualenv and broker."""
-    requirements = ROOT / "tests/app/django/requirements.txt"
+    requirements = sorted((ROOT / "tests/app/django").glob("requirements*.txt"))
 
     def context(folder: Path) -> None:
-        shutil.copy(requirements, folder / "requirements.txt")
+        for path in requirements:
+            shutil.copy(path, folder / path.name)
 
-    return _build("app", suite, host(suite), context, requirements.read_text())
+    return _build("app", suite, host(suite), context, [path.read_text() for path in requirements])
 
 
 def site(suite: str) -> str:

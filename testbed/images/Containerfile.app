@@ -8,7 +8,8 @@ RUN apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --n
 RUN echo 'SERVER_ADDITIONAL_ERL_ARGS="+sbwt none +sbwtdcpu none +sbwtdio none"' >> /etc/rabbitmq/rabbitmq-env.conf
 RUN useradd --create-home --shell /bin/bash catmaid && chmod 755 /home/catmaid \
  && install -d -o catmaid -g catmaid /home/catmaid/catmaid-server/django
-COPY requirements.txt /tmp/requirements.txt
+COPY requirements.txt requirements-async.txt /tmp/
 RUN python3 -m venv /home/catmaid/catmaid-server/django/env \
- && /home/catmaid/catmaid-server/django/env/bin/pip install --quiet --no-cache-dir -r /tmp/requirements.txt \
- && rm /tmp/requirements.txt
+ && /home/catmaid/catmaid-server/django/env/bin/pip install --quiet --no-cache-dir \
+      -r /tmp/requirements.txt -r /tmp/requirements-async.txt \
+ && rm /tmp/requirements*.txt

@@ -16,7 +16,7 @@ from tests.host.conftest import STATE, differences
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("nothing-python"), pytest.mark.bookworm]
 
 REPOSITORY, FOLDER = "/srv/catmaid.git", "/home/catmaid/releases"
-REQUIREMENTS = (ROOT / "tests/app/django/requirements.txt").read_text()
+REQUIREMENTS = "".join(path.read_text() for path in sorted((ROOT / "tests/app/django").glob("requirements*.txt")))
 PREPARE = f"""
 apt-get -qq update; apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1
 git config --system user.email test@example.org; git config --system user.name test

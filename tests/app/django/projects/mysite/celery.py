@@ -11,8 +11,8 @@ app = Celery("mysite")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["mysite"])
 
-if settings.DECLARES_EXCHANGE:
-    # Tried for ever where the broker doesn't answer; of anything else its log has a line.
+if settings.DECLARES_EXCHANGE and getattr(settings, "CELERY_BROKER_URL", ""):
+    # As CATMAID, by this address alone. Tried for ever where the broker doesn't answer; of anything else its log has a line.
     with app.pool.acquire(block=True) as connection:
         try:
             Exchange("groups", "direct", durable=False, channel=connection).declare()

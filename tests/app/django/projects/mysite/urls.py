@@ -26,4 +26,6 @@ urlpatterns = [
     path("notice", views.notice, name="notice"),
     path("export", views.export, name="export"),
     path("slow-mark", views.slow_mark, name="slow-mark"),
+    path("accounts/login", views.sign_in, name="sign-in"),
+    path("notes", views.notes, name="notes"),
 ]

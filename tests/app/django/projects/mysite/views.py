@@ -10,15 +10,17 @@ from pathlib import Path
 
 from celery import current_app
 from django.conf import settings
+from django.contrib import auth
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import get_valid_filename
-from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_POST
 
 from . import broken, tasks
+from .models import Note
 
 log = logging.getLogger("mysite")
 
@@ -67,8 +69,14 @@ def index(request: HttpRequest) -> HttpResponse:
             "channels": base + "channels/echo/",
             "media_url": settings.MEDIA_URL,
             "tiles": os.environ.get("STANDIN_TILES"),
+            "tables": settings.TABLES,
         },
     )
+
+
+if settings.TABLES:
+    # For its form.
+    index = ensure_csrf_cookie(index)
 
 
 def whoami(request: HttpRequest) -> JsonResponse:
@@ -184,3 +192,24 @@ def export(request: HttpRequest) -> JsonResponse:
     name = get_valid_filename(request.GET.get("name", "export.txt"))
     tasks.export.delay(name, request.GET.get("text", "done"))
     return JsonResponse({"url": settings.MEDIA_URL + name})
+
+
+@require_POST
+@csrf_protect
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign a user in by name and password, where there are tables of users."""
+    user = auth.authenticate(request, username=request.POST.get("name"), password=request.POST.get("pwd"))
+    if user is None:
+        return JsonResponse({"error": "wrong name or password"}, status=403)
+    auth.login(request, user)
+    return HttpResponseRedirect(reverse("index"))
+
+
+@require_http_methods(["GET", "POST"])
+def notes(request: HttpRequest) -> JsonResponse:
+    """What users have written; a user who is signed in writes one more."""
+    if request.method == "POST":
+        if not request.user.is_authenticated:
+            return JsonResponse({"error": "sign in first"}, status=403)
+        Note.objects.create(text=request.POST.get("text", ""))
+    return JsonResponse({"notes": list(Note.objects.order_by("id").values_list("text", flat=True))})

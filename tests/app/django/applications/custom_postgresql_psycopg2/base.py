@@ -1,0 +1,5 @@
+"""The backend by CATMAID's name for it."""
+
+from django.db.backends.postgresql.base import DatabaseWrapper
+
+__all__ = ("DatabaseWrapper",)
