@@ -1,6 +1,9 @@
-"""The disposable host of 'make demo', on this machine: two CATMAIDs and a tile set behind HTTPS."""
+"""The disposable host of 'make demo', on this machine: from bare to two CATMAIDs and a tile set behind HTTPS."""
 
 from testbed.demo import connection, https_port
+
+# In CATMAID's place the stand-in of the tests, of which 'make demo' puts a repository there.
+RELEASES = {"repository": "/srv/catmaid.git", "revision": "1.0"}
 
 hosts = [
     (
@@ -15,6 +18,8 @@ hosts = [
                     {
                         "name": "catmaid",
                         "prefix": "/catmaid",
+                        "releases": RELEASES,
+                        "install": {"administrator": {"name": "alice", "email": "alice@example.org"}},
                         "workers": 2,
                         "celery": {"concurrency": 1},
                         "environment": {"STANDIN_TILES": "/tiles/demo/"},
@@ -22,8 +27,8 @@ hosts = [
                     {
                         "name": "catmaid-fafb",
                         "prefix": "/tracing/fafb/v14",
-                        "checkout": "/home/catmaid/fafb",
-                        "virtualenv": "/home/catmaid/catmaid-server/django/env",
+                        "releases": RELEASES,
+                        "install": {},  # all of it is made, but for an administrator
                         "workers": 1,
                         "celery": {"concurrency": 1},
                     },

@@ -1,8 +1,9 @@
-"""One server with one CATMAID. Copy this file, change what is yours, and deploy with
+"""One server, from a bare Debian to a CATMAID. Copy this file, change what is yours, and deploy with
 
 pyinfra inventories/prod.py deploy.py
 
 Lines that begin with "# " are options: remove these two characters to use one. All keys: docs/reference.md.
+For a CATMAID that was installed by hand: docs/howto/adopt.md.
 """
 
 from catmaid_deploy import secret  # keeps passwords out of this file: docs/lab.md
@@ -23,24 +24,22 @@ hosts = [
                 # "passwords": {"alice": secret.from_file("~/.lab/alice")},  # to enter: docs/howto/access.md
                 "instances": [
                     {
-                        "name": "catmaid",  # names its folders and programs: /run/catmaid, group catmaid
-                        "prefix": "/catmaid",  # its URL below the host name; "/" for the whole site
-                        "checkout": "/home/catmaid/catmaid-server",  # CATMAID's code, which is there already
-                        # "virtualenv": "/opt/catmaid-env",  # if it isn't CHECKOUT/django/env
-                        "user": "www-data",  # the system user that runs it and owns its files
-                        "workers": 8,  # processes that answer requests: about two per core
-                        "threads": 2,  # threads in each process; each takes a database connection
-                        "body_limit": "20m",  # the largest request; raise it for large imports
-                        "celery": {"concurrency": 2},  # background tasks that run at the same time
+                        "releases": {"revision": "7d9f83618"},  # CATMAID's: a tag or a commit; another one is an update
+                        "install": {
+                            "administrator": {"name": "alice", "email": "alice@example.org"},  # the first user
+                            # "database": {"host": "db.example.org", "password": secret.from_file("~/db")},  # elsewhere
+                            # "settings": {"time_zone": "Europe/Berlin"},  # and mail, and settings of your own
+                        },
+                        # "prefix": "/",  # its URL below the host name; by default /catmaid
+                        # "workers": 8,  # processes that answer requests: about two per core; by default 8
+                        # "threads": 4,  # threads in each process; each takes a database connection
+                        # "body_limit": "200m",  # the largest request; raise it for large imports
+                        # "celery": {"concurrency": 4},  # background tasks that run at the same time
                         # "cors": {"origins": ["https://lab.example.org"]},  # other sites whose pages may use its API
-                        # "database": {"host": "db.example.org", "port": 5432},  # a run warns if nothing answers
                         # "migrate": "before",  # run an update's migrations; else such an update is refused
                     },
                 ],
-                "tiles": [
-                    # Image tiles below /data/fafb, files that end in .jpg; remove this if the server has none.
-                    {"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb", "mount": "/data"},
-                ],
+                # "tiles": [{"name": "fafb", "url": "/tiles/fafb", "folder": "/data/fafb"}],  # tiles in /data/fafb
             },
         },
     ),

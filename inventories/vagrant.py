@@ -1,4 +1,4 @@
-"""The machine of the Vagrantfile, with one CATMAID behind HTTPS: https://localhost:9443/catmaid/
+"""The machine of the Vagrantfile, from bare to one CATMAID behind HTTPS: https://localhost:9443/catmaid/
 
 vagrant up && pyinfra inventories/vagrant.py deploy.py
 """
@@ -18,6 +18,8 @@ hosts = [
                     {
                         "name": "catmaid",
                         "prefix": "/catmaid",
+                        "releases": {"repository": "/srv/catmaid.git", "revision": "1.0"},  # the Vagrantfile makes it
+                        "install": {"administrator": {"name": "alice", "email": "alice@example.org"}},
                         "workers": 2,
                         "celery": {"concurrency": 1},
                     },

@@ -1,4 +1,4 @@
-"""``make demo``: a host, a deploy over SSH, and the proof that it works."""
+"""``make demo``: a bare host, a deploy over SSH, and the proof that it works."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from testbed import hosts, images
+from testbed import hosts, images, repository
 from testbed.images import ROOT, say
 from testbed.podman import BedError, podman
-from testbed.run import place_application
 
 # Another name gives a second demo beside the first: the tests' own.
 NAME = os.environ.get("CATMAID_DEMO", "demo")
@@ -90,8 +89,8 @@ def _tile(row: int, column: int) -> bytes:
 
 
 def _prepare(host: hosts.BedHost) -> None:
-    """What a lab would have on its server: another CATMAID, and tiles, of which one is missing."""
-    place_application(host, "/home/catmaid/fafb", "/tracing/fafb/v14", "www-data")
+    """What a lab would have on its server: the code's repository, and tiles, of which one is missing."""
+    repository.put(host, {"1.0": {}})
     host.run(f"mkdir -p {TILES}/0")
     for row in range(3):
         for column in range(4):
@@ -134,13 +133,13 @@ def up() -> None:
     try:
         if host is None:
             with images.lock("bookworm"):
-                image = images.site("bookworm")
+                image = images.host("bookworm")
             hosts.remove_bed(BED)
             bed = hosts.Bed(NAME, keep=True)
-            with images.progress("booting a Debian 12 host with systemd and sshd"):
+            with images.progress("booting a bare Debian 12 host with systemd and sshd"):
                 bed.open()
                 host = _boot(bed, image)
-            with images.progress("another instance and a set of tiles"):
+            with images.progress("a repository and a set of tiles"):
                 _prepare(host)
             _state().write_text(json.dumps({"ssh": host.ssh_data(), "ports": host.ports}))
         else:
@@ -153,11 +152,14 @@ def up() -> None:
         say("removing the demo host")
         down()
         raise
+    ssh = f"ssh -p {host.ssh_port} -i {images.ssh_key()} root@127.0.0.1"
     print(
         f"""
 The demo is ready: {host.url}/catmaid/
 another instance:  {host.url}/tracing/fafb/v14/
 Your browser warns of its certificate, which the host signed itself.
+Sign in as alice; the host made her password:
+    {ssh} cat /etc/catmaid/secrets/catmaid.administrator
 How it is, and its maintenance page, on and off:
     .venv/bin/pyinfra inventories/demo.py runbooks/status.py
     .venv/bin/pyinfra inventories/demo.py runbooks/maintenance.py -y --data maintenance=on

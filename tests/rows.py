@@ -31,9 +31,10 @@ CLAIMED = {
     28: "four programs under Supervisor, back after a kill; logs rotated",
     29: "Gunicorn with threads or gevent in place of uWSGI",
     30: "several instances and sites behind one nginx",
-    31: "an application found in place: a missing part is named (first half)",
+    31: "an application found in place, whose missing parts are named, or installed by the deploy",
     32: "no way from the application or the web to root, or to what is root's",
     33: "the last word of a run is asked for",
     34: "hosts as they are: served, or refused in one line before anything changes",
+    35: "CATMAID from nothing: a bare host and ten lines end in a page that an administrator signs in to",
     36: "its Python fits: which Python and which moved pins a release gets is said before anything changes",
 }

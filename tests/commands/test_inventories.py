@@ -46,10 +46,10 @@ def test_prod_as_it_is() -> None:
     assert list(hosts) == ["catmaid.example.org"]
     (one,) = hosts.values()
     assert set(one["groups"]) == {"hosts", "prod"}
-    assert check(one["data"]).urls == [
-        "https://catmaid.example.org/catmaid/",
-        "https://catmaid.example.org/tiles/fafb/",
-    ]
+    deployment = check(one["data"])
+    assert deployment.urls == ["https://catmaid.example.org/catmaid/"]
+    (instance,) = deployment.instances
+    assert None not in (instance.made_python, instance.made_database, instance.made_broker, instance.made_settings)
 
 
 def test_what_is_off_in_prod_holds_when_it_is_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_what_is_off_in_prod_holds_when_it_is_on(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     secret._output.cache_clear()
-    for name, content in (("pass", "#!/bin/sh\necho secret\n"), (".lab/alice", HASH)):
+    for name, content in (("pass", "#!/bin/sh\necho secret\n"), (".lab/alice", HASH), ("db", "x" * 20)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o700)

@@ -227,12 +227,14 @@ ps -eo pid,ppid,user:20,args --no-headers | awk -v s=$supervisord -v n=$nginx '
 """
 
 
-def settled(host: hosts.BedHost) -> str:
-    """RELEVANT, once it stays the same: nginx's old workers take a while to end, and so do programs replaced."""
-    found = [host.run(RELEVANT)]
+def settled(host: hosts.BedHost, more: str = "") -> str:
+    """RELEVANT and what a script says more, once it stays the same: nginx's old workers take a while to end, and so do
+    programs replaced.
+    """
+    found = [host.run(RELEVANT + more)]
 
     def same() -> bool:
-        found.append(host.run(RELEVANT))
+        found.append(host.run(RELEVANT + more))
         status = host.run("supervisorctl status || true").splitlines()
         replaced = sum(" EXITED " in line or " STOPPED " in line for line in status)
         ended = "is shutting down" not in found[-1] and "<defunct>" not in found[-1]

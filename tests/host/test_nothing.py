@@ -6,6 +6,10 @@ an AnonymousUser before anybody else, a manifest of its static files.
 
 from __future__ import annotations
 
+import base64
+import copy
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +20,7 @@ import pytest
 from testbed import images, repository
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.run import BOOKKEEPING, Run, pyinfra
+from tests.host import secrets_found
 from tests.host.browser import browse
 from tests.host.conftest import EACH_SUITE, STATE, differences, everything_runs
 
@@ -31,6 +36,7 @@ RELEASES = {
         ),
         "requirements-async.txt": "daphne==4.2.3\nchannels-rabbitmq==4.0.1\nsqlparse==0.5.1\n",
     },
+    "2.0": {"requirements.txt": "celery==4.4.7\n"},
 }
 SIGN_IN = """
 page.goto(url)
@@ -49,8 +55,16 @@ def ten_lines(revision: str, **more: Any) -> dict[str, Any]:
     """What an inventory says of the whole of it."""
     releases = {"repository": repository.PLACE, "revision": revision}
     install = {"administrator": {"name": "alice", "email": "alice@example.org"}}
-    instance = {"releases": releases, "install": install, "migrate": "before", **more}
+    install |= more.pop("install", {})
+    instance = {"releases": releases, "install": install, "migrate": "before", "workers": 2, **more}
     return {"site": {"server_name": "localhost", "tls": {"certificate": "self-signed"}, "instances": [instance]}}
+
+
+def run_on(host: BedHost, described: dict[str, Any], *options: str, deploy: str = "deploy.py") -> Run:
+    """A run that finds the host at the port which leads there."""
+    described = copy.deepcopy(described)
+    described["site"]["tls"]["port"] = host.ports[443]
+    return pyinfra(host, described, *options, deploy=deploy)
 
 
 @dataclass
@@ -72,10 +86,11 @@ def installed(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Installed]:
         image = images.host(suite)
     host = bed.boot(image, name := f"nothing-{suite}")
     repository.put(host, RELEASES)
+    secrets_found.watch(host)
     before = host.run(STATE)
-    dry = pyinfra(host, ten_lines("1.0"), "--dry", "--diff")
+    dry = run_on(host, ten_lines("1.0"), "--dry", "--diff")
     after_dry = host.run(STATE)
-    first = pyinfra(host, ten_lines("1.0"), "-y")
+    first = run_on(host, ten_lines("1.0"), "-y")
     yield Installed(name, host, before, dry, after_dry, first)
     host.remove()
 
@@ -115,9 +130,9 @@ def test_one_run_ends_in_a_page_that_the_administrator_signs_in_to(installed: In
 
 @pytest.mark.row_35
 def test_verify_is_well_and_the_next_run_has_nothing_to_do(installed: Installed) -> None:
-    verify = pyinfra(installed.host, ten_lines("1.0"), deploy="runbooks/verify.py")
+    verify = run_on(installed.host, ten_lines("1.0"), deploy="runbooks/verify.py")
     assert verify.code == 0, verify.text
-    again = pyinfra(installed.host, ten_lines("1.0"), "-y")
+    again = run_on(installed.host, ten_lines("1.0"), "-y")
     assert (again.code, again.changed) == (0, []), again.text
 
 
@@ -129,17 +144,239 @@ def test_an_update_brings_code_tables_and_environment_and_a_rollback_takes_them_
         return host.run(f'/home/catmaid/releases/environments/{release}-*/bin/python -c "{version}"')
 
     before = parser("1.0")
-    update = pyinfra(host, ten_lines("1.1"), "-y")
+    update = run_on(host, ten_lines("1.1"), "-y")
     assert update.code == 0, update.text
     settled(host)
     assert served(host) == "1.1"
     assert parser("1.1") == "0.5.1" != before
     columns = "select column_name from information_schema.columns where table_name = 'mysite_note'"
     assert "color" in host.run(f'runuser -u postgres -- psql -At catmaid -c "{columns}"').split()
-    back = pyinfra(host, ten_lines("1.1"), "-y", deploy="runbooks/rollback.py")
+    back = run_on(host, ten_lines("1.1"), "-y", deploy="runbooks/rollback.py")
     assert back.code == 0, back.text
     settled(host)
     assert served(host) == "1.0"
     running = host.run("ps -ww -u www-data -o args --no-headers | grep -o 'environments/[^/]*' | sort -u")
     assert running.startswith("environments/1.0-")
     assert "\n" not in running
+
+
+def secrets(host: BedHost) -> list[str]:
+    """All that the host knows alone."""
+    files = "cat /etc/catmaid/secrets/*.json"
+    found = [value for text in host.run(files).splitlines() for value in json.loads(text).values()]
+    return [*found, host.run(f"cat {PASSWORD}")]
+
+
+@pytest.mark.row_35
+def test_no_secret_is_anywhere_else(installed: Installed) -> None:
+    host = installed.host
+    values = secrets(host)
+    assert len(values) >= 4
+    assert min(map(len, values)) >= 16
+    assert host.run("systemctl is-active watcher") == "active"
+    assert secrets_found.search(host, values) == []
+    for run in (installed.dry, installed.first):
+        assert not secrets_found.printed(run.text + json.dumps(run.report), values)
+    # A search that can find: as a part of a URL, in base64 within more, and in a command line.
+    host.put("/etc/planted", f"amqp://x:{values[0]}@localhost/".encode())
+    host.put("/home/catmaid/planted", base64.b64encode(b"user:" + values[1].encode() + b"@"))
+    host.run(f"sh -c 'sleep 0.5 # {values[2]}'")
+    host.run(f"logger {values[3]}")
+    found = {"/etc/planted", "/home/catmaid/planted", "/root/seen", "journal"}
+    assert found <= {*secrets_found.search(host, values)}
+    host.run("rm /etc/planted /home/catmaid/planted /root/seen; systemctl stop watcher")
+
+
+# ---- what a run refuses ----
+
+# Roles, databases and virtual hosts, beside STATE's files, packages and programs.
+SERVICES = """
+runuser -u postgres -- psql -At -c 'select rolname, rolpassword from pg_authid'
+runuser -u postgres -- psql -At -c 'select datname, datdba from pg_database'
+rabbitmqctl -q list_vhosts; rabbitmqctl -q list_users; rabbitmqctl -q list_permissions -p catmaid
+"""
+PREPARE = """
+sql() { runuser -u postgres -- psql -q -c "$1"; }
+sql "CREATE ROLE lab LOGIN PASSWORD 'of the lab alone'"
+sql "CREATE ROLE latin"
+sql "CREATE DATABASE lab OWNER lab"
+sql "CREATE DATABASE latin OWNER latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
+rabbitmqctl -q add_user lab of-the-lab-alone
+mv /usr/share/postgresql/*/extension/pg_trgm.control /root/
+"""
+# Asks for a password whatever is asked for.
+LOCKED = """
+import http.server
+class Locked(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", "Basic realm=lab")
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", 8099), Locked).serve_forever()
+"""
+
+
+def second(revision: str = "1.0", **install: Any) -> dict[str, Any]:
+    """Another instance beside the first."""
+    releases = {"repository": repository.PLACE, "revision": revision}
+    return {"name": "catmaid-two", "prefix": "/two", "workers": 1, "releases": releases, "install": install}
+
+
+def both(other: dict[str, Any]) -> dict[str, Any]:
+    described = ten_lines("1.0")
+    described["site"]["instances"].append(other)
+    return described
+
+
+def moved(revision: str, **releases: str) -> dict[str, Any]:
+    """The first instance with other code."""
+    described = ten_lines(revision)
+    described["site"]["instances"][0]["releases"] |= releases
+    return described
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a revision that isn't there": (moved("9.9"), "site.instances[catmaid].releases.revision: "),
+    "a Python that doesn't fit": (
+        moved("2.0"),
+        "site.instances[catmaid].install.python.executable: 2.0 requires celery 4.4.7, which doesn't run with Python",
+    ),
+    "a repository that asks for a password": (
+        moved("1.2", repository="http://127.0.0.1:8099/catmaid.git"),
+        "site.instances[catmaid].releases.repository: ",
+    ),
+    "somebody else's database": (
+        both(second(database={"name": "lab", "user": "catmaid_two"})),
+        "the database lab belongs to lab, not to catmaid_two",
+    ),
+    "another encoding": (both(second(database={"name": "latin"})), "the database latin has the encoding LATIN1"),
+    "a role with another password": (
+        both(second(database={"name": "two", "user": "lab"})),
+        "the role lab is there and has another password than the deploy's",
+    ),
+    "a cluster at another port": (both(second(database={"port": 5433})), "install.database.port"),
+    "an extension that is missing": (both(second()), "the extension pg_trgm isn't available"),
+    "guest alone": (both(second(broker={"user": "guest"})), "install.broker.user: 'guest' is the service's own"),
+    "somebody else's user at the broker": (
+        both(second(broker={"vhost": "two", "user": "lab"})),
+        "site.instances[catmaid-two].install.broker.user: RabbitMQ has a user lab that isn't the deploy's",
+    ),
+    "settings that don't load": (
+        ten_lines("1.0", install={"settings": {"fragment": "MINUTES = 60 / 0\n"}}),
+        "ZeroDivisionError",
+    ),
+    "settings that are no Python": (
+        ten_lines("1.0", install={"settings": {"fragment": "MINUTES = = 60\n"}}),
+        "site.instances[catmaid].install.settings.fragment: line 1 is no Python",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(installed: Installed) -> Iterator[BedHost]:
+    """A host on which other things are as well."""
+    host = installed.host
+    assert run_on(host, ten_lines("1.0"), "-y").code == 0
+    host.put("/root/locked.py", LOCKED.encode())
+    host.run(f"systemd-run --quiet --unit=locked python3 /root/locked.py\n{PREPARE}")
+    yield host
+    host.run("systemctl stop locked; mv /root/pg_trgm.control /usr/share/postgresql/*/extension/")
+
+
+@pytest.mark.long
+@pytest.mark.row_35
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_wrong_is_refused_in_one_line(prepared: BedHost, kind: str) -> None:
+    described, words = WRONG[kind]
+    before = settled_state(prepared)
+    run = run_on(prepared, described, "-y")
+    assert run.code == 1, run.text
+    (line,) = run.refusals
+    assert words in line
+    assert differences(before, settled_state(prepared)) == []
+    assert served(prepared) == "1.0"
+
+
+def settled_state(host: BedHost) -> str:
+    settled(host)
+    return host.run(STATE + SERVICES)
+
+
+@pytest.mark.long
+@pytest.mark.row_35
+def test_two_instances_have_their_own_and_one_that_leaves_keeps_its_data(installed: Installed) -> None:
+    host = installed.host
+    run = run_on(host, both(second()), "-y")
+    assert run.code == 0, run.text
+    settled(host)
+    assert run_on(host, both(second()), deploy="runbooks/verify.py").code == 0
+    assert run_on(host, both(second()), "-y").changed == []
+    names = "runuser -u postgres -- psql -At -c 'select datname from pg_database'; rabbitmqctl -q list_vhosts"
+    there = host.run(names)
+    assert {"catmaid", "catmaid_two"} <= {*there.split()}
+    gone = run_on(host, ten_lines("1.0"), "-y")
+    assert gone.code == 0, gone.text
+    assert "database catmaid_two: it stays, with its role: catmaid-two no longer has it" in gone.text
+    assert "virtual host catmaid_two: no instance has it any longer; it stays" in gone.text
+    assert host.run(names) == there
+    assert "catmaid-two" not in host.run("supervisorctl status || true")
+    assert host.run("ls /etc/catmaid/secrets").split() != []
+    assert run_on(host, ten_lines("1.0"), "-y").changed == []
+
+
+# ---- the broker and the database may be away ----
+
+
+def waits_for(what: str, host: BedHost, path: str, seconds: float) -> None:
+    """Until a page is well again."""
+
+    def is_well() -> bool:
+        try:
+            return httpx.get(f"{host.url}/catmaid/{path}", verify=host.trust(), trust_env=False, timeout=30).is_success
+        except httpx.HTTPError:
+            return False
+
+    wait_for(what, is_well, seconds)
+
+
+@pytest.mark.long
+@pytest.mark.row_37
+def test_an_update_without_a_broker(installed: Installed) -> None:
+    """The new release serves, and tasks wait for the broker."""
+    host = installed.host
+    host.run("systemctl stop rabbitmq-server")
+    try:
+        run = run_on(host, ten_lines("1.1"), "-y")
+        assert run.code == 0, run.text
+        assert "tasks wait" in run.text
+        assert served(host) == "1.1"
+        status = run_on(host, ten_lines("1.1"), deploy="runbooks/status.py")
+        assert "rabbitmq: it doesn't run: tasks wait, and notices reach no page" in status.text, status.text
+        # Who sends a task meanwhile learns it within seconds.
+        started = time.monotonic()
+        url = f"{host.url}/catmaid/task"
+        assert httpx.get(url, verify=host.trust(), trust_env=False, timeout=60).status_code == 500
+        assert time.monotonic() - started < 30
+    finally:
+        host.run("systemctl start rabbitmq-server")
+    waits_for("a task after the broker is back", host, "task", 60)
+    assert run_on(host, ten_lines("1.1"), deploy="runbooks/verify.py").code == 0
+
+
+@pytest.mark.long
+@pytest.mark.row_37
+def test_a_database_that_is_three_minutes_late_at_boot(installed: Installed) -> None:
+    host = installed.host
+    place = "/etc/systemd/system/postgresql@.service.d/late.conf"
+    host.run(f"mkdir -p {place.rpartition('/')[0]}")
+    host.put(place, b"[Service]\nExecStartPre=/bin/sleep 180\nTimeoutStartSec=400\n")
+    try:
+        host.reboot()
+        status = run_on(host, ten_lines("1.1"), deploy="runbooks/status.py")
+        assert "postgresql" in status.text.lower()
+        assert status.code == 1
+        waits_for("the site", host, "notes", 400)
+    finally:
+        host.run(f"rm {place}; systemctl daemon-reload")
+    settled(host)
+    assert run_on(host, ten_lines("1.1"), deploy="runbooks/verify.py").code == 0
