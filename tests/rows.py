@@ -37,4 +37,5 @@ CLAIMED = {
     34: "hosts as they are: served, or refused in one line before anything changes",
     35: "CATMAID from nothing: a bare host and ten lines end in a page that an administrator signs in to",
     36: "its Python fits: which Python and which moved pins a release gets is said before anything changes",
+    37: "the broker may be away: the site starts, serves and is updated without it, and tasks wait",
 }

@@ -17,12 +17,13 @@ from catmaid_deploy.schema import Address, Deployment, Instance, Releases
 from catmaid_deploy.tasks.application import releases, settings
 from catmaid_deploy.tasks.nginx.user import judge_group
 from catmaid_deploy.tasks.programs import slots as program
+from catmaid_deploy.tasks.rabbitmq import server
 
 OLDEST_PYTHON = (3, 8)
 # The files in which CATMAID names the packages that it was made for, with their versions.
 REQUIREMENTS = ("requirements.txt", "requirements-async.txt")
 # Debian's services of the kinds that an application may use.
-PEERS = {"database": ("postgresql.service",), "broker": ("rabbitmq-server.service", "redis-server.service")}
+PEERS = {"database": ("postgresql.service",), "broker": (server.UNIT, "redis-server.service")}
 WAITS = "for the broker"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # Groups whose members are root whenever they like.
@@ -220,6 +221,8 @@ def warnings(look: Look) -> Iterator[Finding]:
         for key, address in look.survey["instances"][instance.name]["silent"].items():
             if key == "database" and instance.name in look.deployment.local_databases:
                 continue  # the server's own task says more of it, and on a bare host there is none yet
+            if key == "broker" and instance.name in look.deployment.local_brokers and server.PACKAGE in look.missing:
+                continue  # this run installs it
             place = f"site.instances[{instance.name}].{key}"
             what = f"nothing answers at {address['host']}:{address['port']}"
             here = start_here(key, address["host"], look.survey)

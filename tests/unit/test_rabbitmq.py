@@ -20,6 +20,7 @@ from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.report import Report
 from catmaid_deploy.script import joined
 from catmaid_deploy.secret import Secret
+from catmaid_deploy.tasks.application import installed
 from catmaid_deploy.tasks.rabbitmq import hosts, server
 from tests import answers
 
@@ -325,3 +326,11 @@ def test_somebody_else_s_user_keeps_his_password() -> None:
     assert lines(hosts.TASK.faults(Look(given, survey(known, **ADOPTED)))) == []
     made = known | {"made": {"catmaid": "catmaid"}}
     assert lines(hosts.TASK.faults(Look(deployment(), survey(made, **ADOPTED)))) == []
+
+
+def test_a_broker_that_this_run_installs_isn_t_called_silent() -> None:
+    silent = {"catmaid": {"silent": {"broker": {"host": "localhost", "port": 5672}}, "settings_problem": None}}
+    look = Look(deployment(), survey({}, instances=silent, work_mem=None), missing=[server.PACKAGE])
+    assert [one.what for one in installed.warnings(look)] == []
+    look.missing.clear()
+    assert [one.what for one in installed.warnings(look)] == ["nothing answers at localhost:5672"]
