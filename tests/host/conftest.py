@@ -21,7 +21,7 @@ from catmaid_deploy.tasks.programs import wsgi
 from testbed import hosts, images
 from testbed.podman import check_machine
 from testbed.run import VIRTUALENV, Run, place_application, pyinfra
-from tests.host import acme
+from tests.host import acme, nothing, secrets_found
 from tests.host.web import DATA, SITES, Web
 
 # The first one in every run, all of them in long ones.
@@ -312,6 +312,24 @@ def deployed(bed: hosts.Bed, request: pytest.FixtureRequest) -> Iterator[Deploye
     first = pyinfra(host, {"site": SITE}, "-y")
     assert first.code == 0, first.text
     yield Deployed(suite, host, schema.load(SITE), before, dry, after, first)
+    host.remove()
+
+
+@pytest.fixture(scope="session", params=EACH_SUITE)
+def installed(
+    bed: hosts.Bed, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[nothing.Installed]:
+    """A host that was bare before a dry run and a first deploy of ten lines."""
+    suite = request.param
+    host = nothing.bare(bed, suite, f"nothing-{suite}")
+    secrets_found.watch(host)
+    site = nothing.ten_lines("1.0")
+    before = host.run(STATE)
+    dry = nothing.run_on(host, site, "--dry", "--diff")
+    after = host.run(STATE)
+    first, operations = nothing.timed(host, site, tmp_path_factory.mktemp("nothing") / "times")
+    state = settled(host, nothing.MORE) if first.code == 0 else ""
+    yield nothing.Installed(suite, host, before, dry, after, first, operations, state)
     host.remove()
 
 

@@ -7,37 +7,24 @@ an AnonymousUser before anybody else, a manifest of its static files.
 from __future__ import annotations
 
 import base64
-import copy
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 
-from testbed import images, repository
-from testbed.hosts import Bed, BedHost, wait_for
-from testbed.run import BOOKKEEPING, Run, pyinfra
+from testbed import repository
+from testbed.hosts import BedHost, wait_for
+from testbed.run import BOOKKEEPING
 from tests.host import secrets_found
 from tests.host.browser import browse
-from tests.host.conftest import EACH_SUITE, STATE, differences, everything_runs
+from tests.host.conftest import STATE, differences, everything_runs
+from tests.host.nothing import PASSWORD, Installed, run_on, ten_lines
 
 pytestmark = pytest.mark.xdist_group("nothing")
 
-PASSWORD = "/etc/catmaid/secrets/catmaid.administrator"
-RELEASES = {
-    "1.0": {},
-    # Code, tables and environment change together.
-    "1.1": {
-        "projects/mysite/migrations/0002_note_color.py": repository.MIGRATION.format(
-            before="0001_initial", field="color"
-        ),
-        "requirements-async.txt": "daphne==4.2.3\nchannels-rabbitmq==4.0.1\nsqlparse==0.5.1\n",
-    },
-    "2.0": {"requirements.txt": "celery==4.4.7\n"},
-}
 SIGN_IN = """
 page.goto(url)
 first = page.locator("#sign-in").count()
@@ -49,50 +36,6 @@ works = "[...document.querySelectorAll('.state')].every(one => one.textContent =
 page.wait_for_function(works, timeout=30000)
 result = {"form": first, "user": page.locator("#user").inner_text(), "screen": page.screenshot()}
 """
-
-
-def ten_lines(revision: str, **more: Any) -> dict[str, Any]:
-    """What an inventory says of the whole of it."""
-    releases = {"repository": repository.PLACE, "revision": revision}
-    install = {"administrator": {"name": "alice", "email": "alice@example.org"}}
-    install |= more.pop("install", {})
-    instance = {"releases": releases, "install": install, "migrate": "before", "workers": 2, **more}
-    return {"site": {"server_name": "localhost", "tls": {"certificate": "self-signed"}, "instances": [instance]}}
-
-
-def run_on(host: BedHost, described: dict[str, Any], *options: str, deploy: str = "deploy.py") -> Run:
-    """A run that finds the host at the port which leads there."""
-    described = copy.deepcopy(described)
-    described["site"]["tls"]["port"] = host.ports[443]
-    return pyinfra(host, described, *options, deploy=deploy)
-
-
-@dataclass
-class Installed:
-    """A host that was bare, and how it came to CATMAID."""
-
-    name: str
-    host: BedHost
-    before: str
-    dry: Run
-    after_dry: str
-    first: Run
-
-
-@pytest.fixture(scope="module", params=EACH_SUITE)
-def installed(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Installed]:
-    suite = str(request.param)
-    with images.lock(suite):
-        image = images.host(suite)
-    host = bed.boot(image, name := f"nothing-{suite}")
-    repository.put(host, RELEASES)
-    secrets_found.watch(host)
-    before = host.run(STATE)
-    dry = run_on(host, ten_lines("1.0"), "--dry", "--diff")
-    after_dry = host.run(STATE)
-    first = run_on(host, ten_lines("1.0"), "-y")
-    yield Installed(name, host, before, dry, after_dry, first)
-    host.remove()
 
 
 def settled(host: BedHost) -> None:
@@ -121,7 +64,7 @@ def test_one_run_ends_in_a_page_that_the_administrator_signs_in_to(installed: In
     settled(installed.host)
     password = installed.host.run(f"cat {PASSWORD}")
     # By its own name in the browser, whatever its address.
-    arguments = (f"--host-resolver-rules=MAP localhost {installed.name}",)
+    arguments = (f"--host-resolver-rules=MAP localhost nothing-{installed.suite}",)
     url = "https://localhost/catmaid/"
     found = browse(client, SIGN_IN, url=url, name="alice", password=password, arguments=arguments)
     # AnonymousUser is the first.

@@ -1,0 +1,99 @@
+"""The stand-in, which the deploy installs on a bare host: what is asked for, and what there is afterwards."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed import images, repository
+from testbed.hosts import Bed, BedHost
+from testbed.run import Run, pyinfra
+
+PASSWORD = "/etc/catmaid/secrets/catmaid.administrator"
+RELEASES = {
+    "1.0": {},
+    # Code, tables and environment change together.
+    "1.1": {
+        "projects/mysite/migrations/0002_note_color.py": repository.MIGRATION.format(
+            before="0001_initial", field="color"
+        ),
+        "requirements-async.txt": "daphne==4.2.3\nchannels-rabbitmq==4.0.1\nsqlparse==0.5.1\n",
+    },
+    "2.0": {"requirements.txt": "celery==4.4.7\n"},
+}
+
+
+def ten_lines(revision: str, **more: Any) -> dict[str, Any]:
+    """What an inventory says of the whole of it."""
+    releases = {"repository": repository.PLACE, "revision": revision}
+    install = {"administrator": {"name": "alice", "email": "alice@example.org"}}
+    install |= more.pop("install", {})
+    instance = {"releases": releases, "install": install, "migrate": "before", "workers": 2, **more}
+    return {"site": {"server_name": "localhost", "tls": {"certificate": "self-signed"}, "instances": [instance]}}
+
+
+def run_on(host: BedHost, described: dict[str, Any], *options: str, port: int = 0, **more: Any) -> Run:
+    """A run that finds the host at the port which leads there, unless it is told another one."""
+    described = copy.deepcopy(described)
+    described["site"]["tls"]["port"] = port or host.ports[443]
+    return pyinfra(host, described, *options, **more)
+
+
+def timed(host: BedHost, described: dict[str, Any], times: Path) -> tuple[Run, list[tuple[str, float]]]:
+    """A run, and its operations with their seconds."""
+    run = run_on(host, described, "-y", before="tests/host/cut.py", env={"CATMAID_TIMES": str(times)})
+    lines = times.read_text().splitlines() if times.exists() else []
+    return run, [(name, seconds) for name, seconds in map(json.loads, lines)]
+
+
+def bare(bed: Bed, suite: str, name: str) -> BedHost:
+    """A host with nothing but Debian and a repository. RabbitMQ knows its data by the host's name."""
+    with images.lock(suite):
+        image = images.host(suite)
+    host = bed.boot(image, name, hostname="host")
+    repository.put(host, RELEASES)
+    return host
+
+
+@dataclass
+class Installed:
+    """A host that was bare, and how it came to CATMAID.
+
+    ``operations`` are those of the first run with their seconds, ``state`` what it left, by ``RELEVANT`` and ``MORE``.
+    """
+
+    suite: str
+    host: BedHost
+    before: str
+    dry: Run
+    after_dry: str
+    first: Run
+    operations: list[tuple[str, float]]
+    state: str
+
+
+# What RELEVANT hasn't: code and environment, the database with its rows, the broker, and who is there.
+# Made by chance or by the clock are the secrets, the salt of passwords, and the times of rows.
+MORE = r"""
+cd /home/catmaid/releases
+ls -A . environments
+cat environments/*/requirements.lock
+find . -mindepth 1 -not -path './.uv/*' -not -path './environments/*' -not -path '*/repository.git/*' \
+    -not -name '*.pyc' -not -name __pycache__ \
+    \( -type f -printf '%p %u %g %m %s\n' -o -printf '%p %u %g %m %l\n' \) | sort
+find /etc/postgresql /etc/postgresql-common /etc/rabbitmq -type f -print0 | sort -z | xargs -0 sha256sum
+find /etc/catmaid/secrets /var/lib/catmaid* -printf '%p %u %g %m\n' | sort
+python3 -c 'import json; print(sorted(json.load(open("/etc/catmaid/secrets/catmaid.json"))))'
+getent passwd | cut -d: -f1,6,7 | sort; getent group | cut -d: -f1,4 | sort
+cd /
+sql() { runuser -u postgres -- psql -At -c "$1"; }
+sql "select rolname, rolsuper, rolcreatedb, rolcreaterole, rolcanlogin, rolconfig from pg_roles order by 1"
+sql "select datname, pg_get_userbyid(datdba), encoding, datcollate, datacl from pg_database order by 1"
+sql "select name, setting from pg_settings where source = 'configuration file' order by 1"
+runuser -u postgres -- pg_dump catmaid | grep -v -E '^.(un)?restrict ' \
+    | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.+]+/TIME/g; s/pbkdf2[^\t]*/PASSWORD/'
+rabbitmqctl -q list_vhosts name; rabbitmqctl -q list_users | sort; rabbitmqctl -q list_permissions -p catmaid
+"""
