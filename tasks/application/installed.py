@@ -24,6 +24,8 @@ OLDEST_PYTHON = (3, 8)
 REQUIREMENTS = ("requirements.txt", "requirements-async.txt")
 # Debian's services of the kinds that an application may use.
 PEERS = {"database": ("postgresql.service",), "broker": (server.UNIT, "redis-server.service")}
+# What it means for users that one of them doesn't answer.
+SAID = {"database": "pages wait: the database", "broker": "tasks wait: the broker"}
 WAITS = "for the broker"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 # Groups whose members are root whenever they like.
@@ -240,7 +242,7 @@ def remarks(look: Look) -> Iterator[Finding]:
 
 def away(look: Look) -> list[str]:
     silent = [
-        f"the {key} of {instance.name} is away"
+        f"{SAID[key]} of {instance.name} doesn't answer"
         for instance in look.deployment.instances
         for key in look.survey["instances"][instance.name]["silent"]
     ]
