@@ -307,6 +307,27 @@ class Logs(TypedDict, total=False):
 # ---- further questions of a run ----
 
 
+class LocalDatabase(TypedDict):
+    """A database that the deploy made on this host."""
+
+    name: str
+    owner: str
+    port: int
+
+
+class Dump(TypedDict):
+    """A dump that is due before migrations: what programs run with as far as it is known, the ``limit`` in GiB, and the
+    database itself where the deploy made it on this host.
+    """
+
+    instance: str
+    revision: str
+    user: str
+    environment: str
+    limit: int
+    local: LocalDatabase | None
+
+
 class Migrations(TypedDict):
     """An instance's code, in its place or, of a ``release`` that isn't there yet, in the mirror of its repository."""
 
@@ -317,6 +338,7 @@ class Migrations(TypedDict):
     environment: dict[str, str]
     seconds: int
     release: Unpacked | None
+    dump: Dump | None
 
 
 class Settings(TypedDict):
