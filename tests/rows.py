@@ -35,5 +35,6 @@ CLAIMED = {
     32: "no way from the application or the web to root, or to what is root's",
     33: "the last word of a run is asked for",
     34: "hosts as they are: served, or refused in one line before anything changes",
+    35: "CATMAID from a bare host: settings, first tables, administrator, projects and mail",
     36: "its Python fits: which Python and which moved pins a release gets is said before anything changes",
 }

@@ -9,4 +9,4 @@ application = get_wsgi_application()
 
 # Django loads the URLs at the first request: what is broken in them is to show now, unless a test measures that.
 if not settings.URL_SECONDS:
-    from . import urls  # noqa: F401
+    from mysite import urls  # noqa: F401
