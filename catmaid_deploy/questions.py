@@ -1,6 +1,7 @@
 """What a host is asked: the types of the JSON that the scripts in `on_host/facts` take; answers are in `answers/`.
 
 Each task gives a part of a question, and all parts together are the whole: their keys are joined by `plan.task.merged`.
+What is read side by side with a script stands together, and so in one file.
 """
 
 from __future__ import annotations
@@ -263,7 +264,9 @@ class Channel(TypedDict):
 
 
 class Running(TypedDict):
-    """An application that runs: its folders and sockets, and what of its programs may go on beside the next ones."""
+    """An application that runs: its folders and sockets, and what of its programs may go on beside the next ones.
+    ``mail`` is to whom its mail server is asked to take mail; empty where none is described.
+    """
 
     name: str
     user: str
@@ -280,17 +283,19 @@ class Running(TypedDict):
     queues: list[str]
     other_workers: dict[str, str]
     channel: Channel
+    mail: str
 
 
 class Health(TypedDict, total=False):
     """What `on_host/facts/health.py` and `verify.py` take. ``space`` are paths on disks that may fill, ``logs`` folders
-    of logs; ``units`` are asked for by the survey.
+    of logs; ``units`` are asked for by the survey. ``mail_to`` is whom a message is sent to, if anybody.
     """
 
     survey: Survey
     units: list[str]
     space: list[str]
     logs: list[str]
+    mail_to: str
     sites: list[Site]
     instances: list[Running]
     pages: list[Page]

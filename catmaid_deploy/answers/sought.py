@@ -11,8 +11,7 @@ class NoDump(TypedDict):
     """Why a database can't be dumped: the instance's ``key`` with what is wrong, and what ends it, by a command or in
     words.
 
-    >>> no: NoDump = {"key": "way_back", "what": "pg_dump is missing", "todo": "",
-    ...               "command": "apt-get install postgresql-client"}
+    >>> no: NoDump = {"key": "dump_limit", "what": "the database has 21.0 GiB", "todo": "raise it", "command": ""}
     """
 
     key: str
@@ -23,7 +22,7 @@ class NoDump(TypedDict):
 
 class Dump(TypedDict, total=False):
     """The database that is dumped before migrations, with its ``size`` in bytes. Or what ``refused`` it, the
-    ``problem`` for which nobody knows, and whether it is an ``other`` database than PostgreSQL's, which gets no dump.
+    ``problem`` for which nobody knows, and whether it is of an ``other`` kind, of which no dump is made.
     """
 
     name: str

@@ -239,6 +239,7 @@ def applications(_: Path) -> Said:
         "notice": 0.1,
         "broker": "x",
         "database": "y",
+        "mail": {"stage": "sender", "words": "550", "sent": ""},
     }
     for one in (json.dumps(found), '{"notice": "late", "broken": "x"}', "no object"):
         yield script.end_probe(saying(one)), health.Probe
