@@ -250,7 +250,7 @@ def test_a_dump_is_root_s_alone_and_says_how_it_comes_back(tmp_path: Path, monke
     [
         (Said("", "", 1, b"PGD"), "its database can't be dumped: "),
         (
-            Said("pg_dump: error: aborting", "pg_dump: error: a lock", 1),
+            Said("pg_dump: error: aborting\npg_dump: detail: Query was\n", "", 1),
             "its database can't be dumped: pg_dump: error: ",
         ),
         (Said("", "", -9), "no end within 3600 s"),

@@ -52,9 +52,10 @@ def start_with_settings(one, code, *words, **options):
 
 
 def last_words_of(text):
-    """The last line of what a program says, for an admin."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return plain(clean(lines[-1].strip()))[:300] if lines else "no answer"
+    """The error in what a program says, for an admin: pg_dump has its query in further lines. Else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = next((line for line in lines if "error: " in line.lower()), lines[-1] if lines else "no answer")
+    return plain(clean(line))[:300]
 
 
 def database_of(one):
