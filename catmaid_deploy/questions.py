@@ -325,7 +325,7 @@ class Dump(TypedDict):
     database itself where the deploy made it on this host.
     """
 
-    instance: str
+    folder: str
     revision: str
     user: str
     environment: str

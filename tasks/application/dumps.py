@@ -5,7 +5,6 @@ from __future__ import annotations
 from catmaid_deploy import questions
 from catmaid_deploy.answers.sought import Dump
 from catmaid_deploy.finding import Command, Finding, fault
-from catmaid_deploy.on_host.facts.dumps import DUMPS
 from catmaid_deploy.schema import Instance
 from catmaid_deploy.upkeep import output
 
@@ -24,7 +23,7 @@ def asked(instance: Instance) -> questions.Dump | None:
     if made and not made.host:
         local = {"name": made.name, "owner": made.user, "port": made.port}
     return {
-        "instance": instance.name,
+        "folder": instance.dumps_dir,
         "revision": instance.releases.revision if instance.releases else "checkout",
         "user": instance.user,
         # What serves knows the database whatever code comes.
@@ -50,6 +49,6 @@ def note(instance: Instance, found: Dump) -> str | None:
     if problem := found.get("problem"):
         return f"{instance.name}: whether its database can be dumped before them is not known: {problem}"
     if "size" in found:
-        size = output.size(found["size"])
-        return f"{instance.name}: its database {found['name']} ({size}) would be dumped before that to {DUMPS}"
+        what = f"{found['name']} ({output.size(found['size'])})"
+        return f"{instance.name}: its database {what} would be dumped before that to {instance.dumps_dir}"
     return None

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.row_27
 
 GIB = 1 << 30
 ONE = {
-    "instance": "catmaid",
+    "folder": "/var/backups/catmaid/catmaid",
     "revision": "1.1",
     "user": "www-data",
     "environment": "/etc/catmaid/catmaid/wsgi/environment.sh",
@@ -89,7 +89,7 @@ def test_the_job_knows_of_it() -> None:
 def refuses(monkeypatch: pytest.MonkeyPatch, free: tuple[int, int], program: Any = (15, "/x"), **more: Any) -> Any:
     monkeypatch.setattr(looked, "newest_pg_dump", lambda: program)
     places = [("a dump of", ["/a", [1, 0, free[0], 0, 0]]), ("a migration of", ["/b", [1, 0, free[1], 0, 0]])]
-    monkeypatch.setattr(looked, "places_of", lambda _: places)
+    monkeypatch.setattr(looked, "places_of", lambda *_: places)
     monkeypatch.setattr(looked, "mounts", lambda: {"/a", "/b"})
     return looked.what_refuses(ONE, DATABASE | more)
 
@@ -141,7 +141,7 @@ def test_the_host_s_answer_is_one_of_four(monkeypatch: pytest.MonkeyPatch) -> No
     assert said == [
         "catmaid: no dump would be made before them: the database is no PostgreSQL",
         "catmaid: whether its database can be dumped before them is not known: refused",
-        "catmaid: its database catmaid (4.0 GiB) would be dumped before that to /var/backups/catmaid",
+        "catmaid: its database catmaid (4.0 GiB) would be dumped before that to /var/backups/catmaid/catmaid",
     ]
     monkeypatch.setattr(looked, "what_refuses", lambda *_: looked.refused_by("way_back", "no", "x"))
     assert looked.look_at_dump(ONE) == {"refused": looked.refused_by("way_back", "no", "x")}
@@ -222,14 +222,13 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch, said: Said, moment: str 
 
     for name, value in (
         ("ROOT", trust.Here()),
-        ("DUMPS", str(folder)),
         ("time", clock),
         ("start_dump", start),
         ("tell", told.append),
         ("make_folders", lambda path, mode: Path(path).mkdir(mode, parents=True, exist_ok=True)),
     ):
         monkeypatch.setattr(dumps, name, value)
-    dumps.make_dump(ONE, DATABASE)
+    dumps.make_dump(ONE | {"folder": str(folder / "catmaid")}, DATABASE)
     return told
 
 

@@ -13,7 +13,6 @@ from catmaid_deploy.on_host.facts.places import mount_of, mounts, space, start_a
 from catmaid_deploy.on_host.facts.postgresql import ASK_SECONDS, DATA, PROGRAMS, SERVER, start_sql
 from catmaid_deploy.on_host.trust import ROOT, As, Failed, plain
 
-DUMPS = "/var/backups/catmaid"
 # How much of a database's size has to be free: a migration may write a table anew, and a dump is compressed.
 ROOM = 1.25
 ELSEWHERE = "give way_back 'elsewhere', if a snapshot of the file system or point-in-time recovery is the way back"
@@ -111,7 +110,7 @@ def what_refuses(one, database):
         what = "the database %s is PostgreSQL %d's, and the newest pg_dump here is %d, which can't read it"
         fix = "install postgresql-client-%d, or %s" % (server, ELSEWHERE)
         return refused_by("way_back", what % (name, server, program[0]), fix)
-    for purpose, found in places_of(database):
+    for purpose, found in places_of(one, database):
         real, (block, _, free, _, _) = found
         if block * free < ROOM * size:
             mount = mount_of(real, mounts())
@@ -121,9 +120,9 @@ def what_refuses(one, database):
     return None
 
 
-def places_of(database):
+def places_of(one, database):
     """The file systems that a dump and a migration fill, each with what it is for."""
-    yield "a dump of", space(ROOT, DUMPS)
+    yield "a dump of", space(ROOT, one["folder"])
     data = database["data"] or (DATA if database["host"] in HERE_NAMES or database["host"].startswith("/") else "")
     if data and ROOT.exists(DATA):
         try:

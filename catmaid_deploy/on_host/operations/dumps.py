@@ -6,7 +6,6 @@ import re
 import time
 
 from catmaid_deploy.on_host.facts.dumps import (
-    DUMPS,
     command_back,
     database_of,
     last_words_of,
@@ -64,7 +63,7 @@ def dump_before(one, plan):
 
 def make_dump(one, database):
     """Dump a database into a file of root's alone, and say how it comes back."""
-    folder, moment = "%s/%s" % (DUMPS, one["instance"]), time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    folder, moment = one["folder"], time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     make_folders(folder, 0o700)
     # Of a dump that was cut.
     for name in ROOT.names(folder):
