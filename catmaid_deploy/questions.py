@@ -1,6 +1,7 @@
 """What a host is asked: the types of the JSON that the scripts in `on_host/facts` take; answers are in `answers/`.
 
 Each task gives a part of a question, and all parts together are the whole: their keys are joined by `plan.task.merged`.
+What is read side by side with a script stands together, and so in one file.
 """
 
 from __future__ import annotations
@@ -263,7 +264,9 @@ class Channel(TypedDict):
 
 
 class Running(TypedDict):
-    """An application that runs: its folders and sockets, and what of its programs may go on beside the next ones."""
+    """An application that runs: its folders and sockets, and what of its programs may go on beside the next ones.
+    ``mail`` is to whom its mail server is asked to take mail; empty where none is described.
+    """
 
     name: str
     user: str
@@ -280,17 +283,19 @@ class Running(TypedDict):
     queues: list[str]
     other_workers: dict[str, str]
     channel: Channel
+    mail: str
 
 
 class Health(TypedDict, total=False):
     """What `on_host/facts/health.py` and `verify.py` take. ``space`` are paths on disks that may fill, ``logs`` folders
-    of logs; ``units`` are asked for by the survey.
+    of logs; ``units`` are asked for by the survey. ``mail_to`` is whom a message is sent to, if anybody.
     """
 
     survey: Survey
     units: list[str]
     space: list[str]
     logs: list[str]
+    mail_to: str
     sites: list[Site]
     instances: list[Running]
     pages: list[Page]
@@ -307,6 +312,27 @@ class Logs(TypedDict, total=False):
 # ---- further questions of a run ----
 
 
+class LocalDatabase(TypedDict):
+    """A database that the deploy made on this host."""
+
+    name: str
+    owner: str
+    port: int
+
+
+class Dump(TypedDict):
+    """A dump that is due before migrations: what programs run with as far as it is known, the ``limit`` in GiB, and the
+    database itself where the deploy made it on this host.
+    """
+
+    folder: str
+    revision: str
+    user: str
+    environment: str
+    limit: int
+    local: LocalDatabase | None
+
+
 class Migrations(TypedDict):
     """An instance's code, in its place or, of a ``release`` that isn't there yet, in the mirror of its repository."""
 
@@ -317,6 +343,7 @@ class Migrations(TypedDict):
     environment: dict[str, str]
     seconds: int
     release: Unpacked | None
+    dump: Dump | None
 
 
 class Settings(TypedDict):

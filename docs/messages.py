@@ -33,6 +33,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "catmaid_deploy/file_sets.py",
         *(
             "tasks/application/migrations.py",
+            f"{_ON_HOST}/facts/dumps.py",
             "tasks/programs/supervisor_file.py",
             "tasks/proxy.py",
             "tasks/certificates/acme.py",
@@ -52,7 +53,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "catmaid_deploy/operations/certificates.py",
     ),
     "Updates and releases": tuple(
-        f"{_ON_HOST}/operations/{part}.py" for part in ("programs", "slots", "trial", "release")
+        f"{_ON_HOST}/operations/{part}.py" for part in ("programs", "slots", "trial", "release", "dumps")
     ),
     "Rollback and runbooks": ("tasks/programs/rollback.py",),
     "The last lines of a run": (
@@ -131,6 +132,9 @@ NOTES = {
     'or use `"update": "restart"`.',
     "workers whose process died": "Often a C library that crashes: `dmesg | tail` names the segmentation fault.",
     "the database lacks its migrations": "See [migrations](howto/updates.md#migrations).",
+    "its database can't be dumped": "Without a dump there would be no way back from the release's migrations. See "
+    "[the way back](howto/updates.md#the-way-back-from-migrations).",
+    "a dump before migrations is made of up to": "See [the way back](howto/updates.md#the-way-back-from-migrations).",
     "its migrations fail": "The database stays as the failed migration left it: each of Django's migrations is one "
     "transaction in PostgreSQL. What ran before serves.",
     "still has work in hand after": "A Celery task or a request takes longer than 15 minutes. `supervisorctl status` "

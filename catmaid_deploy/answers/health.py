@@ -47,12 +47,25 @@ class Statistics(TypedDict):
     waiting: int
 
 
+class Mail(TypedDict):
+    """How a mail server takes what an application would send: the ``stage`` at which it doesn't, with its ``words``; an
+    empty one where it does. ``sent`` is whom a message was sent to, where one was asked for.
+
+    >>> wrong: Mail = {"stage": "sign in", "words": "535 Authentication failed", "sent": ""}
+    """
+
+    stage: str
+    words: str
+    sent: str
+
+
 class Probe(TypedDict, total=False):
     """What an application's own Python finds; ``broken`` says why it doesn't load, and then there may be nothing else.
 
     + queues: how many tasks wait in each
     + task, tasks: seconds until a worker took a task; None where none did
     + notice: seconds until a WebSocket had a notice, or ``no_notice`` says why not
+    + mail: None where none is described, or asked for
     + broker, database: what is wrong with them
     """
 
@@ -62,6 +75,7 @@ class Probe(TypedDict, total=False):
     tasks: dict[str, float | None]
     notice: float | None
     no_notice: str | None
+    mail: Mail | None
     broker: str | None
     database: str | None
 

@@ -18,7 +18,10 @@ class Secrets(TypedDict):
 
 
 class Installed(TypedDict):
-    """What the host has noted of an instance that was installed: whether its tables and an administrator were made."""
+    """What the host has noted of an instance that was installed: whether its tables, an administrator and projects were
+    made.
+    """
 
     tables: bool
     administrator: bool
+    projects: bool

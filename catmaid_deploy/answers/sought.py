@@ -7,14 +7,41 @@ from typing import TypedDict
 from catmaid_deploy.answers import Answer
 
 
+class NoDump(TypedDict):
+    """Why a database can't be dumped: the instance's ``key`` with what is wrong, and what ends it, by a command or in
+    words.
+
+    >>> no: NoDump = {"key": "dump_limit", "what": "the database has 21.0 GiB", "todo": "raise it", "command": ""}
+    """
+
+    key: str
+    what: str
+    todo: str
+    command: str
+
+
+class Dump(TypedDict, total=False):
+    """The database that is dumped before migrations, with its ``size`` in bytes. Or what ``refused`` it, the
+    ``problem`` for which nobody knows, and whether it is of an ``other`` kind, of which no dump is made.
+    """
+
+    name: str
+    size: int
+    refused: NoDump
+    problem: str
+    other: bool
+
+
 class Lacking(TypedDict, total=False):
-    """The migrations that a database ``lacks``. ``away`` is code that isn't on the host yet; ``problem`` is why nobody
-    knows.
+    """The migrations that a database ``lacks``; an ``empty`` one has had none. ``away`` is code that isn't on the host
+    yet; ``problem`` is why nobody knows. There is a ``dump`` where migrations may come to a database with data.
     """
 
     lacks: str
+    empty: bool
     away: bool
     problem: str
+    dump: Dump
 
 
 class Migrations(Answer):

@@ -332,6 +332,21 @@ class Here:
             file.flush()
             os.fsync(file.fileno())
 
+    def fill(self, path, act, mode=0o600):
+        """Write a file by ``act(descriptor)``, which may give that to a program: it has its name when all is in it."""
+        new = prepared(path)
+        self.unlink(new)
+        file = self._open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=mode)
+        try:
+            act(file)
+            os.fsync(file)
+            self.rename(new, path)
+        except BaseException:
+            self.unlink(new)
+            raise
+        finally:
+            os.close(file)
+
     def append(self, path, text, mode=0o644):
         """Add a text to a file, which is made if it is missing."""
         file = self._open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode=mode)
@@ -599,14 +614,17 @@ def _lead(words):
 
 
 class Process:
-    """A program that was started. Its output is read as far as ``most``, until ``seconds`` have passed."""
+    """A program that was started. Its output is read as far as ``most``, until ``seconds`` have passed.
 
-    def __init__(self, words, env, cwd="/", most=LARGEST, stderr=subprocess.PIPE):
+    ``stdout`` is a descriptor for its output: then its errors are what is read, and stand in the output's place.
+    """
+
+    def __init__(self, words, env, cwd="/", most=LARGEST, stderr=subprocess.PIPE, stdout=subprocess.PIPE):
         self.most, self.told = most, None
         self.process, self.begun = None, time.monotonic()
         try:
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+                words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
                 env=env, cwd=cwd, start_new_session=True,
             )  # fmt: skip
         except (OSError, ValueError) as error:
@@ -719,7 +737,7 @@ class As:
             self._groups = [group for group in (*found, *self._further) if group] or [self.gid]
         return self._groups
 
-    def start(self, words, cwd="/", most=LARGEST, stderr=subprocess.PIPE, **env):
+    def start(self, words, cwd="/", most=LARGEST, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **env):
         """Start a program with the user's rights: no new ones by any program, and it ends with this process."""
         own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": self.home, "USER": self.name, "LOGNAME": self.name}
         own.update({"LC_ALL": "C.UTF-8"}, **env)
@@ -728,7 +746,7 @@ class As:
         lead += ["--pdeathsig=KILL", "--"]
         # setpriv finds what it starts with root's capabilities, and so that is root's shell: it has none of them left.
         inside = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", cwd]
-        return Process(_lead([*lead, *inside, *words]), own, most=most, stderr=stderr)
+        return Process(_lead([*lead, *inside, *words]), own, most=most, stderr=stderr, stdout=stdout)
 
     def run(self, words, seconds=120, **options):
         """Exit code and output, errors among it."""

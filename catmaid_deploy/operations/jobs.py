@@ -150,6 +150,7 @@ def first_started(
         "settings": {"text": settings.text, "place": settings.path} if settings else None,
         "tables": instance.made_database is not None,
         "administrator": administrator,
+        "first_projects": [one.model_dump() for one in instance.install.projects] if instance.install else [],
         "password_file": instance.first_password_file,
     }
     yield job({"do": "first start", "run": run, "one": described}, Told)

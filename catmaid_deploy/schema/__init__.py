@@ -11,7 +11,17 @@ from __future__ import annotations
 from catmaid_deploy.on_host.paths import DISKS
 from catmaid_deploy.schema.deployment import Deployment
 from catmaid_deploy.schema.hidden import CHEAP_HASH, HASH_MS, is_costly
-from catmaid_deploy.schema.install import ENVIRONMENTS, Administrator, Broker, Database, Install, Mail, Python, Settings
+from catmaid_deploy.schema.install import (
+    ENVIRONMENTS,
+    Administrator,
+    Broker,
+    Database,
+    Install,
+    Mail,
+    Project,
+    Python,
+    Settings,
+)
 from catmaid_deploy.schema.instance import Address, Instance
 from catmaid_deploy.schema.load import BESIDE, InvalidSite, load, load_all
 from catmaid_deploy.schema.paths import folder
@@ -71,6 +81,7 @@ __all__ = [
     "Maintenance",
     "Postgresql",
     "Program",
+    "Project",
     "Python",
     "Rabbitmq",
     "Releases",

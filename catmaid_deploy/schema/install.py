@@ -21,6 +21,7 @@ from catmaid_deploy.schema.values import (
     Port,
     like,
     valid_inside,
+    valid_line,
     valid_version,
 )
 
@@ -86,6 +87,17 @@ class Administrator(Model):
         False,
         examples=[True],
         description="Whether the administrator gets an API token, with the permission to write by it.",
+    )
+
+
+class Project(Model):
+    """A first project of an instance: made once, and never changed afterwards."""
+
+    title: Annotated[str, AfterValidator(valid_line)] = Field(
+        min_length=1, max_length=200, examples=["FAFB"], description="The project's title."
+    )
+    comment: Annotated[str, AfterValidator(valid_line)] = Field(
+        "", max_length=1000, examples=["A whole adult fly brain"], description="What is said of it beside."
     )
 
 
@@ -235,6 +247,12 @@ class Install(Model):
         examples=[{"name": "alice", "email": "alice@example.org"}],
         description="The first administrator, whom the deploy makes if the database has none.",
     )
+    projects: tuple[Project, ...] = Field(
+        (),
+        examples=[[{"title": "FAFB"}]],
+        description="The first projects, which the deploy makes once, if there is none, with all permissions for the "
+        "first administrator.",
+    )
     python: MadePython = Field(
         default_factory=lambda: Python.model_validate({}),
         examples=["found"],
@@ -359,6 +377,8 @@ class Installed:
     def check_install(self, install: Install) -> None:
         if not self.releases:
             raise ValueError("releases: nothing says what to install: name its revision")
+        if install.projects and not install.administrator:
+            raise ValueError("install.projects: they are the administrator's: give install.administrator as well")
         if install.python != FOUND and f"/{ENVIRONMENTS}/" not in self.virtualenv:
             raise ValueError(
                 'virtualenv: install.python makes one per release: remove this one, or have that be "found"'

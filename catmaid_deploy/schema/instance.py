@@ -216,6 +216,20 @@ class Instance(Model, Paths, Installed):
         "run them 'before' users see it, while the old release serves; or run them while the "
         "instance is 'closed', behind the maintenance page.",
     )
+    way_back: Literal["dump", "elsewhere"] = Field(
+        "dump",
+        examples=["elsewhere"],
+        description="How the database comes back from migrations: by the 'dump' that a run makes before them, or by "
+        "something of your own 'elsewhere', such as a snapshot of the file system or point-in-time recovery; then "
+        "no dump is made.",
+    )
+    dump_limit: Annotated[Count, Field(ge=1, le=100_000)] = Field(
+        20,
+        examples=[200],
+        json_schema_extra={"unit": "GiB"},
+        description="The largest database that is dumped before migrations; with a larger one the release is refused "
+        "until `way_back` says 'elsewhere'.",
+    )
     start_seconds: Annotated[Count, Field(ge=5, le=3600)] = Field(
         120,
         examples=[300],

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from catmaid_deploy.on_host.paths import DISKS
 
 # Where an instance's folders lie, each with its name: another place for the sockets is another line here.
-FOLDERS = {"runtime": "/run", "log": "/var/log", "state": "/var/lib", "config": "/etc/catmaid"}
+FOLDERS = {
+    "runtime": "/run",
+    "log": "/var/log",
+    "state": "/var/lib",
+    "config": "/etc/catmaid",
+    "dumps": "/var/backups/catmaid",
+}
 # Names among the sockets, and where each leads in the configuration.
 LINKS = {
     "uwsgi.socket": "wsgi/run/socket",
@@ -45,6 +51,11 @@ class Paths:
     @property
     def config_dir(self) -> str:
         return folder("config", self.name)
+
+    @property
+    def dumps_dir(self) -> str:
+        """Dumps of its database before migrations: for root alone."""
+        return folder("dumps", self.name)
 
     @property
     def made_settings_file(self) -> str:

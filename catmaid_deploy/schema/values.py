@@ -265,6 +265,12 @@ def valid_plain_text(value: str) -> str:
     return value
 
 
+def valid_line(value: str) -> str:
+    if "\n" in valid_plain_text(value):
+        raise ValueError("it has a line break: write it in one line")
+    return value
+
+
 def valid_certificate(value: str) -> str:
     if value in ("self-signed", "acme", "request", "none"):
         return value

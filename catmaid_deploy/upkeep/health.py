@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
 import gevent
-from pyinfra import host
+from pyinfra import host, state
 
 from catmaid_deploy import questions
 from catmaid_deploy.facts import survey as facts
 from catmaid_deploy.file_sets import ConfigurationSet, Reason
+from catmaid_deploy.finding import fault
 from catmaid_deploy.plan import causes, this_run
 from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.look import Look
@@ -21,18 +23,23 @@ from catmaid_deploy.plan.task import Tasks, merged
 from catmaid_deploy.run import hosts, preflight, sudo, version
 from catmaid_deploy.run.ask import ask, say_begun
 from catmaid_deploy.schema import Deployment
+from catmaid_deploy.schema.values import EMAIL
 
+# The option of verify by which it sends a message.
+MAIL = "mail"
 # The differences of a service that are named.
 SHOWN = 4
 
 
-def question(tasks: Tasks, deployment: Deployment, sets: list[ConfigurationSet], verify: bool) -> questions.Health:
+def question(
+    tasks: Tasks, deployment: Deployment, sets: list[ConfigurationSet], verify: bool, mail_to: str = ""
+) -> questions.Health:
     """What a host is asked: what a deploy asks it, and what its tasks want to know beside."""
     asked = merged(task.glance(deployment, verify) for task in tasks)
     survey = preflight.question(tasks, deployment, sets)
     units = [*survey["units"], *asked.pop("units")]
     survey["units"] = units
-    return cast(questions.Health, asked | {"survey": survey})
+    return cast(questions.Health, asked | {"survey": survey, "mail_to": mail_to})
 
 
 def fold(tasks: Tasks, one: Health) -> None:
@@ -100,10 +107,10 @@ def begun(tasks: Tasks, one: Health) -> list[str]:
     return sorted({*preflight.starting(one.survey), *(name for task in tasks for name in task.begun(one, needs))})
 
 
-def _look(tasks: Tasks, name: str, deployment: Deployment, verify: bool) -> Health:
+def _look(tasks: Tasks, name: str, deployment: Deployment, verify: bool, mail_to: str) -> Health:
     """Ask the current host, and judge what it says; to verify it, once all its programs have had time to begin."""
     sets = preflight.wanted_sets(tasks, deployment)
-    fact, asked = facts.Verify if verify else facts.Health, question(tasks, deployment, sets, verify)
+    fact, asked = facts.Verify if verify else facts.Health, question(tasks, deployment, sets, verify, mail_to)
     patience = time.monotonic() + max((instance.start_seconds for instance in deployment.instances), default=0)
     said = ""
     while True:
@@ -119,12 +126,29 @@ def _look(tasks: Tasks, name: str, deployment: Deployment, verify: bool) -> Heal
         gevent.sleep(2)
 
 
+def _mail_to(deployments: Iterable[Deployment]) -> str:
+    """Whom --data mail=ADDRESS names; empty without it. Ends the run with a line where nothing can be sent."""
+    address = state.inventory.override_data.get(MAIL)
+    if address is None:
+        return ""
+    wrong = None
+    if not re.fullmatch(EMAIL, str(address)):
+        wrong = fault(f"--data {MAIL}", f"{address!r} is no e-mail address", "give one, such as alice@example.org")
+    elif not any(i.made_settings and i.made_settings.mail for one in deployments for i in one.instances):
+        what = "no instance has install.settings.mail, by which it would be sent"
+        wrong = fault(f"--data {MAIL}", what, "describe that, or leave it out")
+    if wrong:
+        raise hosts.refusal([("", wrong)])
+    return str(address)
+
+
 def look_at_all(tasks: Tasks, verify: bool) -> list[Health]:
     """Ask all hosts of the run side by side, and judge each; the caller shows them and ends the run."""
-    hosts.options()
+    hosts.options(*([MAIL] if verify else []))
     deployments, wrong = hosts.described(hosts.for_all())
+    mail_to = _mail_to(deployments.values()) if verify else ""
     results = {name: Health(name, findings=faults) for name, faults in wrong.items()}
-    answers = hosts.each(deployments, lambda deployment: _look(tasks, host.name, deployment, verify))
+    answers = hosts.each(deployments, lambda deployment: _look(tasks, host.name, deployment, verify, mail_to))
     for asked, answer in answers.items():
         results[asked.name] = (
             answer if isinstance(answer, Health) else Health(asked.name, findings=list(answer.findings))

@@ -1,4 +1,4 @@
-"""What an instance that the deploy installs needs before its first start: its tables, and its first administrator."""
+"""What an instance that the deploy installs needs before its first start: tables, an administrator and projects."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def wanting(instance: Instance, survey: Survey) -> list[str]:
     noted = survey["installed"][instance.name]
     assert instance.install
     tables = ["make its tables"] if instance.made_database and not noted["tables"] else []
-    one = instance.install.administrator
-    return tables + ([f"make the administrator {one.name}"] if one and not noted["administrator"] else [])
+    one, projects = instance.install.administrator, instance.install.projects
+    administrator = [f"make the administrator {one.name}"] if one and not noted["administrator"] else []
+    titles = ", ".join(project.title for project in projects)
+    return [*tables, *administrator, *([f"make the projects {titles}"] if projects and not noted["projects"] else [])]
 
 
 def steps(plan: Plan) -> Iterator[Step]:
@@ -44,7 +46,7 @@ def steps(plan: Plan) -> Iterator[Step]:
             continue
         assert instance.install
         one, file = instance.install.administrator, settings.get(instance.name)
-        title = f"first tables and administrator of {instance.name}"
+        title = f"first data of {instance.name}"
         password = one.password.get_secret_value() if one and one.password else ""
         make = partial(
             jobs.first_started,
@@ -55,7 +57,7 @@ def steps(plan: Plan) -> Iterator[Step]:
             run=this_run.NAME,
             password=jobs.hidden({"password": password}),
         )
-        lacks = fault(title, "they were never made", this_run.deploy())
+        lacks = fault(title, f"a deploy would {'; '.join(todo)}", this_run.deploy())
         yield Step(title, todo, make, lacks=(lacks,))
 
 

@@ -1,4 +1,7 @@
-"""What a dry run says of the migrations of an instance's new code. A run itself finds out when it hands over."""
+"""What the migrations of an instance's new code need before anything changes, and what a dry run says of them.
+
+A run itself finds out which there are when it hands over.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.plan import Plan
 from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment, Instance, Releases
-from catmaid_deploy.tasks.application import settings_file
+from catmaid_deploy.tasks.application import dumps, settings_file
 from catmaid_deploy.tasks.programs import slots as program
 from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.tasks.programs.slots import full_name
@@ -63,6 +66,7 @@ def _asked(instance: Instance, survey: Survey, settings: Mapping[str, File]) -> 
         "environment": program.environment(instance),
         "seconds": instance.start_seconds,
         "release": _unpacked(releases, settings.get(instance.name)) if releases and coming else None,
+        "dump": dumps.asked(instance),
     }
 
 
@@ -84,6 +88,8 @@ def judge(instance: Instance, found: Lacking) -> Iterator[Finding]:
             f"a run would refuse this release: the database lacks its migrations {found['lacks']}",
             "allow them in the inventory, by migrate 'before' or 'closed'",
         )
+    if refused := dumps.judge(instance, found.get("dump", {})):
+        yield refused
 
 
 def notes(instance: Instance, found: Lacking) -> Iterator[str]:
@@ -95,18 +101,24 @@ def notes(instance: Instance, found: Lacking) -> Iterator[str]:
     elif found["lacks"] and instance.migrate != "refuse":
         when = {"before": "before users see the new release", "closed": "behind the maintenance page"}
         yield f"{instance.name}: migrations would run {when[instance.migrate]}: {found['lacks']}"
+        if note := dumps.note(instance, found.get("dump", {})):
+            yield note
 
 
 def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
-    """In a dry run ask the database what a run would find out by itself. Only where other code comes: it takes time."""
+    """Ask the database only where other code comes, since it takes time: in a dry run for what a run would find out by
+    itself, and in a run whether there would be a way back from migrations. Of code that isn't there yet they may come.
+    """
     deployment = plan.look.deployment
-    instances = waiting(deployment, plan.changes, plan.survey) if this_run.DRY else []
+    coming = waiting(deployment, plan.changes, plan.survey)
+    instances = [instance for instance in coming if this_run.DRY or dumps.is_due(instance)]
     if not instances:
         return
     found = ask(Migrations, question(instances, plan.survey, settings_file.of_host(deployment)))["migrations"]
     for instance in instances:
         yield from judge(instance, found[instance.name])
-        plan.report.notes += notes(instance, found[instance.name])
+        if this_run.DRY:
+            plan.report.notes += notes(instance, found[instance.name])
 
 
 TASK = Task("migrations", sought=sought)

@@ -54,6 +54,8 @@ def _applications(one: Health, instance: Instance, verify: bool) -> None:
             is_off = re.search(r"connection refused|no such file|no answer within", problem, re.IGNORECASE)
             fix = application.start_here(part, where, one.survey) if is_off else None
             one.fault(f"{part} of {name}", f"it doesn't answer: {problem}", fix or there)
+    if verify:
+        _mail(one, instance, probe)
     if verify and not probe["broker"]:
         for short, seconds in {"celery": probe["task"], **probe["tasks"]}.items():
             place = f"task of {name}" if short == "celery" else f"task for {short} of {name}"
@@ -94,6 +96,42 @@ def _notice(one: Health, instance: Instance, probe: Probe) -> None:
         one.fault(place, what, f"correct CHANNEL_LAYERS in settings.py, or what {log} says, and deploy")
 
 
+# What a mail server doesn't do at each stage, and what of the inventory that is a matter of.
+MAIL = {
+    "connect": ("doesn't answer", "start it, let this host reach its port, or correct {key}.host and {key}.port"),
+    "encrypt": (
+        "gives no trusted connection",
+        "correct {key}.security, or give as {key}.host what its certificate has",
+    ),
+    "sign in": ("lets nobody in by that name", "correct {key}.user and {key}.password"),
+    "sender": ("takes nothing from that address", "correct {key}.sender, or give {key}.user and {key}.password"),
+    "recipient": ("takes nothing for others", "have it take this host's mail, or give {key}.user and {key}.password"),
+    "send": ("takes no message", "correct what it says, or describe another one as {key}.host"),
+}
+
+
+def _mail(one: Health, instance: Instance, probe: Probe) -> None:
+    """How its mail server takes what CATMAID would send."""
+    mail, found = instance.made_settings and instance.made_settings.mail, probe.get("mail")
+    if not mail or not found:
+        return
+    place, key = f"mail of {instance.name}", f"site.instances[{instance.name}].install.settings.mail"
+    if found["stage"] in MAIL:
+        what, fix = MAIL[found["stage"]]
+        one.fault(place, f"{mail.host}:{mail.port} {what}: {found['words']}", fix.format(key=key))
+    elif found["sent"]:
+        one.checks.append((place, f"{mail.host}:{mail.port} has taken a message to {found['sent']}"))
+    else:
+        one.checks.append((place, f"{mail.host}:{mail.port} takes it from {mail.sender}; none was sent"))
+
+
+def _mail_asked(instance: Instance) -> str:
+    """To whom mail is tried: who gets some for sure."""
+    mail = instance.made_settings and instance.made_settings.mail
+    administrator = instance.install and instance.install.administrator
+    return (administrator.email if administrator else mail.sender) if mail else ""
+
+
 def _queues(instance: Instance) -> list[str]:
     """The queues of all workers; without a name it is the default one, and so where there is nothing."""
     others = [queue for worker in instance.celery_workers[1:] for queue in worker.queues]
@@ -121,6 +159,7 @@ def glance(deployment: Deployment, verify: bool) -> questions.Health:
                 "queues": _queues(i),
                 "other_workers": {one.name: one.celery.queues[0] for one in i.programs if one.celery},
                 "channel": _channel(site, i),
+                "mail": _mail_asked(i),
             }
             for site in deployment.sites
             for i in site.instances

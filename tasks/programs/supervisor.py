@@ -23,7 +23,7 @@ from catmaid_deploy.render import digest, render
 from catmaid_deploy.run.apply import configured
 from catmaid_deploy.schema import Deployment, Instance, Site, folder
 from catmaid_deploy.tasks import last_word as asking
-from catmaid_deploy.tasks.application import settings_file
+from catmaid_deploy.tasks.application import dumps, settings_file
 from catmaid_deploy.tasks.programs import additional, celery, daphne, supervisor_file, wsgi
 from catmaid_deploy.tasks.programs.slots import Program, full_name, group, places, pointers, start_script
 
@@ -316,6 +316,7 @@ def service(site: Site, instance: Instance, members: list[Program], calls: list[
         "seconds": instance.start_seconds,
         "user": instance.user,
         "migrate": instance.migrate,
+        "dump": dumps.asked(instance),
         "page": {
             "host": site.server_name,
             "names": site.names,

@@ -137,8 +137,10 @@ _RELEASES = {
     "keep": 3,
 }
 _PASSWORD = Secret("p" * 20)
+_WAY_BACK: dict[str, Any] = {"way_back": "elsewhere", "dump_limit": 50}
 _INSTALL: dict[str, Any] = {
     "administrator": {"name": "alice", "email": "alice@example.org", "password": _PASSWORD, "token": True},
+    "projects": [{"title": "FAFB", "comment": "A whole adult fly brain"}],
     "python": {
         "executable": "/usr/bin/python3.11",
         "requirements": ["django/requirements.txt"],
@@ -171,7 +173,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "Tls.subject": _small({"certificate": "request", "subject": {"O": "An institute"}}),
     "Eab": _small(_ACME | {"eab": {"kid": "kid-1", "key": Secret("k" * 43)}}),
     "Dns": _small(_ACME | {"dns": {"plugin": "rfc2136", "credentials": "/root/dns.ini", "wait_seconds": 5}}),
-    "Install": _small(releases=_RELEASES | {"shared": []}, install=_INSTALL, migrate="before"),
+    "Install": _small(releases=_RELEASES | {"shared": []}, install=_INSTALL, migrate="before", **_WAY_BACK),
     "Deployment.rabbitmq": _small(releases={"revision": "2021.12.21"}, install={})
     | {"postgresql": {"memory": "2g", "restart": True}, "rabbitmq": {"restart": True}},
     "Instance.gunicorn_version": _small(wsgi_server="gunicorn", gunicorn_version="27.0.1"),

@@ -110,6 +110,7 @@ def test_the_reference_has_every_key_with_its_default(book: Path) -> None:
     loaded: dict[type, BaseModel] = {
         schema.Install: installed,
         schema.Administrator: schema.Administrator.model_validate({"name": "a", "email": "a@a.test"}),
+        schema.Project: schema.Project.model_validate({"title": "a"}),
         schema.Python: schema.Python.model_validate({}),
         schema.Database: schema.Database.model_validate({}),
         schema.Broker: schema.Broker.model_validate({}),

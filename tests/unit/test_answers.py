@@ -239,6 +239,7 @@ def applications(_: Path) -> Said:
         "notice": 0.1,
         "broker": "x",
         "database": "y",
+        "mail": {"stage": "sender", "words": "550", "sent": ""},
     }
     for one in (json.dumps(found), '{"notice": "late", "broken": "x"}', "no object"):
         yield script.end_probe(saying(one)), health.Probe
@@ -321,10 +322,27 @@ def further(_: Path) -> Said:
         yield json.loads(json.dumps(requirements.fit_of(release | further, fits.rules(), {}))), sought.Fit
     migrations = of_script("facts.migrations")
     instance = {"user": "nobody", "virtualenv": "/env", "environment": {}, "seconds": 1, "release": release}
+    for database in ({"name": "a", "size": 1}, None, migrations.Failed("refused")):
+        for refused in (None, migrations.refused_by("way_back", "no", "x")):
+            yield dump_of(migrations, database, refused), sought.Lacking
     for program in (saying("[ ] a.1"), saying("no", code=1)):
         migrations.ask_manage.__globals__.update(commit_of=lambda _: None, As=lambda _, it=program: it)
         yield migrations.ask_manage(instance, "/x"), sought.Lacking
     yield migrations.ask_mirror(instance), sought.Lacking
+
+
+def dump_of(migrations: Any, database: Any, refused: Any) -> Any:
+    """What is said of a dump that is due before migrations that are lacking."""
+
+    def database_of(_: Any) -> Any:
+        if isinstance(database, Exception):
+            raise database
+        return database
+
+    said = {"lacks": "a.1", "empty": False}
+    replaced = {"database_of": database_of, "what_refuses": lambda *_: refused, "pending": lambda _: said}
+    migrations.foreseen.__globals__.update(replaced)
+    return migrations.foreseen({"dump": {"limit": 1}})
 
 
 SOURCES: tuple[Callable[[Path], Said], ...]

@@ -26,6 +26,7 @@ OF_OTHER_THINGS = {
     "tasks/last_word.py": {"_finding"},
     "tasks/system.py": {"remarks"},
     "tasks/application/installed.py": {"remarks"},
+    "catmaid_deploy/upkeep/health.py": {"_mail_to"},
     "tasks/application/migrations.py": {"judge"},
     "tasks/application/releases.py": {"judge_revision"},
     # Only while somebody changes things: `test_hostile` has it.
@@ -277,8 +278,11 @@ NOT_INJECTED: dict[str, set[str]] = {
         "site.instances[<name>].install.broker.user: RabbitMQ has a user <user> that isn't the deploy's",
         "virtual host <name>: no instance has it any longer; it stays, with what waits in it",
     },
+    "Only an instance that the deploy installs has it: test_nothing_data.py": {
+        "mail of <name>: <host>:<port> <what>: <words>",
+    },
     "Only an instance that the deploy installs has it, before its first start": {
-        "first tables and administrator of <name>: they were never made",
+        "first data of <name>: a deploy would <todo>",
         "secrets of <name>: <secrets_file> has no secrets in it, and new ones would fit nothing",
         "secrets of <name>: <which> isn't as described",
     },

@@ -1,4 +1,4 @@
-"""What is made before a first start, and what of it is never made again: tables, an administrator, secrets."""
+"""What is made before a first start and never again: tables, an administrator, projects, secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ first: Any = importlib.import_module("catmaid_deploy.on_host.operations.first")
 kept: Any = importlib.import_module("catmaid_deploy.on_host.operations.secrets")
 asked: Any = importlib.import_module("catmaid_deploy.on_host.facts.secrets")
 
-EMPTY, NEW, OLD = "[ ]  catmaid.0001_initial\n", "made alice", "[X]  catmaid.0001_initial\n[ ]  catmaid.0002_more\n"
+EMPTY, NEW, OLD = (
+    "[ ]  catmaid.0001_initial\n",
+    "made alice\nmade the projects",
+    "[X]  catmaid.0001_initial\n[ ]  catmaid.0002_more\n",
+)
 
 
 class Application:
@@ -27,7 +31,8 @@ class Application:
         self.seen: list[dict[str, str]] = []
 
     def __call__(self, job: Any, what: str, words: list[str], seconds: int, **environment: str) -> str:
-        word = words[1].split("\n")[0] if words[0] == "manage.py" else "administrator"
+        others = {first.ADMINISTRATOR: "administrator", first.PROJECTS: "projects"}
+        word = words[1] if words[0] == "manage.py" else others[words[1]]
         self.calls.append(word)
         self.seen.append(environment)
         if word == self.fails_at:
@@ -44,7 +49,8 @@ def run(
     monkeypatch.setattr(first, "make_folders", lambda path: Path(path).mkdir(parents=True, exist_ok=True))
     monkeypatch.setattr(first, "INSTALLED", str(tmp_path / "installed"))
     one = {"name": "alice", "email": "a@a.org", "token": False, "password": password}
-    job = {"instance": "catmaid", "settings": None, "tables": True, "administrator": one} | more
+    job: dict[str, Any] = {"instance": "catmaid", "settings": None, "tables": True, "administrator": one}
+    job |= {"first_projects": [], **more}
     with contextlib.suppress(trust.Failed):
         first.first_start(job | {"password_file": str(tmp_path / "password")})
     return application.calls
@@ -57,6 +63,25 @@ def test_an_empty_database_gets_tables_and_an_administrator(tmp_path: Path, monk
     assert application.seen[-1]["FIRST_PASSWORD"] + "\n" == (tmp_path / "password").read_text()
     assert (tmp_path / "password").stat().st_mode & 0o777 == 0o600
     assert run(tmp_path, monkeypatch, Application(EMPTY)) == []
+
+
+TWO = [{"title": "FAFB", "comment": ""}, {"title": "Larva", "comment": "The small one"}]
+
+
+def test_projects_are_made_once_after_the_administrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    application = Application(EMPTY)
+    calls = ["showmigrations", "migrate", "administrator", "projects"]
+    assert run(tmp_path, monkeypatch, application, first_projects=TWO) == calls
+    seen = application.seen[-1]
+    assert seen["FIRST_NAME"] == "alice"
+    assert json.loads(seen["FIRST_PROJECTS"]) == [["FAFB", ""], ["Larva", "The small one"]]
+    assert json.loads((tmp_path / "installed/catmaid.json").read_text())["projects"] is True
+    assert run(tmp_path, monkeypatch, Application(EMPTY), first_projects=TWO) == []
+
+
+def test_projects_that_were_cut_are_made_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, monkeypatch, Application(EMPTY, fails_at="projects"), first_projects=TWO)
+    assert run(tmp_path, monkeypatch, Application(OLD), first_projects=TWO) == ["projects"]
 
 
 def test_a_database_with_tables_keeps_them_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

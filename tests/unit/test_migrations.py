@@ -113,7 +113,7 @@ def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pyt
 
     def ask(fact: object, question: Mapping[str, Any]) -> Any:
         asked.append([one["name"] for one in question["instances"]])
-        return {"migrations": {"catmaid": {"lacks": NAMES}}}
+        return {"migrations": {"catmaid": {"lacks": NAMES, "dump": dump}}}
 
     def foretell(migrate: str, *calls: tuple[str, str]) -> list[str]:
         report = reports.Report("host")
@@ -122,11 +122,20 @@ def test_the_host_is_asked_once_and_only_where_other_code_comes(monkeypatch: pyt
         faults = list(migrations.sought(plan, ask))
         return [*report.notes, *(fault.what for fault in faults)]
 
+    refused = {"key": "way_back", "what": "no room", "todo": "free some", "command": ""}
+    dump: dict[str, Any] = {"refused": refused}
+    # A run asks as well where migrations may run, for the way back from them.
+    assert foretell("before", ("hand over", "wsgi")) == ["no room"]
+    assert foretell("before") == foretell("refuse", ("hand over", "wsgi")) == []
+    dump = {"name": "catmaid", "size": 1}
     assert foretell("before", ("hand over", "wsgi")) == []
+    assert asked == [["catmaid"], ["catmaid"]]
+    asked.clear()
     monkeypatch.setattr(this_run, "DRY", True)
     assert foretell("refuse") == foretell("refuse", ("hand over", "celery")) == []
     assert asked == []
-    assert len(foretell("before", ("hand over", "wsgi"), ("hand over", "daphne"))) == 1
+    assert len(foretell("before", ("hand over", "wsgi"), ("hand over", "daphne"))) == 2
+    dump = {}
     (what,) = foretell("refuse", ("hand over", "wsgi"))
     assert "the database lacks its migrations mysite.0002_more" in what
     assert asked == [["catmaid"], ["catmaid"]]

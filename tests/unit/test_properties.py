@@ -879,6 +879,7 @@ FULL: dict[str, Any] = {
             "gevent_version": "26.9.0",
             "update": "hand over",
             "migrate": "refuse",
+            "way_back": "dump",
             "environment": {"GREETING": "hello"},
             "cors": {"origins": ["https://lab.example.org"]},
             "passwords": {"GREETING": HASH},

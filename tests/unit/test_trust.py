@@ -235,7 +235,7 @@ SCRIPTS = sorted(
 )
 
 # Texts that are run as the user whose files they read and change.
-AS_USERS = {"SHARE", "PYTHON", "NOTING", "LOADING", "SETTINGS", "NOTICE", "PROBE"}
+AS_USERS = {"SHARE", "PYTHON", "NOTING", "LOADING", "SETTINGS", "NOTICE", "PROBE", "OF_SETTINGS", "DUMPING", "MAIL"}
 
 
 def touches(source: str) -> list[str]:

@@ -332,7 +332,7 @@ def health(question, how="status", places=None, meanwhile=None):
     """``places`` has further questions; ``meanwhile(question)`` does what takes time while the host works on these."""
     # Slow ones first: they work meanwhile.
     updates = SecurityUpdates()
-    probes = {one["name"]: begin_probe(one, how) for one in question["instances"]}
+    probes = {one["name"]: begin_probe(one, how, question["mail_to"]) for one in question["instances"]}
     places = places or Places()
     asked = question["survey"]
     nginx = nginxs_user(asked["nginx"])

@@ -4,8 +4,10 @@ It leaves nothing behind: code that only the mirror has is unpacked beside the r
 """
 
 import os
+import re
 
 from catmaid_deploy.on_host.facts.answer import answer
+from catmaid_deploy.on_host.facts.dumps import look_at_dump
 from catmaid_deploy.on_host.facts.probe import short
 from catmaid_deploy.on_host.operations.common import LONGEST_LINE, lacking_migrations
 from catmaid_deploy.on_host.operations.release import LOCAL_SECONDS, commit_of, unpack
@@ -24,7 +26,8 @@ def ask_manage(instance, projects):
     code, output = As(instance["user"]).run(words, instance["seconds"], cwd=projects)
     if code:
         return {"problem": short((output.splitlines() or ["exit code %s" % code])[-1])}
-    return {"lacks": plain(lacking_migrations(output))[:LONGEST_LINE]}
+    lacks = plain(lacking_migrations(output))[:LONGEST_LINE]
+    return {"lacks": lacks, "empty": not re.search(r"^\[X\]", output, re.MULTILINE)}
 
 
 def remove_unpacked(at, folder, alive):
@@ -58,8 +61,15 @@ def pending(instance):
         return {"problem": short(str(error))}
 
 
+def foreseen(instance):
+    """The same, with what is known of the dump before them where one is due, or may be."""
+    found = pending(instance)
+    may_come = found.get("lacks") != "" and not found.get("empty")
+    return dict(found, dump=look_at_dump(instance["dump"])) if instance["dump"] and may_come else found
+
+
 def migrations(question):
-    return {"migrations": {one["name"]: pending(one) for one in question["instances"]}}
+    return {"migrations": {one["name"]: foreseen(one) for one in question["instances"]}}
 
 
 answer(migrations)

@@ -4,6 +4,7 @@ import json
 import re
 
 from catmaid_deploy.on_host.facts.clean import clean
+from catmaid_deploy.on_host.facts.mail import MAIL
 from catmaid_deploy.on_host.facts.notice import NOTICE
 from catmaid_deploy.on_host.facts.places import start_as
 from catmaid_deploy.on_host.trust import plain
@@ -151,8 +152,10 @@ PROBE = (
     NOTING
     + LOADING
     + NOTICE
+    + MAIL
     + r"""
-how, notes, environment, channel, others, *queues = sys.argv[1:]
+how, notes, environment, channel, others, mail, *queues = sys.argv[1:]
+mail, begun_mail = json.loads(mail), None
 os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
 
 def count(channel, names):
@@ -202,6 +205,8 @@ try:
         from django.urls import get_resolver
         get_resolver().url_patterns
         from mysite.celery import app
+        if mail:
+            begun_mail, end_of_mail = begin_mail(settings, mail["to"], mail["sends"]), time.time() + 10
     database = settings.DATABASES.get("default", {}).get("ENGINE", "")
 except Late as error:
     print("\n" + json.dumps(dict(found, broker=str(error))))
@@ -264,6 +269,8 @@ if how == "verify" and not found["broker"] and not found["database"]:
         found["notice"] = see_notice(app, settings, json.loads(channel))
     except Exception as error:
         found["notice"] = first(error)
+if begun_mail:
+    found["mail"] = end_mail(begun_mail, end_of_mail)
 print("\n" + json.dumps(found))
 if how == "status" and keep_broker and not found["database"]:
     try:
@@ -340,11 +347,12 @@ def begin_settings(instance):
     return start_as(instance["user"], words, cwd=asked["folder"])
 
 
-def begin_probe(one, how):
+def begin_probe(one, how, mail_to=""):
     script = '. "$1" && shift && exec "$VIRTUAL_ENV/bin/python" -c "$@"'
     files = environment(one)
     words = ["sh", "-c", script, "sh", files, PYTHON + PROBE, how, one["notes"], files]
-    words += [json.dumps(one["channel"]), json.dumps(one["other_workers"]), *one["queues"]]
+    mail = one["mail"] and {"to": mail_to or one["mail"], "sends": bool(mail_to)}
+    words += [json.dumps(part) for part in (one["channel"], one["other_workers"], mail)] + one["queues"]
     return start_as(one["user"], words)
 
 
@@ -371,6 +379,9 @@ def end_probe(process, seconds=LOADING_SECONDS):
     notice = found.get("notice")
     answer["notice"] = notice if type(notice) in (int, float) else None
     answer["no_notice"] = short(str(notice)) if notice is not None and answer["notice"] is None else None
+    mail = found.get("mail")
+    parts = ("stage", "words", "sent")
+    answer["mail"] = {key: short(str(mail.get(key))) for key in parts} if isinstance(mail, dict) else None
     for key in ("broker", "database", "broken"):
         answer[key] = None if found.get(key) is None else short(str(found[key]))
     return answer

@@ -39,7 +39,7 @@ def kept(asked):
 def first_made(name):
     """What was noted of an instance before its first start."""
     noted = ROOT.json("%s/%s.json" % (INSTALLED, name))
-    return {key: noted.get(key) is True for key in ("tables", "administrator")}
+    return {key: noted.get(key) is True for key in ("tables", "administrator", "projects")}
 
 
 def secrets_kept(question):

@@ -173,7 +173,7 @@ JOBS = {
     "update lists": under_lock(update_lists),
     "install": under_lock(install, "installed %(names)s"),
     "keep secrets": under_lock(keep_secrets, "the secrets in %(path)s"),
-    "first start": under_lock(first_start, "the first tables of %(instance)s"),
+    "first start": under_lock(first_start, "the first data of %(instance)s"),
     "virtual host": under_lock(make_vhost, "the virtual host %(vhost)s"),
     "keep database": under_lock(keep_database, "the database %(name)s"),
     "note compiler": under_lock(note_compiler),

@@ -1,4 +1,4 @@
-"""The first tables and the first administrator of an instance. A part of the job's script, see `apply`."""
+"""The first tables, administrator and projects of an instance. A part of the job's script, see `apply`."""
 
 import json
 import re
@@ -25,6 +25,30 @@ if not users.filter(is_superuser=True).exists():
         one.user_permissions.add(*Permission.objects.filter(codename="can_annotate_with_token"))
         Token.objects.get_or_create(user=one)
     print("made " + name)
+"""
+# CATMAID has a project of its own, which no user sees. A title that is given twice is made twice, as it says.
+PROJECTS = """
+import json, os, django
+django.setup()
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from catmaid.models import Project
+users = get_user_model().objects
+named = users.filter(username=os.environ["FIRST_NAME"])
+owner = named.first() or users.filter(is_superuser=True).order_by("pk").first()
+own = getattr(settings, "ONTOLOGY_DUMMY_PROJECT_ID", -1)
+try:
+    from guardian.shortcuts import assign_perm
+except ImportError:
+    assign_perm = None
+with transaction.atomic():
+    if owner and not Project.objects.exclude(pk=own).exists():
+        for title, comment in json.loads(os.environ["FIRST_PROJECTS"]):
+            one = Project.objects.create(title=title, comment=comment or None)
+            for name in ("can_browse", "can_annotate", "can_administer", "can_import") if assign_perm else ():
+                assign_perm(name, owner, one)
+        print("made the projects")
 """
 
 
@@ -59,6 +83,9 @@ def first_start(job):
     if job["administrator"] and noted.get("administrator") is not True:
         first_administrator(job)
         note(administrator=True)
+    if job["first_projects"] and noted.get("projects") is not True:
+        first_projects(job)
+        note(projects=True)
 
 
 def first_tables(job, noted, note):
@@ -102,3 +129,13 @@ def first_administrator(job):
             ROOT.unlink(path)
     elif not one["password"]:
         tell("the first password of %s is on the host: cat %s && rm %s" % (one["name"], path, path))
+
+
+def first_projects(job):
+    """Make the projects where there is none: in one transaction, so that a run that is cut leaves none either."""
+    projects = json.dumps([[one["title"], one["comment"]] for one in job["first_projects"]])
+    what, name = "the first projects", job["administrator"]["name"]
+    words = {"FIRST_NAME": name, "FIRST_PROJECTS": projects}
+    output = in_application(job, what, ["-c", PROJECTS], ADMINISTRATOR_SECONDS, **words)
+    if "made the projects" not in output:
+        say("%s has a project already" % job["instance"])

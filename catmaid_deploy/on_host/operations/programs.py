@@ -26,6 +26,7 @@ from catmaid_deploy.on_host.operations.common import (
     start_unit,
     tell,
 )
+from catmaid_deploy.on_host.operations.dumps import dump_before
 from catmaid_deploy.on_host.operations.files import Files
 from catmaid_deploy.on_host.operations.slots import (
     BUSY_SECONDS,
@@ -78,7 +79,7 @@ class Supervisor:
         self.instance, self.calls, self.removed = service["instance"], service["calls"], service["removed"]
         self.programs, self.user = {one["short"]: one for one in service["programs"]}, service.get("user")
         self.departed = service.get("departed", [])
-        self.migrate = service.get("migrate")
+        self.migrate, self.dump = service.get("migrate"), service.get("dump")
         self.config_dir, self.runtime_dir = service.get("config_dir"), service.get("runtime_dir")
         self.state_dir = service.get("state_dir")
         self.log_dir, self.seconds, self.page = service.get("log_dir"), service.get("seconds"), service.get("page")
@@ -499,6 +500,9 @@ class Supervisor:
                 "the new release is refused, the one before serves: the database lacks its migrations %s: "
                 "allow them in the inventory, by migrate 'before' or 'closed'" % names
             )
+        dump = dump_before(
+            self.dump and dict(self.dump, environment="%s/%s/environment.sh" % (self.config_dir, place)), output
+        )
         if self.migrate == "closed":
             tell(
                 "users see the maintenance page: the inventory says that the release of before can't live with %s"
@@ -507,6 +511,9 @@ class Supervisor:
             self._close()
         else:
             tell("migrations run before users see the new release, as the inventory says")
+        # Of one that is closed it has all that users have done.
+        if dump:
+            dump()
         code, output = self.them.run([*manage, "migrate", "--noinput"], 3600)
         if code:
             raise Failed("its migrations fail:\n" + ending(output, 10))
