@@ -78,6 +78,7 @@ class Installed:
 # What RELEVANT hasn't: code and environment, the database with its rows, the broker, and who is there.
 # Made by chance or by the clock are the secrets, the salt of passwords, and the times of rows.
 MORE = r"""
+set +f
 cd /home/catmaid/releases
 ls -A . environments
 cat environments/*/requirements.lock

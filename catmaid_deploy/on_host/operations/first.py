@@ -42,12 +42,19 @@ try:
     from guardian.shortcuts import assign_perm
 except ImportError:
     assign_perm = None
+try:
+    from catmaid.control.tracing import setup_tracing
+except ImportError:
+    setup_tracing = None
 with transaction.atomic():
     if owner and not Project.objects.exclude(pk=own).exists():
         for title, comment in json.loads(os.environ["FIRST_PROJECTS"]):
             one = Project.objects.create(title=title, comment=comment or None)
             for name in ("can_browse", "can_annotate", "can_administer", "can_import") if assign_perm else ():
                 assign_perm(name, owner, one)
+            # Without its classes nobody can trace in it.
+            if setup_tracing:
+                setup_tracing(one.pk, owner)
         print("made the projects")
 """
 
