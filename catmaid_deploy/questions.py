@@ -1,6 +1,7 @@
 """What a host is asked: the types of the JSON that the scripts in `on_host/facts` take; answers are in `answers/`.
 
 Each task gives a part of a question, and all parts together are the whole: their keys are joined by `plan.task.merged`.
+So all of them are in one file.
 """
 
 from __future__ import annotations

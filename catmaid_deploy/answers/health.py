@@ -110,7 +110,7 @@ class Health(Answer):
 
     + survey: what it answers to a deploy's own questions
     + served: the certificate that each site shows
-    + growing: what grows; only of `status`
+    + growing: what grows, as far as the host has it
     + uptime: in seconds
     + ends: when each program ended by itself within the last hour
     + ages: seconds since each program began

@@ -25,7 +25,7 @@ OF_OTHER_THINGS = {
     "catmaid_deploy/upkeep/logs.py": {"_instance", "_ask", "show"},
     "tasks/last_word.py": {"_finding"},
     "tasks/system.py": {"remarks"},
-    # Only `status` asks what grows: `test_growth` has it.
+    # It takes a disk that fills: `test_growth` has it.
     "tasks/growth.py": {"health"},
     "tasks/application/installed.py": {"remarks"},
     "tasks/application/migrations.py": {"judge"},

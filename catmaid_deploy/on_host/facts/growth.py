@@ -5,7 +5,6 @@ other question, and is said to be unknown.
 """
 
 import json
-import os.path
 import time
 
 from catmaid_deploy.on_host.facts.answer import is_hanging
@@ -54,7 +53,7 @@ def measured(at, one, since):
 def begin_growth(question, found):
     """Start to measure; nothing that has given no answer before."""
     places, begun, since = Places(), [], time.time() - GROWTH_DAYS * DAY
-    for one in question.get("growing", []):
+    for one in question["growing"]:
         pattern = one["path"]
         user = ROOT if one["user"] == "root" else places.user(one["user"])
         if user is None or is_hanging(found, pattern.partition("*")[0].rstrip("/")):
@@ -75,7 +74,7 @@ def end_growth(begun):
                 daily = made / float(GROWTH_DAYS)
             else:
                 daily = daily_by_notes(notes, path, size, now) if whole else None
-            space = {"mount": mount_of(os.path.normpath(real), mounted), "total": total, "free": free}
+            space = {"mount": mount_of(real, mounted), "total": total, "free": free}
             found.append(dict(space, what=one["what"], path=path, size=size, whole=whole, daily=daily))
     note_growth(notes, found, now)
     return found
