@@ -80,6 +80,7 @@ def test_verify_is_well_and_the_next_run_has_nothing_to_do(installed: Installed)
     assert (again.code, again.changed) == (0, []), again.text
 
 
+@pytest.mark.long
 @pytest.mark.row_36
 def test_an_update_brings_code_tables_and_environment_and_a_rollback_takes_them_back(installed: Installed) -> None:
     host, version = installed.host, "import importlib.metadata as m; print(m.version('sqlparse'))"
