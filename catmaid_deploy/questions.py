@@ -286,18 +286,6 @@ class Running(TypedDict):
     mail: str
 
 
-class Growing(TypedDict):
-    """A folder that grows, or several where parts of its path are a star, looked at as its user. What is ``kept`` has
-    files that are written once and that nothing removes; names of ``without`` in it don't count.
-    """
-
-    what: str
-    path: str
-    user: str
-    kept: bool
-    without: list[str]
-
-
 class Health(TypedDict, total=False):
     """What `on_host/facts/health.py` and `verify.py` take. ``space`` are paths on disks that may fill, ``logs`` folders
     of logs; ``units`` are asked for by the survey. ``mail_to`` is whom a message is sent to, if anybody.
@@ -308,7 +296,6 @@ class Health(TypedDict, total=False):
     space: list[str]
     logs: list[str]
     mail_to: str
-    growing: list[Growing]
     sites: list[Site]
     instances: list[Running]
     pages: list[Page]

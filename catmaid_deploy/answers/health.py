@@ -17,21 +17,6 @@ class Space(TypedDict):
     files_free: float
 
 
-class Grown(TypedDict):
-    """A folder that grows: its bytes, which are more if it isn't the ``whole``, those that come a day, None where they
-    aren't known yet, and its file system.
-    """
-
-    what: str
-    path: str
-    mount: str
-    total: int
-    free: int
-    size: int
-    whole: bool
-    daily: float | None
-
-
 class Shown(TypedDict):
     """The certificate that nginx shows for a name, or the problem. At a glance it is the file's, of no TLS version."""
 
@@ -124,7 +109,6 @@ class Health(Answer):
 
     + survey: what it answers to a deploy's own questions
     + served: the certificate that each site shows
-    + growing: what grows, as far as the host has it
     + uptime: in seconds
     + ends: when each program ended by itself within the last hour
     + ages: seconds since each program began
@@ -137,7 +121,6 @@ class Health(Answer):
     survey: Survey
     served: dict[str, Shown]
     spaces: list[Space]
-    growing: list[Grown]
     uptime: float
     load: float
     processors: int

@@ -256,63 +256,6 @@ class Here:
                 if stat.S_ISDIR(status.st_mode) and depth < deepest and (into is None or into(below)):
                     queue.append((below, depth + 1))
 
-    def measure(self, path, since, most, seconds, without=(), deepest=DEEPEST):
-        """Bytes on the disk below a folder, those of its plain files made ``since`` then, and whether that is all.
-
-        It goes by descriptors: no link below is followed, and no other file system entered. A file of several names
-        counts once, and what has a name of ``without`` in the folder itself doesn't. It ends after ``most`` names or
-        ``seconds``. Raises OSError where the folder can't be opened.
-        """
-        end = time.monotonic() + seconds
-        size = made = seen = 0
-        known, whole, stack = set(), True, []
-        folder = self._open(path, os.O_RDONLY | os.O_DIRECTORY, follow=True)
-        try:
-            stack.append((folder, os.scandir(folder)))
-            device = os.fstat(folder).st_dev
-            while stack:
-                here, entries = stack[-1]
-                entry = next(entries, None)
-                if entry is None:
-                    entries.close()
-                    os.close(here)
-                    stack.pop()
-                    continue
-                if len(stack) == 1 and entry.name in without:
-                    continue
-                seen += 1
-                if seen > most or time.monotonic() > end:
-                    whole = False
-                    break
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue
-                is_folder = stat.S_ISDIR(status.st_mode)
-                if status.st_dev != device or (not is_folder and status.st_nlink > 1 and status.st_ino in known):
-                    continue
-                if not is_folder and status.st_nlink > 1:
-                    known.add(status.st_ino)
-                size += status.st_blocks * 512
-                if stat.S_ISREG(status.st_mode) and status.st_mtime >= since:
-                    made += status.st_blocks * 512
-                if is_folder:
-                    try:
-                        if len(stack) > deepest:
-                            raise OSError(errno.ELOOP, "is too deep", path)
-                        below = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | _SAFELY, dir_fd=here)
-                    except FileNotFoundError:
-                        continue
-                    except OSError:
-                        whole = False
-                        continue
-                    stack.append((below, os.scandir(below)))
-        finally:
-            for here, entries in stack:
-                entries.close()
-                os.close(here)
-        return size, made, whole
-
     # ---- reading ----
 
     def _open(self, path, flags, follow=False, mode=0o600):

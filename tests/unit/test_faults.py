@@ -25,8 +25,6 @@ OF_OTHER_THINGS = {
     "catmaid_deploy/upkeep/logs.py": {"_instance", "_ask", "show"},
     "tasks/last_word.py": {"_finding"},
     "tasks/system.py": {"remarks"},
-    # It takes a disk that fills: `test_growth` has it.
-    "tasks/growth.py": {"health"},
     "tasks/application/installed.py": {"remarks"},
     "catmaid_deploy/upkeep/health.py": {"_mail_to"},
     "tasks/application/migrations.py": {"judge"},

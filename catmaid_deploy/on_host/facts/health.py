@@ -14,7 +14,6 @@ from datetime import datetime, timezone
 
 from catmaid_deploy.on_host.facts.answer import answer, is_hanging
 from catmaid_deploy.on_host.facts.clean import clean
-from catmaid_deploy.on_host.facts.growth import begin_growth, end_growth
 from catmaid_deploy.on_host.facts.places import Places, mount_of, mounts, space, statistics
 from catmaid_deploy.on_host.facts.ports import service_of, to_this_host
 from catmaid_deploy.on_host.facts.probe import LOADING_SECONDS, begin_probe, end_probe, environment
@@ -341,7 +340,6 @@ def health(question, how="status", places=None, meanwhile=None):
     told, pythons, ending = ask_instances(question, places), ask_pythons(places), ask_ending(question, places)
     statistics_of = ask_statistics(question, places)
     found = {"survey": survey(asked, places, answered_by(question, probes))}
-    growing = begin_growth(question, found["survey"])
     if meanwhile:
         found.update(meanwhile(question))
     secure = [site for site in question["sites"] if site["https"]]
@@ -381,7 +379,6 @@ def health(question, how="status", places=None, meanwhile=None):
                 probes[one["name"]], 0 if is_hanging(found["survey"], one["virtualenv"]) else LOADING_SECONDS
             ),
         }
-    found["growing"] = end_growth(growing)
     found["security_updates"] = updates.names()
     return found
 
