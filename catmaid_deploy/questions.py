@@ -282,15 +282,28 @@ class Running(TypedDict):
     channel: Channel
 
 
+class Growing(TypedDict):
+    """A folder that may grow, without those ``apart`` in it, and who reads it: whoever may write there if that is
+    empty. Of ``clusters`` it is one below the data of each cluster of PostgreSQL's.
+    """
+
+    name: str
+    path: str
+    user: str
+    apart: list[str]
+    clusters: bool
+
+
 class Health(TypedDict, total=False):
     """What `on_host/facts/health.py` and `verify.py` take. ``space`` are paths on disks that may fill, ``logs`` folders
-    of logs; ``units`` are asked for by the survey.
+    of logs, ``growth`` is what may grow; ``units`` are asked for by the survey.
     """
 
     survey: Survey
     units: list[str]
     space: list[str]
     logs: list[str]
+    growth: list[Growing]
     sites: list[Site]
     instances: list[Running]
     pages: list[Page]
