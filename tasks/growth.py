@@ -25,8 +25,8 @@ WEEK_DAYS = 7
 FAULT_DAYS, WARNING_DAYS, YEAR_DAYS = 3, 14, 365
 # CATMAID's own names below MEDIA_ROOT. Beat has its task remove crops of more than a day, once a day.
 CROPS, EXPORTS, CROPS_DAYS = "cropping", "export", 2
-# How long Debian's logrotate keeps logs: 14 days, 10 weeks and 20 weeks. Supervisor has its own: 10 more of 50 MB.
-OUR_DAYS, NGINX_DAYS, POSTGRESQL_DAYS, RABBITMQ_DAYS, SUPERVISOR_BYTES = 14, 14, 70, 140, 550 << 20
+# How long logrotate keeps logs: ours, and by Debian's packages. Supervisor has its own: 50 MB and 10 old ones.
+OUR_DAYS, NGINX_DAYS, POSTGRESQL_DAYS, RABBITMQ_DAYS, SUPERVISOR_BYTES = 14, 14, 70, 4, 550 << 20
 # What journald takes at most, of its file system and at all.
 JOURNAL_SHARE, JOURNAL_BYTES = 0.1, 4 * GIB
 ROTATE = Command("logrotate --force /etc/logrotate.conf")
