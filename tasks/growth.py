@@ -229,7 +229,7 @@ def _cells(place: Place) -> tuple[str, str, str, str]:
         return place.growth.name, "unknown", "", f"{grown['path']} gives no answer in time"
     more = "" if grown["whole"] else "more than "
     daily = "-" if place.daily is None else f"{more}{output.size(place.daily)} a day"
-    return place.growth.name, f"{more}{output.size(grown['size'])}", daily, grown["path"]
+    return place.growth.name, f"{more}{output.size(grown['size'])}", daily, f"on {grown['mount']}"
 
 
 def _verdict(filling: Filling) -> str:
@@ -240,9 +240,9 @@ def _verdict(filling: Filling) -> str:
 
 def _totals(filling: Filling) -> tuple[str, str, str, str]:
     if filling.free is None:
-        return f"on {filling.mount}", "", "", "unknown"
+        return f"all on {filling.mount}", "", "", "unknown"
     free, daily = output.size(filling.free), output.size(filling.daily)
-    return f"on {filling.mount}", f"{free} free", f"{daily} a day", _verdict(filling)
+    return f"all on {filling.mount}", f"{free} free", f"{daily} a day", _verdict(filling)
 
 
 def blocks(one: Health) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:

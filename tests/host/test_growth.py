@@ -145,9 +145,9 @@ def test_status_shows_them_in_lines(host: BedHost) -> None:
     text = status(host, json_output=False).text
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "What grows" in lines
-    assert f"exports of catmaid 20 MiB 2.0 MiB a day {FILES}/export" in lines
-    assert f"crops of catmaid 7.0 MiB 1.0 MiB a day {FILES}/cropping" in lines
-    assert f"on {SMALL} 64 MiB free 0 B a day not within a year" in lines
+    assert "exports of catmaid 20 MiB 2.0 MiB a day on /" in lines
+    assert "crops of catmaid 7.0 MiB 1.0 MiB a day on /" in lines
+    assert f"all on {SMALL} 64 MiB free 0 B a day not within a year" in lines
 
 
 @pytest.mark.parametrize(("size", "days", "level"), [(40, 3, "fault"), (64, 9, "warning"), (200, 43, None)])
@@ -165,7 +165,7 @@ def test_a_small_file_system_that_fills_is_told(host: BedHost, size: int, days: 
         assert findings[0]["what"] == f"{SMALL} is full on {day}: 4.0 MiB a day are written to {SMALL}"
         assert findings[0]["fix"] == f"remove files below {SMALL} that nobody needs, or have a larger disk"
     lines = [" ".join(line.split()) for line in status(host, json_output=False).text.splitlines()]
-    assert any(line.startswith(f"on {SMALL} ") and line.endswith(f"full on {day}") for line in lines)
+    assert any(line.startswith(f"all on {SMALL} ") and line.endswith(f"full on {day}") for line in lines)
 
 
 CREATE = f"""
