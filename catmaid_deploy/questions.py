@@ -1,6 +1,7 @@
 """What a host is asked: the types of the JSON that the scripts in `on_host/facts` take; answers are in `answers/`.
 
 Each task gives a part of a question, and all parts together are the whole: their keys are joined by `plan.task.merged`.
+They are in one file, since parts of one question are parts of others too.
 """
 
 from __future__ import annotations
