@@ -286,9 +286,22 @@ class Running(TypedDict):
     mail: str
 
 
+class Growing(TypedDict):
+    """A folder that may grow, without those ``apart`` in it, and who reads it: whoever may write there if that is
+    empty. Of ``clusters`` it is one below the data of each cluster of PostgreSQL's.
+    """
+
+    name: str
+    path: str
+    user: str
+    apart: list[str]
+    clusters: bool
+
+
 class Health(TypedDict, total=False):
     """What `on_host/facts/health.py` and `verify.py` take. ``space`` are paths on disks that may fill, ``logs`` folders
-    of logs; ``units`` are asked for by the survey. ``mail_to`` is whom a message is sent to, if anybody.
+    of logs, ``growth`` is what may grow; ``units`` are asked for by the survey. ``mail_to`` is whom a message is sent to,
+    if anybody.
     """
 
     survey: Survey
@@ -296,6 +309,7 @@ class Health(TypedDict, total=False):
     space: list[str]
     logs: list[str]
     mail_to: str
+    growth: list[Growing]
     sites: list[Site]
     instances: list[Running]
     pages: list[Page]

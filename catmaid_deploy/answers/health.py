@@ -17,6 +17,22 @@ class Space(TypedDict):
     files_free: float
 
 
+class Grown(TypedDict):
+    """What is in a folder that may grow, in bytes: all, what was written in the last 7 days, and of its file system the
+    size and what is free. It is more than that where it isn't the ``whole``; nothing is known of one whose ``size`` is
+    None, which gives no answer.
+    """
+
+    name: str
+    path: str
+    mount: str
+    size: int | None
+    recent: int
+    whole: bool
+    total: int
+    free: int
+
+
 class Shown(TypedDict):
     """The certificate that nginx shows for a name, or the problem. At a glance it is the file's, of no TLS version."""
 
@@ -110,6 +126,7 @@ class Health(Answer):
     + survey: what it answers to a deploy's own questions
     + served: the certificate that each site shows
     + uptime: in seconds
+    + growth: what may grow; only of `status`
     + ends: when each program ended by itself within the last hour
     + ages: seconds since each program began
     + logs: the last line of each program that doesn't run
@@ -121,6 +138,7 @@ class Health(Answer):
     survey: Survey
     served: dict[str, Shown]
     spaces: list[Space]
+    growth: list[Grown]
     uptime: float
     load: float
     processors: int

@@ -6,10 +6,13 @@ from typing import TypedDict
 
 
 class Cluster(TypedDict):
-    """A cluster of Debian's: whether it has ``ran`` at all, and whether the files of its settings are ``whole``."""
+    """A cluster of Debian's: where its data lie, whether it has ``ran`` at all, and whether the files of its settings
+    are ``whole``.
+    """
 
     version: str
     name: str
+    data: str
     port: int
     whole: bool
     ran: bool

@@ -30,6 +30,8 @@ COUNTED = r"^# It counts on (\d+) MiB"
 # Daphne asks by a pool of threads. The reserve is for psql, backups, migrations and PostgreSQL's own three.
 DAPHNE_CONNECTIONS, RESERVE = 5, 20
 LEAST_CONNECTIONS = 100
+# As much WAL is kept and written over again; more of it is there for a while only, or held by something.
+WAL_GIB = 2
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def sizes(deployment: Deployment, survey: Survey) -> Sizes:
 def _file(one: Sizes) -> tuple[File, str]:
     """The file and its digest, by which a server tells that it runs with it."""
     path = POSTGRESQL_CONF[1:]
-    made = digest(render(path, sizes=one, digest=""))
-    return File(POSTGRESQL_CONF, render(path, sizes=one, digest=made)), made
+    made = digest(render(path, sizes=one, wal_gib=WAL_GIB, digest=""))
+    return File(POSTGRESQL_CONF, render(path, sizes=one, wal_gib=WAL_GIB, digest=made)), made
 
 
 def paths() -> ConfigurationSet:

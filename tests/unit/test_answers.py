@@ -107,6 +107,11 @@ def this_machine(folder: Path) -> Said:
     assert len(answer["survey"]["instances"]) == 3
     yield answer, health.Health
     yield answer["survey"] | {"uid": answer["uid"], "time": answer["time"]}, looked.Surveyed
+    # That a status alone asks.
+    growth = of_script("facts.health")
+    place = {"name": "x", "path": "/etc/apt", "user": "", "apart": [], "clusters": False}
+    asked = {"growth": [place], "survey": {"nginx": {"user": "nobody"}, "disks": {}}}
+    yield growth.end_growth(*growth.begin_growth(asked)), list[health.Grown]
     (folder / "a.log").write_text("line\n")
     patterns = [str(folder / "*.log")]
     yield answer_of(facts.Logs.script, {"logs": patterns, "files": patterns, "lines": 1}), sought.Logs

@@ -291,6 +291,7 @@ NOT_INJECTED: dict[str, set[str]] = {
         "tls.<key>: <path> gives no answer",
         "tls.<key>: <path> can't be read by whoever may change its folder",
     },
+    "It takes a file system that fills for days: test_growth.py": {"growth: <mount> is full on <days>: <a_day>"},
     "It takes a network between this machine and the host": {
         "from here to <server_name>: <address> port <port> doesn't answer: <error>",
         "from here to <server_name>: browsers don't trust its certificate: <verify_message>",

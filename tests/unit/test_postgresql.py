@@ -54,7 +54,8 @@ SERVER: dict[str, Any] = {
     "databases": {"catmaid": DATABASE},
     "roles": {"catmaid": ROLE},
 }
-MAIN = {"version": "15", "name": "main", "port": 5432, "whole": True, "ran": True}
+DATA = "/var/lib/postgresql/15/main"
+MAIN = {"version": "15", "name": "main", "data": DATA, "port": 5432, "whole": True, "ran": True}
 GIB = 1 << 30
 
 

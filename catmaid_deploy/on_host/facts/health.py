@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 
 from catmaid_deploy.on_host.facts.answer import answer, is_hanging
 from catmaid_deploy.on_host.facts.clean import clean
+from catmaid_deploy.on_host.facts.growth import begin_growth, end_growth
 from catmaid_deploy.on_host.facts.places import Places, mount_of, mounts, space, statistics
 from catmaid_deploy.on_host.facts.ports import service_of, to_this_host
 from catmaid_deploy.on_host.facts.probe import LOADING_SECONDS, begin_probe, end_probe, environment
@@ -332,6 +333,7 @@ def health(question, how="status", places=None, meanwhile=None):
     """``places`` has further questions; ``meanwhile(question)`` does what takes time while the host works on these."""
     # Slow ones first: they work meanwhile.
     updates = SecurityUpdates()
+    growing = begin_growth(question)
     probes = {one["name"]: begin_probe(one, how, question["mail_to"]) for one in question["instances"]}
     places = places or Places()
     asked = question["survey"]
@@ -379,6 +381,7 @@ def health(question, how="status", places=None, meanwhile=None):
                 probes[one["name"]], 0 if is_hanging(found["survey"], one["virtualenv"]) else LOADING_SECONDS
             ),
         }
+    found["growth"] = end_growth(*growing)
     found["security_updates"] = updates.names()
     return found
 

@@ -3,14 +3,13 @@
 What is taken out never leaves the host: passwords in addresses, cookies, tokens, the values of the environment.
 """
 
-import grp
 import os.path
 import re
 
 from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.clean import clean
-from catmaid_deploy.on_host.facts.places import Places, matching
-from catmaid_deploy.on_host.trust import NOBODY, ROOT, owner, plain
+from catmaid_deploy.on_host.facts.places import Places, matching, reader_of
+from catmaid_deploy.on_host.trust import plain
 
 MOST = 1 << 20
 # No line of a program is longer that helps.
@@ -42,18 +41,6 @@ def read_all(at, pattern, read):
         except OSError as error:
             found[plain(path)] = [error.strerror]
     return found
-
-
-def reader_of(folder):
-    """Who reads a folder's logs: its owner; of one of root's the user of the group's name who may write there."""
-    user = owner(folder) or ROOT
-    status = ROOT.status(folder)
-    if user == NOBODY and status is not None and not status.st_uid:
-        try:
-            return grp.getgrgid(status.st_gid).gr_name
-        except KeyError:
-            return user
-    return user
 
 
 def logs_and_files(question):

@@ -4,6 +4,7 @@ Runs on the host, joined with the survey. One child a user answers all questions
 side with the others; what it answers is that user's word, and is taken for no more.
 """
 
+import grp
 import json
 import os.path
 import re
@@ -11,7 +12,7 @@ import stat
 import time
 from fnmatch import fnmatch
 
-from catmaid_deploy.on_host.trust import ROOT, As, Asked, Failed, not_started, plain, settle
+from catmaid_deploy.on_host.trust import NOBODY, ROOT, As, Asked, Failed, not_started, owner, plain, settle
 
 # For all questions about one user's places, and for those of one disk where that wasn't enough, or for each of them.
 TOGETHER, ALONE = 5, 2
@@ -30,6 +31,18 @@ def start_as(user, words, **options):
         return As(user).start(words, **options)
     except (Failed, OSError) as error:
         return not_started(str(error))
+
+
+def reader_of(folder):
+    """Who reads what is in a folder: its owner; of one of root's the user of the group's name who may write there."""
+    user = owner(folder) or ROOT
+    status = ROOT.status(folder)
+    if user == NOBODY and status is not None and not status.st_uid:
+        try:
+            return grp.getgrgid(status.st_gid).gr_name
+        except KeyError:
+            return user
+    return user
 
 
 class Answer:

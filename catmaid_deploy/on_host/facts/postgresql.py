@@ -193,6 +193,7 @@ def clusters_there(at):
                 {
                     "version": version,
                     "name": name,
+                    "data": data,
                     "port": int(port) if re.fullmatch(r"\d{1,5}", port) else 0,
                     "whole": whole,
                     # The server itself leaves that at its first start.
