@@ -11,7 +11,18 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))
 
 from catmaid_deploy import job
-from catmaid_deploy.tasks import access, last_word, maintenance, needs, outside, packages, proxy, secrets, system
+from catmaid_deploy.tasks import (
+    access,
+    bundle,
+    last_word,
+    maintenance,
+    needs,
+    outside,
+    packages,
+    proxy,
+    secrets,
+    system,
+)
 from catmaid_deploy.tasks.application import first, installed, migrations, probe, releases
 from catmaid_deploy.tasks.certificates import acme, files, requested, served
 from catmaid_deploy.tasks.nginx import pages, passwords, site, user
@@ -28,6 +39,7 @@ TASKS = (
     disks.HANGING,
     # Fetched and put in place, beside what serves.
     proxy.TASK,
+    bundle.TASK,
     # Debian starts them while they are installed.
     cluster.TASK,
     server.TASK,

@@ -298,6 +298,13 @@ class Environment(TypedDict):
     problem: str
 
 
+class Bundle(TypedDict):
+    """The bundle that a host has, by its digest, which is empty for none; and the host's machine, such as x86_64."""
+
+    id: str
+    machine: str
+
+
 class Survey(TypedDict):
     """What a host answers to a deploy's own questions; `on_host/facts/survey.py`.
 
@@ -353,6 +360,7 @@ class Survey(TypedDict):
     rabbitmq: Rabbitmq
     environments: dict[str, Environment]
     compiler: list[str]
+    bundle: Bundle
     blocked: list[tuple[str, str] | None]
     neighbours: list[Neighbour]
     hanging: list[tuple[str, str, str]]

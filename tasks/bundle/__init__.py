@@ -1,0 +1,110 @@
+"""A bundle, from which a host is installed without the internet: judged, sent, and made."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from functools import partial
+
+from catmaid_deploy import bundles
+from catmaid_deploy.answers.survey import Survey
+from catmaid_deploy.bundles import Contents
+from catmaid_deploy.finding import HERE, Command, Finding, Refused, fault
+from catmaid_deploy.operations import bundles as operations
+from catmaid_deploy.plan import this_run
+from catmaid_deploy.plan.look import Look
+from catmaid_deploy.plan.plan import Plan, Step
+from catmaid_deploy.plan.task import Task
+from catmaid_deploy.schema import Deployment
+from catmaid_deploy.tasks import distributions
+from catmaid_deploy.tasks.application import releases
+from catmaid_deploy.tasks.programs import wsgi
+from catmaid_deploy.tasks.python import environments
+from catmaid_deploy.upkeep import output
+
+PLACE = "bundle"
+# The file as it comes, and what is in it.
+TIMES = 2
+STATE_FOLDER = "/var/lib"
+
+
+def make_it(survey: Survey) -> Command:
+    """How a bundle for a host is made, on a machine with the internet."""
+    system = distributions.of(survey)
+    suite = system.suite if system else distributions.suites()[0]
+    return Command(f"make bundle INVENTORY={shlex.quote(this_run.inventory_file())} SUITE={suite}", HERE)
+
+
+def contents(deployment: Deployment, survey: Survey) -> Contents:
+    """What the bundle of a host has; raises Refused where it is none."""
+    assert deployment.bundle
+    try:
+        return bundles.read(deployment.bundle)
+    except bundles.Unreadable as error:
+        raise Refused(fault(PLACE, f"{deployment.bundle} {error}", make_it(survey))) from None
+
+
+def judge_system(path: str, found: Contents, survey: Survey) -> Iterator[Finding]:
+    """Whether it was made for such a host."""
+    system = survey["os"]
+    if found.system != (system["id"], system["version"]):
+        made = f"{found.system[0].capitalize()} {found.system[1]}"
+        yield fault(PLACE, f"{path} was made for {made}, and the host has {system['name']}", make_it(survey))
+    elif found.machine != (machine := survey["bundle"]["machine"]):
+        what = f"{path} was made for a machine of {found.machine}, and the host is one of {machine}"
+        yield fault(PLACE, what, f"make it on a machine of {machine}")
+
+
+def lacking(look: Look, found: Contents) -> list[str]:
+    """What this run needs and the bundle doesn't have, in words."""
+    deployment, survey = look.deployment, look.survey
+    words = [f"the package {name}" for name in look.missing if name not in found.packages]
+    new = {one.name: one for one in releases.missing(deployment, survey)}
+    made = {one.name: one for one in environments.missing(deployment, survey)}
+    for one in (new | made).values():
+        assert one.releases
+        if one.releases.revision not in found.revisions.get(one.releases.repository, {}):
+            words.append(f"{one.releases.revision} of {one.releases.repository}")
+        elif one.name in made:
+            assert one.made_python
+            name, uv = one.virtualenv.rpartition("/")[2], one.made_python.uv_version
+            if name not in found.environments.get(one.releases.repository, ()):
+                words.append(f"what the environment of {one.name} is made of as the inventory has it")
+            if not found.has("uv", uv):
+                words.append(f"uv {uv}")
+    for _, packages in wsgi.outdated(deployment, survey).values():
+        words += [f"{name} {version}" for name, version in packages.items() if not found.has(name, version)]
+    return list(dict.fromkeys(words))
+
+
+def faults(look: Look) -> Iterator[Finding]:
+    """Why the host can't be installed from its bundle. Raises Refused, since nothing of the rest could be done."""
+    path, survey = look.deployment.bundle, look.survey
+    if not path:
+        return
+    found = contents(look.deployment, survey)
+    if wrong := [*judge_system(path, found, survey)]:
+        raise Refused(*wrong)
+    if words := lacking(look, found):
+        yield fault(PLACE, f"{path} has not {', '.join(words)}", make_it(survey))
+    if found.id != survey["bundle"]["id"]:
+        needed, free = TIMES * found.size, [one for one in survey["free"] if one["path"] == STATE_FOLDER]
+        for one in free:
+            if one["bytes"] < needed:
+                what = f"{output.size(one['bytes'])} are free on {one['mount']}, the bundle needs {output.size(needed)}"
+                yield fault("space", what, "have the host get more room there")
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    """Send it where the host has another one, or none."""
+    path, survey = plan.look.deployment.bundle, plan.survey
+    if not path:
+        return
+    found = contents(plan.look.deployment, survey)
+    if found.id != survey["bundle"]["id"]:
+        title = "bring the bundle"
+        make = partial(operations.brought, name=title.capitalize(), path=path, id=found.id, run=this_run.NAME)
+        yield Step(title, [f"{path}, {output.size(found.size)}"], make)
+
+
+TASK = Task(PLACE, faults=faults, steps=steps)
