@@ -74,7 +74,7 @@ def _read(file: Path, size: int, time: int) -> Contents:
             found = json.loads(opened.read()) if opened else {}
             form = found.pop("format", None)
             if form != FORMAT:
-                raise Unreadable("is no bundle of this version of the deploy" if form else "is no bundle")
+                raise Unreadable("is no bundle of this version of the deploy" if form is not None else "is no bundle")
             wheels = {name: tuple(versions) for name, versions in found.pop("wheels").items()}
             system = found.pop("system")
             return Contents(**found | {"wheels": wheels, "system": (system[0], system[1]), "size": size})

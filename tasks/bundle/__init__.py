@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -28,11 +29,12 @@ TIMES = 2
 STATE_FOLDER = "/var/lib"
 
 
-def make_it(survey: Survey) -> Command:
-    """How a bundle for a host is made, on a machine with the internet."""
+def make_it(path: str, survey: Survey) -> Command:
+    """How the bundle of a host is made, on a machine with the internet."""
     system = distributions.of(survey)
-    suite = system.suite if system else distributions.suites()[0]
-    return Command(f"make bundle INVENTORY={shlex.quote(this_run.inventory_file())} SUITE={suite}", HERE)
+    suite = (system and system.suite) or distributions.suites()[0]
+    words = [sys.executable, "-m", "catmaid_deploy.tasks.bundle", this_run.inventory_file(), suite, "--output", path]
+    return Command(shlex.join(words), HERE)
 
 
 def contents(deployment: Deployment, survey: Survey) -> Contents:
@@ -41,7 +43,7 @@ def contents(deployment: Deployment, survey: Survey) -> Contents:
     try:
         return bundles.read(deployment.bundle)
     except bundles.Unreadable as error:
-        raise Refused(fault(PLACE, f"{deployment.bundle} {error}", make_it(survey))) from None
+        raise Refused(fault(PLACE, f"{deployment.bundle} {error}", make_it(deployment.bundle, survey))) from None
 
 
 def judge_system(path: str, found: Contents, survey: Survey) -> Iterator[Finding]:
@@ -49,7 +51,7 @@ def judge_system(path: str, found: Contents, survey: Survey) -> Iterator[Finding
     system = survey["os"]
     if found.system != (system["id"], system["version"]):
         made = f"{found.system[0].capitalize()} {found.system[1]}"
-        yield fault(PLACE, f"{path} was made for {made}, and the host has {system['name']}", make_it(survey))
+        yield fault(PLACE, f"{path} was made for {made}, and the host has {system['name']}", make_it(path, survey))
     elif found.machine != (machine := survey["bundle"]["machine"]):
         what = f"{path} was made for a machine of {found.machine}, and the host is one of {machine}"
         yield fault(PLACE, what, f"make it on a machine of {machine}")
@@ -86,7 +88,7 @@ def faults(look: Look) -> Iterator[Finding]:
     if wrong := [*judge_system(path, found, survey)]:
         raise Refused(*wrong)
     if words := lacking(look, found):
-        yield fault(PLACE, f"{path} has not {', '.join(words)}", make_it(survey))
+        yield fault(PLACE, f"{path} has not {', '.join(words)}", make_it(path, survey))
     if found.id != survey["bundle"]["id"]:
         needed, free = TIMES * found.size, [one for one in survey["free"] if one["path"] == STATE_FOLDER]
         for one in free:

@@ -10,12 +10,12 @@ import runpy
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pyinfra.api import State
 from pyinfra.context import ctx_state
-from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 
 import catmaid_deploy
 from catmaid_deploy import bundles, schema
@@ -38,14 +38,22 @@ def say(text: str) -> None:
     print(f"--> {text}", file=sys.stderr, flush=True)
 
 
+def inventory_of(path: str) -> Iterable[Any]:
+    """The hosts of an inventory, as pyinfra reads it."""
+    # Not before: it changes how Python waits, for whoever imports this file.
+    from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
+
+    # pyinfra notes there which file it reads.
+    with ctx_state.use(State()):
+        return list(make_inventory(path, cwd=os.getcwd()))
+
+
 def described(inventory: str, only: str) -> list[Deployment]:
     """What an inventory says of its hosts, or of one of them; raises NotMade."""
     keys = ("site", "sites", *(key for (key,) in schema.BESIDE))
-    # pyinfra notes there which file it reads.
-    with ctx_state.use(State()):
-        all_hosts = make_inventory(inventory, cwd=os.getcwd())
+    hosts = inventory_of(inventory)
     found = schema.load_all(
-        {one.name: {key: said for key in keys if (said := one.data.get(key)) is not None} for one in all_hosts}
+        {one.name: {key: said for key in keys if (said := one.data.get(key)) is not None} for one in hosts}
     )
     if only and only not in found:
         raise NotMade(f"{inventory} has no host {only}: it has {', '.join(found)}")

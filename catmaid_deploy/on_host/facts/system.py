@@ -2,6 +2,7 @@
 
 import grp
 import os
+import platform
 import pwd
 import re
 import time
@@ -32,7 +33,7 @@ def os_release():
 def bundle():
     """Which bundle the host has, by its digest, and which machine it is, of which a bundle has to be."""
     found = ROOT.json(BUNDLE + "/bundle.json").get("id")
-    return {"id": found if isinstance(found, str) else "", "machine": os.uname().machine}
+    return {"id": found if isinstance(found, str) else "", "machine": platform.machine()}
 
 
 def packages(output):
