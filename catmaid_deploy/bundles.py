@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 FORMAT = 1
-# The first file of a bundle, and the one with the digests of all others.
-CONTENTS, DIGESTS = "bundle.json", "SHA256SUMS"
+# The first file of a bundle, the one with the digests of all others, and the index of Debian's packages.
+CONTENTS, DIGESTS, INDEX = "bundle.json", "SHA256SUMS", "debs/Packages"
 LARGEST = 4 << 20
 
 
@@ -80,3 +80,13 @@ def _read(file: Path, size: int, time: int) -> Contents:
             return Contents(**found | {"wheels": wheels, "system": (system[0], system[1]), "size": size})
     except (OSError, tarfile.TarError, ValueError, TypeError, KeyError, AttributeError, IndexError):
         raise Unreadable("is no bundle") from None
+
+
+def index(path: str) -> str:
+    """The index of Debian's packages in a bundle, as apt reads it; raises Unreadable."""
+    try:
+        with tarfile.open(Path(path).expanduser(), "r:") as archive:
+            opened = archive.extractfile(INDEX)
+            return opened.read().decode() if opened else ""
+    except (OSError, tarfile.TarError, KeyError, UnicodeDecodeError):
+        raise Unreadable("is no whole bundle") from None

@@ -418,6 +418,13 @@ class Passwords(TypedDict):
     given: dict[str, Given]
 
 
+class Bundled(TypedDict):
+    """The index of a bundle's packages, and those that are to be installed."""
+
+    index: str
+    packages: list[str]
+
+
 class Proxied(TypedDict):
     """The variables of the proxy, whether packages are to be fetched, and which other addresses."""
 

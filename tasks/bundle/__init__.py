@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
-from catmaid_deploy import bundles
+from catmaid_deploy import bundles, questions
 from catmaid_deploy.answers.survey import Survey
 from catmaid_deploy.bundles import Contents
+from catmaid_deploy.facts.survey import Bundled
 from catmaid_deploy.finding import HERE, Command, Finding, Refused, fault
 from catmaid_deploy.operations import bundles as operations
 from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
-from catmaid_deploy.plan.task import Task
+from catmaid_deploy.plan.task import Ask, Task
 from catmaid_deploy.schema import Deployment
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.application import releases
@@ -109,4 +110,17 @@ def steps(plan: Plan) -> Iterator[Step]:
         yield Step(title, [f"{path}, {output.size(found.size)}"], make)
 
 
-TASK = Task(PLACE, faults=faults, steps=steps)
+def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
+    """Ask apt on the host whether the bundle's packages go with those that are there."""
+    path, survey = plan.look.deployment.bundle, plan.survey
+    if not path or not plan.look.missing:
+        return
+    try:
+        asked: questions.Bundled = {"index": bundles.index(path), "packages": plan.look.missing}
+    except bundles.Unreadable as error:
+        raise Refused(fault(PLACE, f"{path} {error}", make_it(path, survey))) from None
+    if said := ask(Bundled, asked)["apt"]:
+        yield fault(PLACE, f"the packages of {path} don't go with the host's ({said})", make_it(path, survey))
+
+
+TASK = Task(PLACE, faults=faults, steps=steps, sought=sought)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from catmaid_deploy.tasks import bundle, distributions
 from catmaid_deploy.tasks.bundle import __main__ as making
 from catmaid_deploy.tasks.bundle import debian, python
 from testbed.order import TASKS
+from tests.unit.test_answers import of_script
 
 ADDRESS = "https://git.example.org/lab/catmaid.git"
 DEBIAN_12 = {"id": "debian", "version": "12", "name": "Debian GNU/Linux 12 (bookworm)"}
@@ -268,6 +270,67 @@ def test_dd_is_plain_words_for_every_shell() -> None:
     assert shell.line(True, False, command).endswith(
         " /usr/bin/dd of=/var/lib/catmaid-deploy/bundle.tar bs=1M status=none"
     )
+
+
+# ---- whether its packages go with the host's ----
+
+INDEX = """Package: catmaid-test-base
+Version: 2
+Architecture: all
+Filename: ./base.deb
+Size: 1
+
+Package: catmaid-test-top
+Version: 2
+Architecture: all
+Depends: catmaid-test-base (= 3)
+Filename: ./top.deb
+Size: 1
+"""
+
+
+class User:
+    """Whoever runs this test, in nobody's place."""
+
+    def run(self, words: list[str], _: int, **variables: str) -> tuple[int, str]:
+        done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **variables})
+        return done.returncode, done.stdout + done.stderr
+
+    def do(self, act: Any) -> Any:
+        return act(trust.Here())
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="asks apt")
+def test_apt_is_asked_and_changes_nothing(tmp_path: Path) -> None:
+    def said(*names: str) -> str:
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        question = {"index": INDEX, "packages": [*names]}
+        return str(of_script("facts.bundle").refusal_by_apt(asking.tried_by_apt(User(), str(folder), question)))
+
+    asking = of_script("facts.bundle")
+    assert said("catmaid-test-base") == ""
+    assert said("catmaid-test-top").startswith("catmaid-test-top : Depends: catmaid-test-base (= 3)")
+    # The machine's own sources don't count.
+    assert said("bash-completion-of-nobody") == "E: Unable to locate package bash-completion-of-nobody"
+
+
+def test_what_apt_says_is_a_line_of_the_run(tmp_path: Path) -> None:
+    plan = Plan(look(path := write(tmp_path), ("nginx",)), Report("web1"))
+    asked: list[Any] = []
+
+    def ask(_: Any, question: Any) -> Any:
+        asked.append(question)
+        return {"apt": "nginx : Depends: libc6 (= 2)"}
+
+    (line,) = [found.line() for found in bundle.sought(plan, ask)]
+    assert (
+        line == f"bundle: the packages of {path} don't go with the host's (nginx : Depends: libc6 (= 2)): {fix(path)}"
+    )
+    assert asked == [{"index": "Package: nginx\n", "packages": ["nginx"]}]
+    assert [*bundle.sought(Plan(look(path), Report("web1")), ask)] == []
+    with pytest.raises(bundles.Unreadable):
+        bundles.index(str(tmp_path / "nowhere.tar"))
 
 
 # ---- how it is made ----
