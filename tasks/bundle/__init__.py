@@ -17,7 +17,6 @@ from catmaid_deploy.plan import this_run
 from catmaid_deploy.plan.look import Look
 from catmaid_deploy.plan.plan import Plan, Step
 from catmaid_deploy.plan.task import Ask, Task
-from catmaid_deploy.schema import Deployment
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.application import releases
 from catmaid_deploy.tasks.programs import wsgi
@@ -38,13 +37,24 @@ def make_it(path: str, survey: Survey) -> Command:
     return Command(shlex.join(words), HERE)
 
 
-def contents(deployment: Deployment, survey: Survey) -> Contents:
-    """What the bundle of a host has; raises Refused where it is none."""
-    assert deployment.bundle
+def contents(path: str, survey: Survey) -> Contents:
+    """What a bundle has; raises Refused where it is none."""
     try:
-        return bundles.read(deployment.bundle)
+        return bundles.read(path)
     except bundles.Unreadable as error:
-        raise Refused(fault(PLACE, f"{deployment.bundle} {error}", make_it(deployment.bundle, survey))) from None
+        raise Refused(fault(PLACE, f"{path} {error}", make_it(path, survey))) from None
+
+
+def needed(look: Look) -> str:
+    """The path of a host's bundle, if there is something to fetch: otherwise nobody needs the file."""
+    deployment, survey = look.deployment, look.survey
+    fetches = deployment.bundle and (
+        look.missing
+        or releases.missing(deployment, survey)
+        or environments.missing(deployment, survey)
+        or wsgi.lacking(deployment, survey)
+    )
+    return deployment.bundle or "" if fetches else ""
 
 
 def judge_system(path: str, found: Contents, survey: Survey) -> Iterator[Finding]:
@@ -75,35 +85,35 @@ def lacking(look: Look, found: Contents) -> list[str]:
                 words.append(f"what the environment of {one.name} is made of as the inventory has it")
             if not found.has("uv", uv):
                 words.append(f"uv {uv}")
-    for _, packages in wsgi.outdated(deployment, survey).values():
-        words += [f"{name} {version}" for name, version in packages.items() if not found.has(name, version)]
+    packages = wsgi.lacking(deployment, survey)
+    words += [f"{name} {version}" for name, version in packages.items() if not found.has(name, version)]
     return list(dict.fromkeys(words))
 
 
 def faults(look: Look) -> Iterator[Finding]:
     """Why the host can't be installed from its bundle. Raises Refused, since nothing of the rest could be done."""
-    path, survey = look.deployment.bundle, look.survey
+    path, survey = needed(look), look.survey
     if not path:
         return
-    found = contents(look.deployment, survey)
+    found = contents(path, survey)
     if wrong := [*judge_system(path, found, survey)]:
         raise Refused(*wrong)
     if words := lacking(look, found):
         yield fault(PLACE, f"{path} has not {', '.join(words)}", make_it(path, survey))
     if found.id != survey["bundle"]["id"]:
-        needed, free = TIMES * found.size, [one for one in survey["free"] if one["path"] == STATE_FOLDER]
+        room, free = TIMES * found.size, [one for one in survey["free"] if one["path"] == STATE_FOLDER]
         for one in free:
-            if one["bytes"] < needed:
-                what = f"{output.size(one['bytes'])} are free on {one['mount']}, the bundle needs {output.size(needed)}"
+            if one["bytes"] < room:
+                what = f"{output.size(one['bytes'])} are free on {one['mount']}, the bundle needs {output.size(room)}"
                 yield fault("space", what, "have the host get more room there")
 
 
 def steps(plan: Plan) -> Iterator[Step]:
     """Send it where the host has another one, or none."""
-    path, survey = plan.look.deployment.bundle, plan.survey
+    path, survey = needed(plan.look), plan.survey
     if not path:
         return
-    found = contents(plan.look.deployment, survey)
+    found = contents(path, survey)
     if found.id != survey["bundle"]["id"]:
         title = "bring the bundle"
         make = partial(operations.brought, name=title.capitalize(), path=path, id=found.id, run=this_run.NAME)

@@ -418,3 +418,13 @@ def test_an_inventory_that_is_wrong_makes_none(tmp_path: Path, monkeypatch: pyte
     assert making.described("lab.py", "") == [*found.values()]
     with pytest.raises(debian.NotMade, match=r"lab\.py has no host web2: it has web1"):
         making.described("lab.py", "web2")
+
+
+def test_a_host_that_has_all_needs_no_file(tmp_path: Path) -> None:
+    there = {"environments": {"catmaid": {"there": True}}, "instances": {"catmaid": {"release": {"there": True}}}}
+    one = look(tmp_path / "nowhere.tar", (), **there)
+    assert lines(one) == []
+    assert [*bundle.steps(Plan(one, Report("web1")))] == []
+    one.missing = ["nginx"]
+    (line,) = lines(one)
+    assert "can't be read" in line
