@@ -6,7 +6,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from catmaid_deploy.answers import Answer
 from catmaid_deploy.answers.application import Instance
-from catmaid_deploy.answers.installed import Installed, Secrets
+from catmaid_deploy.answers.installed import Bundle, Installed, Secrets
 from catmaid_deploy.answers.postgresql import Postgresql
 from catmaid_deploy.answers.rabbitmq import Rabbitmq
 
@@ -296,13 +296,6 @@ class Environment(TypedDict):
     python: str
     header: bool
     problem: str
-
-
-class Bundle(TypedDict):
-    """The bundle that a host has, by its digest, which is empty for none; and the host's machine, such as x86_64."""
-
-    id: str
-    machine: str
 
 
 class Survey(TypedDict):

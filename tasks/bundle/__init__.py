@@ -65,7 +65,7 @@ def judge_system(path: str, found: Contents, survey: Survey) -> Iterator[Finding
         yield fault(PLACE, f"{path} was made for {made}, and the host has {system['name']}", make_it(path, survey))
     elif found.machine != (machine := survey["bundle"]["machine"]):
         what = f"{path} was made for a machine of {found.machine}, and the host is one of {machine}"
-        yield fault(PLACE, what, f"make it on a machine of {machine}")
+        yield fault(PLACE, what, f"have it made on a machine of {machine}")
 
 
 def lacking(look: Look, found: Contents) -> list[str]:

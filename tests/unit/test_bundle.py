@@ -153,7 +153,7 @@ def test_another_debian_and_another_machine_are_refused_in_one_line(tmp_path: Pa
     what = f"bundle: {path} was made for Debian 13, and the host has Debian GNU/Linux 12 (bookworm): "
     assert line == what + fix(path)
     (line,) = lines(look(path := write(tmp_path, machine="aarch64", packages={})))
-    assert line.startswith(f"bundle: {path} was made for a machine of aarch64, and the host is one of x86_64: make it")
+    assert line.startswith(f"bundle: {path} was made for a machine of aarch64, and the host is one of x86_64: have it")
 
 
 @pytest.mark.parametrize(
