@@ -38,11 +38,12 @@ class Deployment(Model):
         examples=[["git.example.org", ".internal.example.org"]],
         description="Hosts, or domains that begin with a dot, that are reached without the proxy.",
     )
-    bundle: LocalPath | None = Field(
+    # Not "bundle": runbooks/logs.py has an option of that name.
+    offline: LocalPath | None = Field(
         None,
         examples=["bundles/catmaid-bookworm.tar"],
-        description="A file of this machine that `make bundle` has made: the host is installed from it, without the "
-        "internet; given beside `site` or `sites`.",
+        description="A file of this machine that `make bundle` has made, from which the host is installed without "
+        "the internet; given beside `site` or `sites`.",
     )
 
     postgresql: Postgresql = Field(
@@ -63,8 +64,8 @@ class Deployment(Model):
     def _check(self) -> Deployment:
         if self.no_proxy and not self.proxy:
             raise ValueError("no_proxy: there is no proxy: name it as proxy, or remove this")
-        if self.bundle and self.proxy:
-            raise ValueError("bundle: with a proxy the host fetches by itself: remove one of both")
+        if self.offline and self.proxy:
+            raise ValueError("offline: with a proxy the host fetches by itself: remove one of both")
         databases = [one for i in self.instances if (one := i.made_database)]
         brokers = [two for i in self.instances if (two := i.made_broker)]
         if len({one.port for one in databases if not one.host}) > 1:
@@ -108,7 +109,7 @@ class Deployment(Model):
     @property
     def fetching(self) -> dict[str, str]:
         """The environment of what fetches something: the proxy in it may have a password."""
-        if self.bundle:
+        if self.offline:
             return bundle.fetching([one.releases.repository for one in self.instances if one.releases])
         if not self.proxy:
             return {}

@@ -23,7 +23,8 @@ from catmaid_deploy.tasks.programs import wsgi
 from catmaid_deploy.tasks.python import environments
 from catmaid_deploy.upkeep import output
 
-PLACE = "bundle"
+# The key of the inventory.
+PLACE = "offline"
 # The file as it comes, and what is in it.
 TIMES = 2
 STATE_FOLDER = "/var/lib"
@@ -48,13 +49,13 @@ def contents(path: str, survey: Survey) -> Contents:
 def needed(look: Look) -> str:
     """The path of a host's bundle, if there is something to fetch: otherwise nobody needs the file."""
     deployment, survey = look.deployment, look.survey
-    fetches = deployment.bundle and (
+    fetches = deployment.offline and (
         look.missing
         or releases.missing(deployment, survey)
         or environments.missing(deployment, survey)
         or wsgi.lacking(deployment, survey)
     )
-    return deployment.bundle or "" if fetches else ""
+    return deployment.offline or "" if fetches else ""
 
 
 def judge_system(path: str, found: Contents, survey: Survey) -> Iterator[Finding]:
@@ -122,7 +123,7 @@ def steps(plan: Plan) -> Iterator[Step]:
 
 def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     """Ask apt on the host whether the bundle's packages go with those that are there."""
-    path, survey = plan.look.deployment.bundle, plan.survey
+    path, survey = plan.look.deployment.offline, plan.survey
     if not path or not plan.look.missing:
         return
     try:
@@ -133,4 +134,4 @@ def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
         yield fault(PLACE, f"the packages of {path} don't go with the host's ({said})", make_it(path, survey))
 
 
-TASK = Task(PLACE, faults=faults, steps=steps, sought=sought)
+TASK = Task("bundle", faults=faults, steps=steps, sought=sought)

@@ -175,7 +175,7 @@ def main() -> None:
     size = Path(chosen.output).stat().st_size
     number = sum(map(len, found.wheels.values()))
     say(f"{chosen.output}: {size >> 20} MiB, {len(found.packages)} packages of {system.name}, {number} of Python")
-    say(f'name it in the inventory, beside the site: "bundle": "{chosen.output}"')
+    say(f'name it in the inventory, beside the site: "offline": "{chosen.output}"')
 
 
 if __name__ == "__main__":

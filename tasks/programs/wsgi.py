@@ -158,7 +158,7 @@ def steps(plan: Plan) -> Iterator[Step]:
 def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     """Ask the package index for what is to be installed."""
     found = outdated(plan.look.deployment, plan.survey)
-    if found and not plan.look.deployment.bundle:
+    if found and not plan.look.deployment.offline:
         asked = {**question(found), "fetching": plan.look.deployment.fetching}
         for one in judge_available(found, ask(Available, asked)["available"]):
             yield proxy.blamed(one, plan.look.deployment)

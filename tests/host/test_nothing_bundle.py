@@ -98,11 +98,11 @@ def cut(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cut]:
     host = bed.boot(image, "nothing-bundle", hostname="host")
     host.run_privileged(CUT)
     before = host.run(STATE)
-    other = run_on(host, lab("1.0", bundle=trixie), "-y")
-    short = run_on(host, lab("1.1", bundle=bundle), "-y")
-    dry = run_on(host, lab("1.0", bundle=bundle), "--dry", "--diff")
+    other = run_on(host, lab("1.0", offline=trixie), "-y")
+    short = run_on(host, lab("1.1", offline=bundle), "-y")
+    dry = run_on(host, lab("1.0", offline=bundle), "--dry", "--diff")
     after = host.run(STATE)
-    first = run_on(host, lab("1.0", bundle=bundle), "-y")
+    first = run_on(host, lab("1.0", offline=bundle), "-y")
     yield Cut(host, maker, bundle, before, other, short, dry, after, first)
     host.remove()
 
@@ -114,7 +114,7 @@ def test_the_host_reaches_nothing(cut: Cut) -> None:
 def test_a_bundle_for_another_debian_is_refused_in_one_line(cut: Cut) -> None:
     assert cut.other.code == 1, cut.other.text
     (line,) = cut.other.refusals
-    assert line.startswith("host: bundle: ")
+    assert line.startswith("host: offline: ")
     assert "was made for Debian 13, and the host has Debian GNU/Linux 12 (bookworm): on this machine: " in line
     assert " -m catmaid_deploy.tasks.bundle " in line
     assert " bookworm --output " in line
@@ -123,7 +123,7 @@ def test_a_bundle_for_another_debian_is_refused_in_one_line(cut: Cut) -> None:
 def test_what_is_missing_in_it_is_said_in_one_line(cut: Cut) -> None:
     assert cut.short.code == 1, cut.short.text
     (line,) = cut.short.refusals
-    assert f"host: bundle: {cut.bundle} has not 1.1 of {ADDRESS}: on this machine: " in line
+    assert f"host: offline: {cut.bundle} has not 1.1 of {ADDRESS}: on this machine: " in line
 
 
 def test_refusals_and_a_dry_run_change_nothing(cut: Cut) -> None:
@@ -136,7 +136,7 @@ def test_it_ends_in_a_page_and_the_second_run_has_nothing_to_do(cut: Cut) -> Non
     assert cut.first.code == 0, cut.first.text
     settled(cut.host)
     assert served(cut.host) == "1.0"
-    again = run_on(cut.host, lab("1.0", bundle=cut.bundle), "-y")
+    again = run_on(cut.host, lab("1.0", offline=cut.bundle), "-y")
     assert (again.code, again.changed) == (0, []), again.text
     # What compiled is gone, and apt's own sources are as they were.
     assert cut.host.run("command -v gcc || true") == ""
@@ -152,9 +152,9 @@ def test_an_update_comes_by_the_next_bundle(cut: Cut) -> None:
         "echo careful:open-sesame | chpasswd; cp -r /root/.ssh /home/careful/; chown -R careful: /home/careful/.ssh"
     )
     by_sudo = {"_sudo": True, "sudo_password": "open-sesame"}
-    update = run_on(cut.host, lab("1.1", bundle=bundle, **by_sudo), "-y", user="careful")
+    update = run_on(cut.host, lab("1.1", offline=bundle, **by_sudo), "-y", user="careful")
     assert update.code == 0, update.text
     settled(cut.host)
     assert served(cut.host) == "1.1"
-    assert run_on(cut.host, lab("1.1", bundle=bundle), "-y").changed == []
+    assert run_on(cut.host, lab("1.1", offline=bundle), "-y").changed == []
     assert cut.host.run("ls /var/lib/catmaid-deploy").split().count("bundle") == 1

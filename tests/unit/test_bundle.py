@@ -39,7 +39,7 @@ DEBIAN_12 = {"id": "debian", "version": "12", "name": "Debian GNU/Linux 12 (book
 def deployment(path: Path | str = "lab.tar", **instance: Any) -> schema.Deployment:
     releases = {"repository": ADDRESS, "revision": "1.0"}
     site = {"server_name": "a.org", "instances": [{"releases": releases, "install": {}} | instance]}
-    return schema.load(site, bundle=str(path))
+    return schema.load(site, offline=str(path))
 
 
 def look(path: Path, missing: tuple[str, ...] = (), **more: Any) -> Look:
@@ -138,22 +138,22 @@ def test_what_is_no_bundle_is_refused_in_one_line(tmp_path: Path, text: Any, why
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     (line,) = lines(look(path))
-    assert line == f"bundle: {path} {why}: {fix(path)}"
+    assert line == f"offline: {path} {why}: {fix(path)}"
 
 
 def test_a_host_without_one_is_asked_nothing() -> None:
     one = look(Path("lab.tar"))
-    one.deployment = one.deployment.model_copy(update={"bundle": None})
+    one.deployment = one.deployment.model_copy(update={"offline": None})
     assert lines(one) == []
     assert [*bundle.steps(Plan(one, Report("web1")))] == []
 
 
 def test_another_debian_and_another_machine_are_refused_in_one_line(tmp_path: Path) -> None:
     (line,) = lines(look(path := write(tmp_path, system=("debian", "13"), packages={})))
-    what = f"bundle: {path} was made for Debian 13, and the host has Debian GNU/Linux 12 (bookworm): "
+    what = f"offline: {path} was made for Debian 13, and the host has Debian GNU/Linux 12 (bookworm): "
     assert line == what + fix(path)
     (line,) = lines(look(path := write(tmp_path, machine="aarch64", packages={})))
-    assert line.startswith(f"bundle: {path} was made for a machine of aarch64, and the host is one of x86_64: have it")
+    assert line.startswith(f"offline: {path} was made for a machine of aarch64, and the host is one of x86_64: have it")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_what_is_missing_is_said_in_one_line(
 ) -> None:
     path = write(tmp_path, **more)
     found = lines(look(path, missing))
-    assert [line.startswith(f"bundle: {path} has not {what}") for line in found] == ([True] if what else [])
+    assert [line.startswith(f"offline: {path} has not {what}") for line in found] == ([True] if what else [])
 
 
 def test_what_is_there_is_not_missed(tmp_path: Path) -> None:
@@ -215,11 +215,11 @@ def test_all_that_fetches_fetches_from_it() -> None:
 
 def test_it_goes_with_no_proxy() -> None:
     with pytest.raises(schema.InvalidSite) as caught:
-        schema.load({"server_name": "a.org", "instances": [{}]}, bundle="a.tar", proxy="http://p:1")
-    assert caught.value.lines == ["bundle: with a proxy the host fetches by itself: remove one of both"]
+        schema.load({"server_name": "a.org", "instances": [{}]}, offline="a.tar", proxy="http://p:1")
+    assert caught.value.lines == ["offline: with a proxy the host fetches by itself: remove one of both"]
     with pytest.raises(schema.InvalidSite) as caught:
-        schema.load({"server_name": "a.org", "instances": [{}]}, bundle="a b.tar")
-    assert caught.value.lines == ["bundle: 'a b.tar' is not allowed: write it as 'bundles/catmaid-bookworm.tar'"]
+        schema.load({"server_name": "a.org", "instances": [{}]}, offline="a b.tar")
+    assert caught.value.lines == ["offline: 'a b.tar' is not allowed: write it as 'bundles/catmaid-bookworm.tar'"]
 
 
 # ---- on the host ----
@@ -325,7 +325,7 @@ def test_what_apt_says_is_a_line_of_the_run(tmp_path: Path) -> None:
 
     (line,) = [found.line() for found in bundle.sought(plan, ask)]
     assert (
-        line == f"bundle: the packages of {path} don't go with the host's (nginx : Depends: libc6 (= 2)): {fix(path)}"
+        line == f"offline: the packages of {path} don't go with the host's (nginx : Depends: libc6 (= 2)): {fix(path)}"
     )
     assert asked == [{"index": "Package: nginx\n", "packages": ["nginx"]}]
     assert [*bundle.sought(Plan(look(path), Report("web1")), ask)] == []
