@@ -2,11 +2,12 @@
 PY := .venv/bin/python
 ON_HOSTS := -v -n 3 --max-worker-restart=0 --dist loadgroup --no-loadscope-reorder --durations=15 tests/host tests/commands
 
-.PHONY: help demo demo-down check docs pictures test test-long test-vagrant bench clean
+.PHONY: help bundle demo demo-down check docs pictures test test-long test-vagrant bench clean
 
 help:
 	@echo "make demo       a host on this machine, deployed over SSH and verified; prints its URL"
 	@echo "make demo-down  removes it again"
+	@echo "make bundle     one file to install hosts without the internet from: INVENTORY=... SUITE=bookworm"
 	@echo "make check      lint, types and unit tests (half a minute, no root)"
 	@echo "make docs       builds the book into site/"
 	@echo "make pictures   the book's pictures of the terminal, from real runs"
@@ -22,6 +23,10 @@ demo:
 demo-down:
 	@sh testbed/bootstrap.sh hosts
 	@$(PY) -m testbed demo-down
+
+# MORE has further options: '--host NAME', '--python 3.11', '--output FILE', '--mirror URL'.
+bundle:
+	@$(PY) -m catmaid_deploy.tasks.bundle "$(INVENTORY)" "$(SUITE)" $(MORE)
 
 check:
 	@sh testbed/bootstrap.sh check

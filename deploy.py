@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from catmaid_deploy import job
 from catmaid_deploy.tasks import (
     access,
+    bundle,
     growth,
     last_word,
     maintenance,
@@ -39,6 +40,7 @@ TASKS = (
     disks.HANGING,
     # Fetched and put in place, beside what serves.
     proxy.TASK,
+    bundle.TASK,
     # Debian starts them while they are installed.
     cluster.TASK,
     server.TASK,

@@ -300,8 +300,8 @@ class Growing(TypedDict):
 
 class Health(TypedDict, total=False):
     """What `on_host/facts/health.py` and `verify.py` take. ``space`` are paths on disks that may fill, ``logs`` folders
-    of logs, ``growth`` is what may grow; ``units`` are asked for by the survey. ``mail_to`` is whom a message is sent to,
-    if anybody.
+    of logs, ``growth`` is what may grow; ``units`` are asked for by the survey. ``mail_to`` is whom a message is sent
+    to, if anybody.
     """
 
     survey: Survey
@@ -430,6 +430,13 @@ class Passwords(TypedDict):
 
     port: int
     given: dict[str, Given]
+
+
+class Bundled(TypedDict):
+    """The index of a bundle's packages, and those that are to be installed."""
+
+    index: str
+    packages: list[str]
 
 
 class Proxied(TypedDict):

@@ -22,6 +22,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pyinfra import logger
@@ -147,8 +148,12 @@ def take_over(host: Host, password: Callable[[], str | None]) -> None:
             echo(f"{host.print_prefix}>>> {inner}", err=True)
         sudo = bool(arguments.get("_sudo"))
         secret = password() if sudo else None
-        text = script(inner.get_raw_value(), _text(arguments.get("_stdin")), marks=isinstance(connector, SSHConnector))
         options = {name: arguments[name] for name in ("_timeout", "_success_exit_codes") if arguments.get(name)}
+        if isinstance(file := arguments.get("_stdin"), Path) and isinstance(connector, SSHConnector):
+            # Its bytes are for the command, which is plain words: a shell would read them for itself.
+            words = line(sudo, secret is not None, inner.get_raw_value()), f"{secret}\n" if secret is not None else ""
+            return _send(connector, *words, print_output, has_marks=False, file=file, **options)
+        text = script(inner.get_raw_value(), _text(arguments.get("_stdin")), marks=isinstance(connector, SSHConnector))
         words = line(sudo, secret is not None), (f"{secret}\n" if secret is not None else "") + text
         if not isinstance(connector, SSHConnector):
             # No login shell stands between, on this machine or in a container.
@@ -186,6 +191,7 @@ def _send(
     text: str,
     print_output: bool = False,
     has_marks: bool = True,
+    file: Path | None = None,
     _timeout: int | None = None,
     _success_exit_codes: Iterable[int] = (0,),
 ) -> tuple[bool, CommandOutput]:
@@ -196,6 +202,10 @@ def _send(
     channel.exec_command(command_line)
     try:
         channel.sendall(text.encode())
+        if file:
+            with file.open("rb") as opened:
+                while data := opened.read(1 << 20):
+                    channel.sendall(data)
         channel.shutdown_write()
     except OSError:
         pass  # it has ended before, and says why

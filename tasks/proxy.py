@@ -41,7 +41,7 @@ def question(plan: Plan) -> questions.Proxied | None:
     """What `on_host.facts.proxy` is to ask; None where nothing has to be fetched."""
     fetched = [step.fetches for step in plan.steps if step.fetches is not None]
     fetching = plan.look.deployment.fetching
-    if not fetching or not fetched:
+    if not plan.look.deployment.proxy or not fetched:
         return None
     targets = [one for some in fetched for one in some if one.startswith(("http://", "https://"))]
     return {"fetching": fetching, "packages": bool(plan.look.missing), "targets": targets}

@@ -25,3 +25,10 @@ class Installed(TypedDict):
     tables: bool
     administrator: bool
     projects: bool
+
+
+class Bundle(TypedDict):
+    """The bundle that a host has, by its digest, which is empty for none; and the host's machine, such as x86_64."""
+
+    id: str
+    machine: str

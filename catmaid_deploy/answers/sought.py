@@ -116,6 +116,12 @@ class Proxied(Answer):
     refused: Refusal | None
 
 
+class Bundled(Answer):
+    """What apt says where a bundle's packages don't go with those of the host; `on_host/facts/bundle.py`."""
+
+    apt: str
+
+
 class Acme(Answer):
     """The ACME servers that want to know beforehand who asks; `on_host/facts/acme.py`."""
 

@@ -6,7 +6,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from catmaid_deploy.answers import Answer
 from catmaid_deploy.answers.application import Instance
-from catmaid_deploy.answers.installed import Installed, Secrets
+from catmaid_deploy.answers.installed import Bundle, Installed, Secrets
 from catmaid_deploy.answers.postgresql import Postgresql
 from catmaid_deploy.answers.rabbitmq import Rabbitmq
 
@@ -353,6 +353,7 @@ class Survey(TypedDict):
     rabbitmq: Rabbitmq
     environments: dict[str, Environment]
     compiler: list[str]
+    bundle: Bundle
     blocked: list[tuple[str, str] | None]
     neighbours: list[Neighbour]
     hanging: list[tuple[str, str, str]]

@@ -104,6 +104,12 @@ class Proxied(Script[sought.Proxied]):
     script = joined("facts.proxy")
 
 
+class Bundled(Script[sought.Bundled]):
+    """Returns whether a bundle's packages go with those of the host."""
+
+    script = joined("facts.bundle")
+
+
 class Acme(Script[sought.Acme]):
     """Returns which ACME servers don't know the host."""
 

@@ -9,6 +9,8 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 COMPILER = STATE + "/compiler.json"
 # The watcher of disks has its flags there: what has one is on a disk that gives no answer.
 DISKS = "/run/nginx-disks"
+# What a host without the internet is installed from.
+BUNDLE = STATE + "/bundle"
 # A run that is older holds nothing any more.
 LOCK_SECONDS = 2 * 3600
 # What was made for an instance before its first start.

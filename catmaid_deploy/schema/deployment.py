@@ -11,13 +11,14 @@ from pydantic import (
 )
 
 from catmaid_deploy.finding import Finding, Refused
+from catmaid_deploy.schema import bundle
 from catmaid_deploy.schema.hidden import ProxyAddress
 from catmaid_deploy.schema.install import Broker, Database
 from catmaid_deploy.schema.instance import Instance
 from catmaid_deploy.schema.services import Postgresql, Rabbitmq
 from catmaid_deploy.schema.site import Site
 from catmaid_deploy.schema.tiles import TileSet
-from catmaid_deploy.schema.values import DirectName, Model
+from catmaid_deploy.schema.values import DirectName, LocalPath, Model
 
 
 class Deployment(Model):
@@ -36,6 +37,13 @@ class Deployment(Model):
         (),
         examples=[["git.example.org", ".internal.example.org"]],
         description="Hosts, or domains that begin with a dot, that are reached without the proxy.",
+    )
+    # Not "bundle": runbooks/logs.py has an option of that name.
+    offline: LocalPath | None = Field(
+        None,
+        examples=["bundles/catmaid-bookworm.tar"],
+        description="A file of this machine that `make bundle` has made, from which the host is installed without "
+        "the internet; given beside `site` or `sites`.",
     )
 
     postgresql: Postgresql = Field(
@@ -56,6 +64,8 @@ class Deployment(Model):
     def _check(self) -> Deployment:
         if self.no_proxy and not self.proxy:
             raise ValueError("no_proxy: there is no proxy: name it as proxy, or remove this")
+        if self.offline and self.proxy:
+            raise ValueError("offline: with a proxy the host fetches by itself: remove one of both")
         databases = [one for i in self.instances if (one := i.made_database)]
         brokers = [two for i in self.instances if (two := i.made_broker)]
         if len({one.port for one in databases if not one.host}) > 1:
@@ -99,6 +109,8 @@ class Deployment(Model):
     @property
     def fetching(self) -> dict[str, str]:
         """The environment of what fetches something: the proxy in it may have a password."""
+        if self.offline:
+            return bundle.fetching([one.releases.repository for one in self.instances if one.releases])
         if not self.proxy:
             return {}
         address = self.proxy.get_secret_value()

@@ -83,7 +83,7 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 
 # Keys of a host that stand beside its site.
-BESIDE = (("proxy",), ("no_proxy",), ("postgresql",), ("rabbitmq",))
+BESIDE = (("proxy",), ("no_proxy",), ("offline",), ("postgresql",), ("rabbitmq",))
 _PLAIN = {
     "string_type": "text is needed",
     "int_type": "a whole number is needed",

@@ -98,6 +98,11 @@ def valid_path(value: str) -> str:
     return value.rstrip("/")
 
 
+LocalPath = Annotated[
+    str, AfterValidator(like(r"[A-Za-z0-9._+@~/-]{1,1000}", "write it as 'bundles/catmaid-bookworm.tar'"))
+]
+
+
 def valid_repository(value: str) -> str:
     if re.fullmatch(r"[a-z+]+://[^/@]*:[^/@]*@.*", value):
         raise ValueError("it has a password in it, which would show in a process list: let git on the host have it")

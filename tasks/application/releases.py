@@ -110,7 +110,7 @@ def steps(plan: Plan) -> Iterator[Step]:
 def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     """Ask the repositories for the revisions that are to be put in place."""
     found = missing(plan.look.deployment, plan.survey)
-    if found:
+    if found and not plan.look.deployment.offline:
         asked = {**question(found), "fetching": plan.look.deployment.fetching}
         revisions = ask(Revisions, asked)["revisions"]
         for instance in found:

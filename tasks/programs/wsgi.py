@@ -70,6 +70,12 @@ def outdated(deployment: Deployment, survey: Survey) -> dict[str, tuple[Instance
     return found
 
 
+def lacking(deployment: Deployment, survey: Survey) -> dict[str, str]:
+    """What the web servers need that virtualenvs of somebody else's lack, as far as their Python runs."""
+    pythons = [(i, survey["instances"][i.name].get("python", {}).get("have")) for i in _found(deployment)]
+    return {name: version for i, have in pythons if have for name, version in _lacking(i, have).items()}
+
+
 def lack_pip(deployment: Deployment, survey: Survey) -> list[str]:
     """The virtualenvs that have no pip, and lack a package of a web server."""
     pythons = {i.name: survey["instances"][i.name].get("python", {}) for i in _found(deployment)}
@@ -152,7 +158,7 @@ def steps(plan: Plan) -> Iterator[Step]:
 def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     """Ask the package index for what is to be installed."""
     found = outdated(plan.look.deployment, plan.survey)
-    if found:
+    if found and not plan.look.deployment.offline:
         asked = {**question(found), "fetching": plan.look.deployment.fetching}
         for one in judge_available(found, ask(Available, asked)["available"]):
             yield proxy.blamed(one, plan.look.deployment)

@@ -126,7 +126,7 @@ def sought(plan: Plan, ask: Ask) -> Iterator[Finding]:
     """Ask what the releases require, and whether that fits the Python that they get."""
     deployment, survey = plan.look.deployment, plan.survey
     found = missing(deployment, survey)
-    if not found:
+    if not found or deployment.offline:
         return
     asked: questions.Required = {
         "releases": _releases(found, survey),

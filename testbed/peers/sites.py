@@ -179,6 +179,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "Instance.gunicorn_version": _small(wsgi_server="gunicorn", gunicorn_version="27.0.1"),
     "Instance.gevent_version": _small(wsgi_server="gevent", gevent_version="26.9.0"),
     "Deployment.proxy": _small(_ACME) | {"proxy": "http://proxy.example.org:3128", "no_proxy": [".example.org"]},
+    "Deployment.offline": _small() | {"offline": "bundles/catmaid-bookworm.tar"},
 }
 
 

@@ -14,7 +14,7 @@ from testbed.images import ROOT
 PACKAGE = "catmaid_deploy"
 # From the ground up: a module imports from its own floor and from lower ones.
 FLOORS = (
-    ("answers", "command_line", "escape", "finding", "questions", "secret", "version"),
+    ("answers", "bundles", "command_line", "escape", "finding", "questions", "secret", "version"),
     ("render", "schema", "script", "shell"),
     ("checks", "file_sets"),
     ("facts", "operations", "plan"),

@@ -129,7 +129,7 @@ MODES = st.from_regex(r"[2367]7[0-7]{2}", fullmatch=True)
 
 
 # Words for certbot and openssl, and in no file of a template: `test_schema` has their rules.
-IN_NO_FILE = ("eab", "dns", "subject", "postgresql", "rabbitmq", "install")
+IN_NO_FILE = ("eab", "dns", "subject", "postgresql", "rabbitmq", "install", "offline")
 
 
 def rules_in(metadata: Sequence[Any]) -> list[Any]:

@@ -96,6 +96,15 @@ def fitted(text, rules, python, given):
     }
 
 
+def files_for_uv(text, packages, found):
+    """The files by which uv installs what a release requires, from `fitted`, with further packages."""
+    return {
+        "requirements.txt": text + "".join(line + "\n" for line in (*packages, *found["beside"])),
+        "overrides.txt": "".join(line + "\n" for line in found["overrides"]),
+        "build.txt": "".join(line + "\n" for line in found["build"]),
+    }
+
+
 def wheel_begins(package, version, python):
     """How the name of a wheel begins that was compiled for a Python."""
     return "%s-%s-cp%s-" % (package, version, python.replace(".", ""))

@@ -47,7 +47,15 @@ from catmaid_deploy.on_host.facts.programs import ask_records, ask_workers, ngin
 from catmaid_deploy.on_host.facts.rabbitmq import ask_broker
 from catmaid_deploy.on_host.facts.secrets import first_made, secrets_kept
 from catmaid_deploy.on_host.facts.supervisor import supervisors_file
-from catmaid_deploy.on_host.facts.system import ask_free, memory, os_release, package_manager, packages, zfs_cache
+from catmaid_deploy.on_host.facts.system import (
+    ask_free,
+    bundle,
+    memory,
+    os_release,
+    package_manager,
+    packages,
+    zfs_cache,
+)
 from catmaid_deploy.on_host.facts.units import UNIT_PROPERTIES, units
 from catmaid_deploy.on_host.facts.web import (
     accounts,
@@ -205,6 +213,7 @@ def survey(question, places=None, answered=None):
         "secrets": secrets_kept(question),
         "installed": {name: first_made(name) for name in question["installed"]},
         "compiler": noted_compiler(),
+        "bundle": bundle(),
         "password_lines": password_lines(question["passwords"]),
         "last_run": ROOT.json(STATE + "/last-run.json"),
     }

@@ -2,6 +2,7 @@
 
 import grp
 import os
+import platform
 import pwd
 import re
 import time
@@ -11,6 +12,7 @@ from catmaid_deploy.on_host.facts.places import (
     mounts,
     space,
 )
+from catmaid_deploy.on_host.paths import BUNDLE
 from catmaid_deploy.on_host.trust import (
     ROOT,
     plain,
@@ -26,6 +28,12 @@ def os_release():
         key, _, value = line.strip().partition("=")
         found[key] = value.strip('"')
     return {"id": found.get("ID", ""), "version": found.get("VERSION_ID", ""), "name": found.get("PRETTY_NAME", "?")}
+
+
+def bundle():
+    """Which bundle the host has, by its digest, and which machine it is, of which a bundle has to be."""
+    found = ROOT.json(BUNDLE + "/bundle.json").get("id")
+    return {"id": found if isinstance(found, str) else "", "machine": platform.machine()}
 
 
 def packages(output):

@@ -12,6 +12,7 @@ import json
 import signal
 import sys
 
+from catmaid_deploy.on_host.operations.bundle import unpack_bundle
 from catmaid_deploy.on_host.operations.certbot import bring_certificate
 from catmaid_deploy.on_host.operations.common import say
 from catmaid_deploy.on_host.operations.compiler import note_compiler, remove_compiler
@@ -171,6 +172,7 @@ JOBS = {
     "lock": take_lock,
     "flag": set_flag,
     "update lists": under_lock(update_lists),
+    "bundle": under_lock(unpack_bundle, "the bundle %(id).12s"),
     "install": under_lock(install, "installed %(names)s"),
     "keep secrets": under_lock(keep_secrets, "the secrets in %(path)s"),
     "first start": under_lock(first_start, "the first data of %(instance)s"),

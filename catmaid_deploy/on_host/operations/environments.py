@@ -3,7 +3,7 @@
 import posixpath
 import re
 
-from catmaid_deploy.on_host.facts.fits import fitted, is_built
+from catmaid_deploy.on_host.facts.fits import files_for_uv, fitted, is_built
 from catmaid_deploy.on_host.operations.common import ending, say
 from catmaid_deploy.on_host.operations.packages import WHEELS
 from catmaid_deploy.on_host.operations.release import do, fetch, make_for, make_missing
@@ -140,11 +140,7 @@ def make_environment(job):
     words = [uv, "venv", "--quiet", "--no-project", "--python", job["executable"], path]
     do(job["owner"], "the environment can't be made", *words, **options)
     have_wheels(job, python, version)
-    files = {
-        "requirements.txt": text + "".join(line + "\n" for line in (*job["packages"], *found["beside"])),
-        "overrides.txt": "".join(line + "\n" for line in found["overrides"]),
-        "build.txt": "".join(line + "\n" for line in found["build"]),
-    }
+    files = files_for_uv(text, job["packages"], found)
 
     def note(at):
         for name, content in files.items():
@@ -152,6 +148,9 @@ def make_environment(job):
 
     them.do(note)
     words = [uv, "pip", "install", "--quiet", "--python", python, "--compile-bytecode", "--find-links", wheels_of(job)]
+    if "UV_FIND_LINKS" in options:
+        # The variable counts only without the option.
+        words += ["--find-links", options["UV_FIND_LINKS"]]
     words += ["-r", path + "/requirements.txt", "--override", path + "/overrides.txt"]
     words += ["--build-constraints", path + "/build.txt"]
     do(job["owner"], "what it requires can't be installed", *words, seconds=MAKING_SECONDS, **options)
