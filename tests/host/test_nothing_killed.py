@@ -48,7 +48,7 @@ def ends_well(host: BedHost, installed: Installed, where: str) -> None:
 
 
 LONGER = 2
-SAMPLE = ("Install packages", "Python environment of catmaid", "First tables and administrator of catmaid")
+SAMPLE = ("Install packages", "Python environment of catmaid", "First data of catmaid")
 
 
 @pytest.mark.row_35

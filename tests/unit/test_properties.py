@@ -788,7 +788,8 @@ def check_scripts(site: schema.Deployment) -> None:
 
 def check_system(site: schema.Deployment) -> None:
     texts = {item.path: item.text for item in system.wanted(site).items if isinstance(item, File)}
-    lines = [line.split() for line in texts["/etc/tmpfiles.d/catmaid.conf"].splitlines() if not line.startswith("#")]
+    made = texts.get("/etc/tmpfiles.d/catmaid.conf", "")
+    lines = [line.split() for line in made.splitlines() if not line.startswith("#")]
     expected = []
     for i in site.instances:
         expected.append(["d", f"/run/{i.name}", i.runtime_mode, i.user, i.runtime_group, "-"])
