@@ -21,7 +21,7 @@ class Rabbitmq(TypedDict):
 
     + hosts: by instance
     + guest: whether the user guest of one that is adopted has the password that everybody knows
-    + users: those of one that is adopted, as long as the deploy has made nothing there
+    + users: whom it knows, as long as one that is to be made isn't the deploy's yet
     + sockets: for each of its ports the addresses that somebody listens at, each with the number of that user
     + nodes: the names under which there are data
     + tools: whether rabbitmqctl asks the deploy's own node

@@ -185,7 +185,7 @@ def look_at_broker(asked):
     ) if is_adopted() else False  # fmt: skip
     # It takes a second: of one that is adopted, before the deploy has made anything there.
     new = {one["user"] for one in asked.values()} - {*ROOT.json(VHOSTS).values()}
-    users = its_users() if is_adopted() and new and any(is_rabbitmqs(sockets[port]) for port in ports) else []
+    users = its_users() if new and any(is_rabbitmqs(sockets[port]) for port in ports) else []
     return {
         "hosts": found,
         "guest": guest,

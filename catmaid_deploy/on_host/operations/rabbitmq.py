@@ -146,6 +146,8 @@ def make_vhost(one):
         say("removed the user guest, whose password everybody knows")
     if found["word"] != "well":
         keep_others_password(one)
+        # A run that is cut before the end leaves them as the deploy's.
+        note_vhost(one)
         code, output = rabbitmqctl("import_definitions", DEFINITIONS=json.dumps(definitions(one, password)))
         if code:
             raise Failed("RabbitMQ doesn't take the virtual host %s: %s" % (one["vhost"], ending(output, 4)))
@@ -156,14 +158,16 @@ def make_vhost(one):
                 "the user %s gets no access to the virtual host %s: %s" % (one["user"], one["vhost"], found["why"])
             )
         say("the user %s has the virtual host %s" % (one["user"], one["vhost"]))
+    note_vhost(one)
+
+
+def note_vhost(one):
     ROOT.write(VHOSTS, json.dumps({**ROOT.json(VHOSTS), one["vhost"]: one["user"]}, indent=1, sort_keys=True).encode())
 
 
 def keep_others_password(one):
     """Raises Failed where a user or a virtual host of that name is there, and isn't of the deploy's making."""
-    if not is_adopted() or one["user"] in ROOT.json(VHOSTS).values():
-        return
-    if one["user"] in its_users():
+    if one["user"] not in ROOT.json(VHOSTS).values() and one["user"] in its_users():
         raise Failed(
             "RabbitMQ has a user %s that isn't the deploy's: give the password as install.broker.password, or another "
             "name as install.broker.user" % one["user"]
