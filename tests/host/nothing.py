@@ -83,7 +83,7 @@ cd /home/catmaid/releases
 ls -A . environments
 cat environments/*/requirements.lock
 find . -mindepth 1 -not -path './.uv/*' -not -path './environments/*' -not -path '*/repository.git/*' \
-    -not -name '*.pyc' -not -name __pycache__ \
+    -not -name '*.pyc' -not -name __pycache__ -not -name heartbeat.txt \
     \( -type f -printf '%p %u %g %m %s\n' -o -printf '%p %u %g %m %l\n' \) | sort
 find /etc/postgresql /etc/postgresql-common /etc/rabbitmq -type f -print0 | sort -z | xargs -0 sha256sum
 find /etc/catmaid/secrets /var/lib/catmaid* -printf '%p %u %g %m\n' | sort
