@@ -73,7 +73,7 @@ def repository(host: BedHost) -> None:
 def updated(host: BedHost) -> None:
     """The commands have brought the newer commit, and a place for releases."""
     assert host.run(f"cat {DJANGO}/RELEASE") == "2"
-    host.run(f"rm -rf {CHECKOUT}/.git /home/catmaid/releases; test -s /var/backups/catmaid.dump")
+    host.run(f"rm -rf {CHECKOUT}/.git /home/catmaid/releases")
 
 
 # Their commands have something to do, and a release to go back to.
