@@ -12,6 +12,8 @@ from catmaid_deploy.on_host.trust import NOBODY, ROOT, As, Failed, owner, plain,
 INSTALL_SECONDS = 1200
 # Debian's pip for virtualenvs, as a wheel that Python runs as it is.
 WHEELS = "/usr/share/python-wheels"
+# dpkg's own notes while it works: by these apt knows that one was cut.
+DPKG_NOTES = "/var/lib/dpkg/updates"
 # What apt says of a source, its address and why; the first that fits.
 STALE = (
     r"^E: Release file for (\S+) (is expired|is not valid yet)",
@@ -52,8 +54,21 @@ def stale(output):
     return found
 
 
+def complete_packages():
+    """Complete what a dpkg that was cut has left: apt installs nothing before that. One that is at work goes on."""
+    if not any(name.isdigit() for name in ROOT.names(DPKG_NOTES)):
+        return
+    words = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
+    code, output = run(words, INSTALL_SECONDS, DEBIAN_FRONTEND="noninteractive")
+    if not code:
+        say("completed the packages that a run which was cut had begun")
+    elif "lock" not in output:
+        raise Failed("a run of dpkg was cut, and 'dpkg --configure -a' can't complete it:\n" + ending(output, 8))
+
+
 def update_lists(job):
     """Have apt read its sources. One that can't be read is told of, and the others do."""
+    complete_packages()
     for _ in range(60):
         code, output = run(["apt-get", "update"], INSTALL_SECONDS, **job["fetching"])
         if "Could not get lock" not in output:
