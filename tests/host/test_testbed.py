@@ -101,8 +101,8 @@ def _interrupt_demo(tmp_path: Path, moment: str, seconds: float, **environment: 
 def test_ctrl_c_during_the_deploy(tmp_path: Path) -> None:
     traces = Traces()
     with images.lock("bookworm"):
-        images.site("bookworm")
-    text = _interrupt_demo(tmp_path, "Starting operation: Install nginx", 3)
+        images.host("bookworm")
+    text = _interrupt_demo(tmp_path, "Starting operation: Install packages", 3)
     assert "removing the demo host" in text
     assert "Traceback" not in text
     assert traces.left() == set()
@@ -145,7 +145,7 @@ def test_ctrl_c_during_an_image_build(tmp_path: Path, empty_store: dict[str, str
     )
     assert (save.wait(), load.returncode) == (0, 0), load.stderr
     traces = Traces()
-    text = _interrupt_demo(tmp_path, "image 'app'", 5, **empty_store)
+    text = _interrupt_demo(tmp_path, "image 'host'", 1, **empty_store)
     assert "interrupted" in text
     assert "Traceback" not in text
     assert traces.left() == set()
