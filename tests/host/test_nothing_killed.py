@@ -51,6 +51,7 @@ LONGER = 2
 SAMPLE = ("Install packages", "Python environment of catmaid", "First data of catmaid")
 
 
+@pytest.mark.long
 @pytest.mark.row_35
 def test_killed_in_the_middle_of_the_longest(bed: Bed, installed: Installed) -> None:
     """One host that meets it three times: among packages, in the environment, between two migrations."""
