@@ -211,7 +211,8 @@ done
 folders=$(echo /run/catmaid* /var/l??/catmaid*)
 set -f
 {
-find $places -type f -not -path 'catmaid/tls/*' -not -path 'catmaid/secrets/*' $unused -print0 | sort -z | xargs -0 sha256sum
+find $places -type f -not -path 'catmaid/tls/*' -not -path 'catmaid/secrets/*' $unused -print0 \
+    | sort -z | xargs -0 sha256sum
 find $places $folders -not -type f -not -type s -not -type p -not -path '/run/catmaid-deploy*' \
     -not -path /var/lib/catmaid-deploy/before -not -name '*.lock' $unused -printf '%p %u %g %m %l\n' | sort
 find $places -type f $unused -printf '%p %u %g %m\n' | sort
