@@ -100,11 +100,11 @@ def faults(look: Look) -> Iterator[Finding]:
     if wrong := [*judge_system(path, found, survey)]:
         raise Refused(*wrong)
     if words := lacking(look, found):
-        yield fault(PLACE, f"{path} has not {', '.join(words)}", make_it(path, survey))
+        yield fault(PLACE, f"{path} doesn't have {', '.join(words)}", make_it(path, survey))
     if found.id != survey["bundle"]["id"]:
-        room, free = TIMES * found.size, [one for one in survey["free"] if one["path"] == STATE_FOLDER]
-        for one in free:
-            if one["bytes"] < room:
+        room = TIMES * found.size
+        for one in survey["free"]:
+            if one["path"] == STATE_FOLDER and one["bytes"] < room:
                 what = f"{output.size(one['bytes'])} are free on {one['mount']}, the bundle needs {output.size(room)}"
                 yield fault("space", what, "have the host get more room there")
 

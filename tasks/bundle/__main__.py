@@ -25,7 +25,7 @@ from catmaid_deploy.schema.bundle import REPOSITORIES, WHEELS, repository_file
 from catmaid_deploy.tasks import distributions
 from catmaid_deploy.tasks.bundle import debian
 from catmaid_deploy.tasks.bundle.debian import NotMade, run
-from catmaid_deploy.tasks.bundle.python import Wheels
+from catmaid_deploy.tasks.bundle.python import BUILT_BY, Wheels
 from catmaid_deploy.tasks.distributions import Distribution
 from catmaid_deploy.tasks.programs import wsgi
 from catmaid_deploy.version import VERSION
@@ -123,6 +123,10 @@ def make(deployments: list[Deployment], system: Distribution, chosen: argparse.N
     """Collect all that these hosts need, and write it into the file."""
     tasks = runpy.run_path(str((HERE if (HERE / "deploy.py").is_file() else HERE.parent) / "deploy.py"))["TASKS"]
     content, machine = work / "content", os.uname().machine
+    if machine not in debian.ARCHITECTURES:
+        raise NotMade(
+            f"a bundle is made on a machine of {' or '.join(debian.ARCHITECTURES)}, and this one is {machine}"
+        )
     for folder in (DEBS, WHEELS, REPOSITORIES):
         (content / folder).mkdir(parents=True)
         (work / folder).mkdir()
@@ -139,7 +143,8 @@ def make(deployments: list[Deployment], system: Distribution, chosen: argparse.N
                 wheels.have(one, mirror_of(work, address), revisions[address][one.releases.revision])
                 environments[address].append(name)
         else:
-            wheels.fetch([f"{name}=={version}" for name, version in wsgi.needed(one).items()])
+            # pip builds what comes as source by these.
+            wheels.fetch([*(f"{name}=={version}" for name, version in wsgi.needed(one).items()), *BUILT_BY])
     say(f"fetching packages of {system.name}")
     names = [name for deployment in deployments for name in debian.names(tasks, deployment, system)]
     packages = debian.fetch(dict.fromkeys(names), system.suite, machine, chosen.mirror, work / "apt", content / DEBS)

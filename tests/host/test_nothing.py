@@ -22,8 +22,7 @@ from testbed.podman import podman
 from testbed.run import BOOKKEEPING, Run
 from tests.host import secrets_found
 from tests.host.browser import browse
-from tests.host.conftest import STATE, differences, everything_runs
-from tests.host.conftest import settled as relevant
+from tests.host.conftest import STATE, differences, everything_runs, settled
 from tests.host.nothing import PASSWORD, Installed, run_on, ten_lines
 
 pytestmark = pytest.mark.xdist_group("nothing")
@@ -41,7 +40,7 @@ result = {"form": first, "user": page.locator("#user").inner_text(), "screen": p
 """
 
 
-def settled(host: BedHost) -> None:
+def wait_until_all_run(host: BedHost) -> None:
     wait_for("all programs", lambda: everything_runs(host), 30)
 
 
@@ -64,7 +63,7 @@ def test_a_dry_run_tells_all_of_it_and_changes_nothing(installed: Installed) -> 
 @pytest.mark.row_35
 def test_one_run_ends_in_a_page_that_the_administrator_signs_in_to(installed: Installed, client: BedHost) -> None:
     assert installed.first.code == 0, installed.first.text
-    settled(installed.host)
+    wait_until_all_run(installed.host)
     password = installed.host.run(f"cat {PASSWORD}")
     # By its own name in the browser, whatever its address.
     arguments = (f"--host-resolver-rules=MAP localhost nothing-{installed.suite}",)
@@ -93,14 +92,14 @@ def test_an_update_brings_code_tables_and_environment_and_a_rollback_takes_them_
     before = parser("1.0")
     update = run_on(host, ten_lines("1.1"), "-y")
     assert update.code == 0, update.text
-    settled(host)
+    wait_until_all_run(host)
     assert served(host) == "1.1"
     assert parser("1.1") == "0.5.1" != before
     columns = "select column_name from information_schema.columns where table_name = 'mysite_note'"
     assert "color" in host.run(f'runuser -u postgres -- psql -At catmaid -c "{columns}"').split()
     back = run_on(host, ten_lines("1.1"), "-y", deploy="runbooks/rollback.py")
     assert back.code == 0, back.text
-    settled(host)
+    wait_until_all_run(host)
     assert served(host) == "1.0"
     running = "ps -ww -u www-data -o args --no-headers | grep -o 'environments/[^-]*' | sort -u"
     # A worker of before ends when its tasks do.
@@ -242,7 +241,7 @@ def test_what_is_wrong_is_refused_in_one_line(prepared: BedHost, kind: str) -> N
 
 
 def settled_state(host: BedHost) -> str:
-    settled(host)
+    wait_until_all_run(host)
     # Beat's own sign of life, and how many processes of PostgreSQL serve somebody.
     others = re.compile(r"heartbeat\.txt|^ *\d+ postgres +postgres$")
     return "\n".join(line for line in host.run(STATE + SERVICES).splitlines() if not others.search(line))
@@ -263,12 +262,12 @@ def test_an_extension_that_is_missing_is_refused_in_one_line(prepared: BedHost) 
 @pytest.mark.row_35
 def test_settings_that_do_not_load_are_put_back(prepared: BedHost) -> None:
     """Only the application tells, which starts beside the one that serves."""
-    before = relevant(prepared)
+    before = settled(prepared)
     run = run_on(prepared, ten_lines("1.0", install={"settings": {"fragment": "MINUTES = 60 / 0\n"}}), "-y")
     assert run.code == 1, run.text
     assert "ZeroDivisionError" in run.text
     assert "the new release is refused, the one before serves" in run.text
-    assert differences(before, relevant(prepared)) == []
+    assert differences(before, settled(prepared)) == []
     assert served(prepared) == "1.0"
 
 
@@ -278,7 +277,7 @@ def test_two_instances_have_their_own_and_one_that_leaves_keeps_its_data(install
     host = installed.host
     run = run_on(host, both(second()), "-y")
     assert run.code == 0, run.text
-    settled(host)
+    wait_until_all_run(host)
     assert run_on(host, both(second()), deploy="runbooks/verify.py").code == 0
     assert run_on(host, both(second()), "-y").changed == []
     names = "runuser -u postgres -- psql -At -c 'select datname from pg_database'; rabbitmqctl -q list_vhosts"
@@ -357,5 +356,5 @@ def test_a_database_that_is_three_minutes_late_at_boot(installed: Installed) -> 
         waits_for("the site", host, "notes", 400)
     finally:
         host.run(f"rm {place}; systemctl daemon-reload")
-    settled(host)
+    wait_until_all_run(host)
     assert run_on(host, ten_lines("1.1"), deploy="runbooks/verify.py").code == 0

@@ -20,7 +20,7 @@ from testbed.images import ROOT
 from testbed.run import Run
 from tests.host.conftest import STATE, differences
 from tests.host.nothing import run_on, ten_lines
-from tests.host.test_nothing import served, settled
+from tests.host.test_nothing import served, wait_until_all_run
 
 pytestmark = [pytest.mark.xdist_group("nothing-bundle"), pytest.mark.long, pytest.mark.row_35]
 
@@ -123,7 +123,7 @@ def test_a_bundle_for_another_debian_is_refused_in_one_line(cut: Cut) -> None:
 def test_what_is_missing_in_it_is_said_in_one_line(cut: Cut) -> None:
     assert cut.short.code == 1, cut.short.text
     (line,) = cut.short.refusals
-    assert f"host: offline: {cut.bundle} has not 1.1 of {ADDRESS}: on this machine: " in line
+    assert f"host: offline: {cut.bundle} doesn't have 1.1 of {ADDRESS}: on this machine: " in line
 
 
 def test_refusals_and_a_dry_run_change_nothing(cut: Cut) -> None:
@@ -134,7 +134,7 @@ def test_refusals_and_a_dry_run_change_nothing(cut: Cut) -> None:
 
 def test_it_ends_in_a_page_and_the_second_run_has_nothing_to_do(cut: Cut) -> None:
     assert cut.first.code == 0, cut.first.text
-    settled(cut.host)
+    wait_until_all_run(cut.host)
     assert served(cut.host) == "1.0"
     again = run_on(cut.host, lab("1.0", offline=cut.bundle), "-y")
     assert (again.code, again.changed) == (0, []), again.text
@@ -156,7 +156,7 @@ def test_an_update_comes_by_the_next_bundle(cut: Cut) -> None:
     by_sudo = {"_sudo": True, "sudo_password": "open-sesame"}
     update = run_on(cut.host, lab("1.1", offline=bundle, **by_sudo), "-y", user="careful")
     assert update.code == 0, update.text
-    settled(cut.host)
+    wait_until_all_run(cut.host)
     assert served(cut.host) == "1.1"
     assert run_on(cut.host, lab("1.1", offline=bundle), "-y").changed == []
     assert cut.host.run("ls /var/lib/catmaid-deploy").split().count("bundle") == 1

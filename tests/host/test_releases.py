@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from testbed.hosts import Bed, BedHost, wait_for
+from testbed.repository import MIGRATION
 from testbed.run import CHECKOUT, VIRTUALENV, Run, pyinfra
 from testbed.updates import SITE, masters
 from tests.host.conftest import boot_ready, processes
@@ -21,15 +22,6 @@ pytestmark = pytest.mark.xdist_group("releases")
 REPOSITORY, FOLDER, DATABASE = "/srv/catmaid.git", "/home/catmaid/releases", "/srv/database/catmaid.sqlite3"
 SHARED = f"{FOLDER}/shared/django/projects/mysite"
 ROLLBACK = "runbooks/rollback.py"
-
-MIGRATION = """
-from django.db import migrations, models
-
-
-class Migration(migrations.Migration):
-    dependencies = [("mysite", "{before}")]
-    operations = [migrations.AddField("note", "{field}", models.TextField(null=True))]
-"""
 
 
 def released(revision: str, **more: Any) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def test_what_is_missing_is_said_in_one_line(
 ) -> None:
     path = write(tmp_path, **more)
     found = lines(look(path, missing))
-    assert [line.startswith(f"offline: {path} has not {what}") for line in found] == ([True] if what else [])
+    assert [line.startswith(f"offline: {path} doesn't have {what}") for line in found] == ([True] if what else [])
 
 
 def test_what_is_there_is_not_missed(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_web_server_for_a_virtualenv_of_somebody_elses(tmp_path: Path) -> None
     one.deployment = deployment(tmp_path / "lab.tar", releases=None, install=None)
     one.survey["instances"] = {"catmaid": python}  # type: ignore[dict-item]
     (line,) = lines(one)
-    assert " has not uwsgi 2.0." in line
+    assert " doesn't have uwsgi 2.0." in line
 
 
 def test_it_needs_room(tmp_path: Path) -> None:

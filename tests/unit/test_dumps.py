@@ -161,7 +161,7 @@ class Said:
 @pytest.mark.parametrize("local", [True, False])
 def test_what_a_server_and_an_application_say(monkeypatch: pytest.MonkeyPatch, local: bool) -> None:
     one = ONE if local else ONE | {"local": None}
-    asked = "start_sql" if local else "start_with_settings"
+    asked = "start_sql" if local else "start_python"
 
     def answer(text: str, error: str = "", code: int = 0) -> Any:
         monkeypatch.setattr(looked, asked, lambda *_: Said(text, error, code))

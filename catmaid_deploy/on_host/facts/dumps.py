@@ -9,7 +9,7 @@ import re
 import shlex
 
 from catmaid_deploy.on_host.facts.clean import clean
-from catmaid_deploy.on_host.facts.places import mount_of, mounts, space, start_as
+from catmaid_deploy.on_host.facts.places import mount_of, mounts, space, start_python
 from catmaid_deploy.on_host.facts.postgresql import ASK_SECONDS, DATA, PROGRAMS, SERVER, start_sql
 from catmaid_deploy.on_host.trust import ROOT, As, Failed, plain
 
@@ -44,12 +44,6 @@ os._exit(0)
 """
 
 
-def start_with_settings(one, code, *words, **options):
-    """Start an instance's Python with what the programs of a slot run with."""
-    script = '. "$1" && shift && exec "$VIRTUAL_ENV/bin/python" -c "$@"'
-    return start_as(one["user"], ["sh", "-c", script, "sh", one["environment"], code, *words], **options)
-
-
 def last_words_of(text):
     """The error in what a program says, for an admin: pg_dump has its query in further lines. Else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -65,7 +59,7 @@ def database_of(one):
     if local:
         process, seconds = start_sql(OF_SERVER, local["port"], local["name"]), ASK_SECONDS
     else:
-        process, seconds = start_with_settings(one, OF_SETTINGS), LOADS_SECONDS
+        process, seconds = start_python(one["user"], one["environment"], OF_SETTINGS), LOADS_SECONDS
     code, output, error = process.end(seconds)
     try:
         found = json.loads(output.strip().splitlines()[-1])

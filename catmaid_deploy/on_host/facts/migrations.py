@@ -4,12 +4,11 @@ It leaves nothing behind: code that only the mirror has is unpacked beside the r
 """
 
 import os
-import re
 
 from catmaid_deploy.on_host.facts.answer import answer
 from catmaid_deploy.on_host.facts.dumps import look_at_dump
 from catmaid_deploy.on_host.facts.probe import short
-from catmaid_deploy.on_host.operations.common import LONGEST_LINE, lacking_migrations
+from catmaid_deploy.on_host.operations.common import LONGEST_LINE, has_migrations, lacking_migrations
 from catmaid_deploy.on_host.operations.release import LOCAL_SECONDS, commit_of, unpack
 from catmaid_deploy.on_host.trust import As, Failed, plain, processes
 
@@ -27,7 +26,7 @@ def ask_manage(instance, projects):
     if code:
         return {"problem": short((output.splitlines() or ["exit code %s" % code])[-1])}
     lacks = plain(lacking_migrations(output))[:LONGEST_LINE]
-    return {"lacks": lacks, "empty": not re.search(r"^\[X\]", output, re.MULTILINE)}
+    return {"lacks": lacks, "empty": not has_migrations(output)}
 
 
 def remove_unpacked(at, folder, alive):

@@ -33,6 +33,12 @@ def start_as(user, words, **options):
         return not_started(str(error))
 
 
+def start_python(user, environment, code, *words, **options):
+    """Start the Python of an instance's programs, with the file of variables that these of a slot run with."""
+    script = '. "$1" && shift && exec "$VIRTUAL_ENV/bin/python" -c "$@"'
+    return start_as(user, ["sh", "-c", script, "sh", environment, code, *words], **options)
+
+
 def reader_of(folder):
     """Who reads what is in a folder: its owner; of one of root's the user of the group's name who may write there."""
     user = owner(folder) or ROOT

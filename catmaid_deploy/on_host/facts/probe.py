@@ -6,7 +6,7 @@ import re
 from catmaid_deploy.on_host.facts.clean import clean
 from catmaid_deploy.on_host.facts.mail import MAIL
 from catmaid_deploy.on_host.facts.notice import NOTICE
-from catmaid_deploy.on_host.facts.places import start_as
+from catmaid_deploy.on_host.facts.places import start_as, start_python
 from catmaid_deploy.on_host.trust import plain
 
 PACKAGES = ("django", "daphne", "celery", "uwsgi", "gunicorn", "gevent", "psycogreen", "pip")
@@ -348,12 +348,9 @@ def begin_settings(instance):
 
 
 def begin_probe(one, how, mail_to=""):
-    script = '. "$1" && shift && exec "$VIRTUAL_ENV/bin/python" -c "$@"'
-    files = environment(one)
-    words = ["sh", "-c", script, "sh", files, PYTHON + PROBE, how, one["notes"], files]
-    mail = one["mail"] and {"to": mail_to or one["mail"], "sends": bool(mail_to)}
-    words += [json.dumps(part) for part in (one["channel"], one["other_workers"], mail)] + one["queues"]
-    return start_as(one["user"], words)
+    files, mail = environment(one), one["mail"] and {"to": mail_to or one["mail"], "sends": bool(mail_to)}
+    words = [json.dumps(part) for part in (one["channel"], one["other_workers"], mail)]
+    return start_python(one["user"], files, PYTHON + PROBE, how, one["notes"], files, *words, *one["queues"])
 
 
 def environment(one):

@@ -42,6 +42,11 @@ def lacking_migrations(plan):
     return ", ".join(names[:5]) + (" and %d more" % (len(names) - 5) if len(names) > 5 else "")
 
 
+def has_migrations(plan):
+    """Whether a database has had some, by the same."""
+    return any(line.startswith("[X]") for line in plan.splitlines())
+
+
 def make_folders(path, mode=0o755):
     """A folder of root's with those that it is in, as far as they are missing."""
     if not ROOT.is_folder(path):

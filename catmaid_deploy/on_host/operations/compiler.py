@@ -4,6 +4,7 @@ import json
 import re
 
 from catmaid_deploy.on_host.operations.common import ending, make_folders, say, tell
+from catmaid_deploy.on_host.operations.packages import complete_packages
 from catmaid_deploy.on_host.paths import COMPILER, STATE
 from catmaid_deploy.on_host.trust import ROOT, run
 
@@ -37,6 +38,7 @@ def would_go(*words):
 
 def remove_compiler(job):
     """Remove what a run has brought to compile with, and nothing that was there before it or that others need."""
+    complete_packages()
     noted, there = ROOT.json(COMPILER), installed_packages()
     names = sorted(name for name in noted.get("names", ()) if name in there)
     before = set(noted.get("before", ()))

@@ -11,11 +11,11 @@ from catmaid_deploy.on_host.facts.dumps import (
     last_words_of,
     newest_pg_dump,
     readable,
-    start_with_settings,
     what_refuses,
 )
+from catmaid_deploy.on_host.facts.places import start_python
 from catmaid_deploy.on_host.facts.postgresql import SERVER, SOCKETS
-from catmaid_deploy.on_host.operations.common import make_folders, say, tell
+from catmaid_deploy.on_host.operations.common import has_migrations, make_folders, say, tell
 from catmaid_deploy.on_host.trust import ROOT, As, Failed
 
 KEPT_DUMPS = 3
@@ -48,7 +48,7 @@ def dump_before(one, plan):
 
     ``plan`` is Django's of its migrations: in a database that has had none there is nothing to lose.
     """
-    if one is None or not re.search(r"^\[X\]", plan, re.MULTILINE):
+    if one is None or not has_migrations(plan):
         return None
     database = database_of(one)
     if database is None:
@@ -92,7 +92,7 @@ def make_dump(one, database):
 def start_dump(one, file):
     pg_dump = newest_pg_dump()[1]
     if not one["local"]:
-        return start_with_settings(one, DUMPING, pg_dump, *OPTIONS_OF_DUMP, stdout=file)
+        return start_python(one["user"], one["environment"], DUMPING, pg_dump, *OPTIONS_OF_DUMP, stdout=file)
     server = ["-h", SOCKETS, "-p", str(one["local"]["port"]), "-d", one["local"]["name"]]
     return As(SERVER).start([pg_dump, *OPTIONS_OF_DUMP, *server], stdout=file)
 

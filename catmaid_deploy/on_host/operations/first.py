@@ -1,10 +1,9 @@
 """The first tables, administrator and projects of an instance. A part of the job's script, see `apply`."""
 
 import json
-import re
 import secrets
 
-from catmaid_deploy.on_host.operations.common import ending, make_folders, say, tell
+from catmaid_deploy.on_host.operations.common import ending, has_migrations, make_folders, say, tell
 from catmaid_deploy.on_host.paths import INSTALLED
 from catmaid_deploy.on_host.trust import ROOT, As, Failed
 
@@ -102,7 +101,7 @@ def first_tables(job, noted, note):
     words = ["manage.py", "showmigrations", "--plan"]
     plan = in_application(job, "the look at its database", words, ADMINISTRATOR_SECONDS)
     # What a run that was cut has begun, the next one completes.
-    if re.search(r"^\[X\]", plan, re.MULTILINE) and noted.get("tables") != "begun":
+    if has_migrations(plan) and noted.get("tables") != "begun":
         say("the database of %s has its tables already" % job["instance"])
         return
     note(tables="begun")
