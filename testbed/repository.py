@@ -48,7 +48,7 @@ def packed(releases: Mapping[str, Mapping[str, str]]) -> bytes:
                 (work / "django" / path).write_text(text)
             _git(work, "add", "--all")
             _git(work, "commit", "--quiet", "--message", name)
-            _git(work, "tag", name)
+            _git(work, "tag", "--annotate", "--message", name, name)
         _git(work, "clone", "--quiet", "--bare", str(work), str(bare))
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w") as archive:

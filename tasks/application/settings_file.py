@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from catmaid_deploy.file_sets import File
+from catmaid_deploy.on_host.operations.release import VERSION_FILE
 from catmaid_deploy.render import render
 from catmaid_deploy.schema import Deployment, Instance, Site
 from catmaid_deploy.tasks import secrets
@@ -31,5 +32,6 @@ def files(site: Site, instance: Instance) -> list[File]:
         hosts=hosts(site),
         names=secrets,
         own=secrets.OWN,
+        version_file=VERSION_FILE[1:],
     )
     return [File(instance.made_settings_file, text)]

@@ -45,9 +45,11 @@ def wait_until_all_run(host: BedHost) -> None:
 
 
 def served(host: BedHost) -> str:
-    """The release that answers."""
+    """The release that answers, which calls itself what git calls it."""
     answer = httpx.get(f"{host.url}/catmaid/whoami", verify=host.trust(), trust_env=False, timeout=30)
-    return str(answer.raise_for_status().json()["release"])
+    found = answer.raise_for_status().json()
+    assert found["version"] == found["release"]
+    return str(found["release"])
 
 
 @pytest.mark.row_31

@@ -28,13 +28,19 @@ def site(install: dict[str, Any], tls: str = "self-signed", **instance: Any) -> 
     return schema.load(given).sites[0]
 
 
-def said(one: schema.Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...] = (3, 2)) -> Any:
+def said(
+    one: schema.Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: tuple[int, ...] = (3, 2),
+    release: Path = Path("/srv/releases/1"),
+) -> Any:
     """What Django would read of the file."""
     (file,) = settings_file.files(one, one.instances[0])
     (tmp_path / "secrets.json").write_text(json.dumps(KEPT))
     base = ModuleType("mysite.settings_base")
     exec(BASE, vars(base))  # noqa: S102
-    base.__file__ = "/srv/releases/1/django/projects/mysite/settings_base.py"
+    base.__file__ = f"{release}/django/projects/mysite/settings_base.py"
     django = ModuleType("django")
     vars(django)["VERSION"] = version
     package = ModuleType("mysite")
@@ -61,6 +67,18 @@ def test_an_empty_description_is_enough(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["DATABASES"]["default"]["PASSWORD"] == KEPT["database_password"]
     assert found["INSTALLED_APPS"] == ("catmaid", "synapses.apps.SynapsesConfig")
     assert "EMAIL_HOST" not in found
+
+
+@pytest.mark.parametrize(
+    ("described", "version"),
+    [("2021.12.21", "2021.12.21"), ("2021.12.21-1024-g7d9f83618", "2021.12.21.dev1024+g7d9f83618"), ("", None)],
+)
+def test_the_version_is_what_git_calls_the_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, described: str, version: str | None
+) -> None:
+    if described:
+        (tmp_path / ".catmaid-deploy.version").write_text(f"{described}\n")
+    assert said(site({}), tmp_path, monkeypatch, release=tmp_path).get("VERSION") == version
 
 
 def test_tasks_and_notices_have_one_virtual_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ FETCH_SECONDS = 1800
 LOCAL_SECONDS = 300
 STATIC = "/django/static"
 SETTINGS_PY = "/django/projects/mysite/settings.py"
+# What git calls a release, which has no git of its own; the deploy's settings read it.
+VERSION_FILE = "/.catmaid-deploy.version"
 
 
 def do(user, what, *words, seconds=LOCAL_SECONDS, **options):
@@ -147,9 +149,13 @@ def unpack(job, commit, new):
     script = 'git --git-dir "$1" archive --format=tar "$2" | tar -x -C "$3"'
     words = ["sh", "-c", script, "sh", folder + "/repository.git", commit, new]
     do(job["owner"], "%s can't be unpacked" % job["revision"], *words)
+    # By the newest tag before it, if there is one.
+    code, version = them.run(["git", "--git-dir", folder + "/repository.git", "describe", commit], LOCAL_SECONDS)
 
     def share(at):
         if job.get("settings"):
+            if not code:
+                at.write(new + VERSION_FILE, (version + "\n").encode())
             # Until the release serves as they will be; then by their place, where they may change.
             at.remove_tree(new + SETTINGS_PY)
             at.write(new + SETTINGS_PY, job["settings"]["text"].encode())

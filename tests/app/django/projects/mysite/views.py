@@ -40,6 +40,7 @@ def _seen(request: HttpRequest) -> dict[str, object]:
     broken.at_query()
     return {
         "release": settings.RELEASE,
+        "version": getattr(settings, "VERSION", None),
         "script_name": request.META.get("SCRIPT_NAME"),
         "path_info": request.path_info,
         "path": request.path,
