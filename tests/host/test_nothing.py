@@ -81,6 +81,7 @@ def test_verify_is_well_and_the_next_run_has_nothing_to_do(installed: Installed)
     assert verify.code == 0, verify.text
     again = run_on(installed.host, ten_lines("1.0"), "-y")
     assert (again.code, again.changed) == (0, []), again.text
+    assert served(installed.host) == "1.0"
 
 
 @pytest.mark.long
