@@ -441,7 +441,7 @@ def test_what_can_t_be_closed_is_told(host: BedHost, options: tuple[str, ...], s
         ("maintenance", "ends=tomorrow", "--data ends: this runbook doesn't know it: did you mean end?"),
         ("logs", "tail=5", "--data tail: this runbook doesn't know it: it takes instance, lines, bundle"),
         ("status", "instance=catmaid", "--data instance: this runbook doesn't know it: it takes none"),
-        ("verify", "page=/catmaid/", "--data page: this runbook doesn't know it: it takes none"),
+        ("verify", "page=/catmaid/", "--data page: this runbook doesn't know it: it takes mail"),
     ],
 )
 def test_a_name_that_a_runbook_does_not_know_is_refused(host: BedHost, name: str, option: str, says: str) -> None:
