@@ -17,6 +17,7 @@ from catmaid_deploy.plan.health import Health
 from catmaid_deploy.plan.task import Task
 from catmaid_deploy.schema import Deployment, Instance
 from catmaid_deploy.schema.install import ENVIRONMENTS
+from catmaid_deploy.tasks import system
 from catmaid_deploy.tasks.postgresql.settings import GIB, WAL_GIB
 from catmaid_deploy.upkeep import output
 
@@ -210,9 +211,13 @@ def _day(days: int) -> str:
 
 
 def health(one: Health) -> None:
+    told = {space["mount"] for space in one.found["spaces"]}
     for filling in of_host(one):
         days = filling.days
         if days is None or days > WARNING_DAYS:
+            # It may be full and grow no more.
+            if filling.free is not None and filling.mount not in told:
+                system.judge_room(one, filling.mount, filling.free, filling.places[0].grown["total"])
             continue
         most = filling.most
         a_day = f"{output.size(most.daily or 0)} a day are written to {most.grown['path']}"

@@ -219,20 +219,22 @@ def glance(deployment: Deployment, verify: bool) -> questions.Health:
     return {"units": [ROTATION, ROTATED], "space": ["/", "/run", "/tmp", "/var/log", "/var/lib"], "logs": []}
 
 
+def judge_room(one: Health, mount: str, free: int, size: int) -> None:
+    """Whether a file system is full, or nearly; both in bytes."""
+    share, text = free / size, f"{mount} has {output.size(free)} of {output.size(size)} free"
+    if (share < FULL and free < 10 * GIB) or (free < FREE_BYTES and size >= 2 * GIB):
+        one.fault("space", text, free_space(mount))
+    elif share < FILLING and free < 20 * GIB:
+        one.warn("space", text, free_space(mount))
+
+
 def health(one: Health) -> None:
     assert one.look
     found = one.found
     for space in found["spaces"]:
         if not space["size"]:
             continue
-        share = space["free"] / space["size"]
-        room = free_space(space["mount"])
-        text = f"{space['mount']} has {output.size(space['free'])} of {output.size(space['size'])} free"
-        small = space["size"] < 2 * GIB
-        if (share < FULL and space["free"] < 10 * GIB) or (space["free"] < FREE_BYTES and not small):
-            one.fault("space", text, room)
-        elif share < FILLING and space["free"] < 20 * GIB:
-            one.warn("space", text, room)
+        judge_room(one, space["mount"], space["free"], space["size"])
         if space["files_free"] < FULL:
             fix = f"remove files that nobody needs below {space['mount']}"
             one.fault("space", f"{space['mount']} has room for no more files", fix)

@@ -19,6 +19,8 @@ from catmaid_deploy.schema import Deployment
 from catmaid_deploy.tasks.postgresql import cluster
 
 SET = "postgresql"
+# For each of Debian's clusters.
+DROP_IN = "/etc/systemd/system/postgresql@.service.d/catmaid.conf"
 MIB, GIB = 1 << 20, 1 << 30
 # What a process that has loaded CATMAID takes after some hours, and the system with nginx and the broker.
 PROCESS_BYTES, SYSTEM_BYTES = 200 * MIB, 512 * MIB
@@ -102,9 +104,13 @@ def _file(one: Sizes) -> tuple[File, str]:
     return File(POSTGRESQL_CONF, render(path, sizes=one, wal_gib=WAL_GIB, digest=made)), made
 
 
+def _items(file: File) -> tuple[Folder | File, ...]:
+    return Folder("/etc/catmaid"), file, Folder(DROP_IN.rpartition("/")[0]), File(DROP_IN, render(DROP_IN[1:]))
+
+
 def paths() -> ConfigurationSet:
     """The set as far as it doesn't depend on the host: its paths are."""
-    return ConfigurationSet(SET, (Folder("/etc/catmaid"), _file(Sizes(LEAST_BYTES // MIB, LEAST_CONNECTIONS))[0]))
+    return ConfigurationSet(SET, _items(_file(Sizes(LEAST_BYTES // MIB, LEAST_CONNECTIONS))[0]))
 
 
 def wanted(deployment: Deployment, survey: Survey) -> ConfigurationSet:
@@ -115,10 +121,11 @@ def wanted(deployment: Deployment, survey: Survey) -> ConfigurationSet:
     postgres = f"{PROGRAMS}/{version}/bin/postgres"
     return ConfigurationSet(
         SET,
-        (Folder("/etc/catmaid"), file),
+        _items(file),
         # The server's own parser, with this as its only file.
         checks=(
             ("as user", SERVER, postgres, "-C", "max_connections", "-D", data, f"--config-file={{stage}}{file.path}"),
+            ("systemd-analyze", f"postgresql@{version}-{name}.service"),
         ),
         service={
             "kind": "postgresql",

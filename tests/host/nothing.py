@@ -76,7 +76,8 @@ class Installed:
 
 
 # What RELEVANT hasn't: code and environment, the database with its rows, the broker, and who is there.
-# Made by chance or by the clock are the secrets, the salt of passwords, and the times of rows.
+# Made by chance or by the clock are the secrets, the salt of passwords, the times of rows, and their numbers: after a
+# crash a sequence of PostgreSQL goes on up to 32 later.
 MORE = r"""
 set +f
 cd /home/catmaid/releases
@@ -94,7 +95,11 @@ sql() { runuser -u postgres -- psql -At -c "$1"; }
 sql "select rolname, rolsuper, rolcreatedb, rolcreaterole, rolcanlogin, rolconfig from pg_roles order by 1"
 sql "select datname, pg_get_userbyid(datdba), encoding, datcollate, datacl from pg_database order by 1"
 sql "select name, setting from pg_settings where source = 'configuration file' order by 1"
-runuser -u postgres -- pg_dump catmaid | grep -v -E '^.(un)?restrict ' \
-    | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.+]+/TIME/g; s/pbkdf2[^\t]*/PASSWORD/'
+runuser -u postgres -- pg_dump --exclude-table-data=auth_permission catmaid \
+    | grep -v -E -e '^.(un)?restrict ' -e 'pg_catalog.setval' \
+    | sed -E 's/^[0-9]+\t/NUMBER\t/; s/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.+]+/TIME/g; s/pbkdf2[^\t]*/PASSWORD/'
+in_catmaid() { runuser -u postgres -- psql -At catmaid -c "$1"; }
+in_catmaid 'select app_label, model, codename, p.name from auth_permission p
+    join django_content_type c on c.id = content_type_id order by 1, 2, 3'
 rabbitmqctl -q list_vhosts name; rabbitmqctl -q list_users | sort; rabbitmqctl -q list_permissions -p catmaid
 """

@@ -163,6 +163,9 @@ def test_each_fault_is_named(host: BedHost, request: pytest.FixtureRequest, tmp_
         well(host, fault)
     finally:
         change(host, fault.cleans, fault.privileged)
+        if "restart supervisor" in fault.cleans:
+            # All programs begin anew, and the next test asks how they are.
+            well(host)
     for name, run in runs.items():
         says = fault.says if name == "verify" or fault.glance is None else fault.glance
         found = named(fault, run)

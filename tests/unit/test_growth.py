@@ -124,7 +124,7 @@ def grown(name: str, size: float = GIB, daily: float = 0, **more: Any) -> dict[s
 def of(*places: dict[str, Any]) -> Health:
     release = {"there": True, "all": ["1", "2"], "shared": {}, "owner": True}
     look = Look(schema.load(SITE), answers.survey(instances={"catmaid": {"release": release}}))
-    return Health("host", look, answers.part(answers_of_health.Health, {"growth": list(places)}))
+    return Health("host", look, answers.part(answers_of_health.Health, {"growth": list(places), "spaces": []}))
 
 
 def days(*places: dict[str, Any]) -> int | None:
@@ -181,6 +181,21 @@ def test_one_that_is_soon_full_is_told(free: int, level: str | None) -> None:
             f"host: growth: /data is full on {in_days(free)}: 512 MiB a day are written to {FILES}: remove files below "
             f"{FILES} that nobody needs, or have a larger disk"
         ]
+
+
+@pytest.mark.row_35
+@pytest.mark.parametrize(("free", "level"), [(0, "fault"), (12, "warning"), (50, None)])
+def test_one_that_is_full_is_told_once(free: int, level: str | None) -> None:
+    one = of(grown("files of catmaid", free=free * GIB, mount="/data"), grown("journal"))
+    growth.health(one)
+    expected = [f"space: /data has {free or '0 B'}{' GiB' * bool(free)} of 100 GiB free: remove"] if level else []
+    assert [finding.line().partition(" what isn't")[0] for finding in one.findings] == expected
+    assert [finding.level for finding in one.findings] == ([level] if level else [])
+    # What is told of it already isn't repeated.
+    again = of(grown("files of catmaid", free=free * GIB, mount="/data"))
+    again.found["spaces"] = [{"mount": "/data", "free": 0, "size": 1, "files_free": 1}]
+    growth.health(again)
+    assert again.findings == []
 
 
 @pytest.mark.row_35

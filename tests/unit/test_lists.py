@@ -28,6 +28,7 @@ from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.nginx.passwords import KEY
 from catmaid_deploy.tasks.programs import supervisor
+from catmaid_deploy.tasks.postgresql import settings as postgresql
 from catmaid_deploy.tasks.rabbitmq import server as rabbitmq
 from testbed import order
 from testbed.images import ROOT
@@ -95,8 +96,9 @@ def undescribed_links() -> Iterator[str]:
 def undescribed_units() -> Iterator[str]:
     """The services whose units have a drop-in, and those that the list has."""
     folder = ROOT / "templates/etc/systemd/system"
-    # certbot's runs by its timer, and has a drop-in for its proxy alone; RabbitMQ's are asked by their own task.
-    drop_ins = {path.name.removesuffix(".d") for path in folder.glob("*.d")} - {RENEWED, *rabbitmq.DROP_INS}
+    # certbot's runs by its timer, and has a drop-in for its proxy alone; databases' and brokers' own tasks ask them.
+    others = {RENEWED, *rabbitmq.DROP_INS, postgresql.DROP_IN.split("/")[-2].removesuffix(".d")}
+    drop_ins = {path.name.removesuffix(".d") for path in folder.glob("*.d")} - others
     for name in sorted(drop_ins ^ {*units.COMMANDS}):
         where = "has a drop-in in templates/etc/systemd/system" if name in drop_ins else "has no drop-in"
         yield f"{name} {where}: it belongs in both, or in neither of that and COMMANDS in on_host/facts/units.py"

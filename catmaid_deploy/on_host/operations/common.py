@@ -54,6 +54,12 @@ def make_folders(path, mode=0o755):
         ROOT.make_folder(path, mode)
 
 
+def reread_units():
+    code, output = run(["systemctl", "daemon-reload"])
+    if code:
+        raise Failed("systemd doesn't read its files: %s" % output)
+
+
 def start_unit(unit):
     code, output = run(["systemctl", "enable", "--now", unit])
     if code:

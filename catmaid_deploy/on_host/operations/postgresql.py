@@ -14,7 +14,7 @@ from catmaid_deploy.on_host.facts.postgresql import (
     known_clusters,
     start_sql,
 )
-from catmaid_deploy.on_host.operations.common import ending, is_active, say, tell
+from catmaid_deploy.on_host.operations.common import ending, is_active, reread_units, say, tell
 from catmaid_deploy.on_host.trust import ROOT, As, Failed, run
 
 ANSWER_SECONDS = 120
@@ -47,6 +47,7 @@ class Postgresql:
 
     def bring(self):
         self._make()
+        reread_units()
         code, output = run(["systemctl", "enable", "postgresql.service"])
         if code:
             raise Failed("postgresql.service can't be enabled: %s" % output)
@@ -62,6 +63,7 @@ class Postgresql:
         """Go on with the files of before; of none the link goes: a server refuses a dead one."""
         if not ROOT.exists(POSTGRESQL_CONF):
             As(SERVER).do(lambda at: at.target(self.link) == POSTGRESQL_CONF and at.unlink(self.link))
+        reread_units()
         if self.restarted or not is_active(self.unit):
             self._start("restart")
         else:

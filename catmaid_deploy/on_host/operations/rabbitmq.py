@@ -21,7 +21,7 @@ from catmaid_deploy.on_host.facts.rabbitmq import (
     its_users,
     nodes_line,
 )
-from catmaid_deploy.on_host.operations.common import ending, is_active, make_folders, say
+from catmaid_deploy.on_host.operations.common import ending, is_active, make_folders, reread_units, say
 from catmaid_deploy.on_host.trust import ROOT, As, Failed, owner, run
 
 BROKERS_UNIT, MAPPERS_UNITS = "rabbitmq-server.service", ("epmd.socket", "epmd.service")
@@ -42,7 +42,7 @@ class Rabbitmq:
         return False
 
     def bring(self):
-        self._read()
+        reread_units()
         keep_tools_node()
         # Before the package it isn't there, and after it the first start is with these files.
         if listens_outside(MAPPER) and any(map(is_active, MAPPERS_UNITS)):
@@ -56,14 +56,9 @@ class Rabbitmq:
             say("restarted %s" % BROKERS_UNIT)
 
     def back(self):
-        self._read()
+        reread_units()
         if self.restarted:
             self._order("restart", BROKERS_UNIT)
-
-    def _read(self):
-        code, output = run(["systemctl", "daemon-reload"])
-        if code:
-            raise Failed("systemd doesn't read its files: %s" % output)
 
     def _order(self, verb, *units):
         code, output = run(["systemctl", verb, *units], STARTS_SECONDS)

@@ -1,6 +1,6 @@
 """systemd, as a service whose files are put in place. A part of the job's script, see `apply`."""
 
-from catmaid_deploy.on_host.operations.common import is_active, say
+from catmaid_deploy.on_host.operations.common import is_active, reread_units, say
 from catmaid_deploy.on_host.trust import Failed, run
 
 
@@ -36,6 +36,5 @@ class Systemd:
             say("started %s" % unit)
 
     def back(self):
-        code, output = run(["systemctl", "daemon-reload"]) if self.reload else (0, "")
-        if code:
-            raise Failed("systemd doesn't read its files: %s" % output)
+        if self.reload:
+            reread_units()
