@@ -213,11 +213,12 @@ def _day(days: int) -> str:
 def health(one: Health) -> None:
     told = {space["mount"] for space in one.found["spaces"]}
     for filling in of_host(one):
-        days = filling.days
-        if days is None or days > WARNING_DAYS:
-            # It may be full and grow no more.
-            if filling.free is not None and filling.mount not in told:
-                system.judge_room(one, filling.mount, filling.free, filling.places[0].grown["total"])
+        days, free, total = filling.days, filling.free, filling.places[0].grown["total"]
+        full = free is not None and system.is_full(free, total)
+        if full or days is None or days > WARNING_DAYS:
+            # What is full already, or filled by what doesn't grow.
+            if free is not None and filling.mount not in told:
+                system.judge_room(one, filling.mount, free, total)
             continue
         most = filling.most
         a_day = f"{output.size(most.daily or 0)} a day are written to {most.grown['path']}"

@@ -219,12 +219,16 @@ def glance(deployment: Deployment, verify: bool) -> questions.Health:
     return {"units": [ROTATION, ROTATED], "space": ["/", "/run", "/tmp", "/var/log", "/var/lib"], "logs": []}
 
 
+def is_full(free: int, size: int) -> bool:
+    """Whether a file system has no room to work with; both in bytes."""
+    return (free < FULL * size and free < 10 * GIB) or (free < FREE_BYTES and size >= 2 * GIB)
+
+
 def judge_room(one: Health, mount: str, free: int, size: int) -> None:
-    """Whether a file system is full, or nearly; both in bytes."""
-    share, text = free / size, f"{mount} has {output.size(free)} of {output.size(size)} free"
-    if (share < FULL and free < 10 * GIB) or (free < FREE_BYTES and size >= 2 * GIB):
+    text = f"{mount} has {output.size(free)} of {output.size(size)} free"
+    if is_full(free, size):
         one.fault("space", text, free_space(mount))
-    elif share < FILLING and free < 20 * GIB:
+    elif free < FILLING * size and free < 20 * GIB:
         one.warn("space", text, free_space(mount))
 
 

@@ -693,13 +693,15 @@ FAULTS = {
     "a disk that fills": Fault(
         "space",
         f"{FILES} has 2.0 MiB of 20 MiB free",
-        f"mount -t tmpfs -o size=20m,mode=777 tmpfs {FILES}; head -c 18m /dev/zero > {FILES}/full",
+        f"mount -t tmpfs -o size=20m,mode=777 tmpfs {FILES}; head -c 18m /dev/zero > {FILES}/full; "
+        # Nothing was written there lately.
+        f"touch -d '30 days ago' {FILES}/full",
         f"umount {FILES}",
         level="warning",
         privileged=True,
     ),
     "a clock a day off": Fault(
-        "clock", "the host's is 86400 s behind this machine's: logins, certificates and tasks go wrong", ahead=86400
+        "clock", " s behind this machine's: logins, certificates and tasks go wrong", ahead=86400
     ),
     "a deleted socket folder": Fault(
         "sockets of catmaid", "/run/catmaid isn't there, and so nobody reaches its programs", "rm -r /run/catmaid"

@@ -150,7 +150,7 @@ def test_what_grows_fills_its_file_system() -> None:
 @pytest.mark.row_35
 def test_what_is_removed_by_itself_fills_none() -> None:
     """It grows until as much is removed as is written."""
-    tight = {"free": 3 * GIB}
+    tight: dict[str, Any] = {"free": 3 * GIB}
     # Databases are written over in place.
     assert days(grown("databases", 40 * GIB, daily=GIB, **tight)) is None
     # Two GiB of WAL are written over again and again; what is beyond is held by something.
@@ -168,9 +168,10 @@ def test_what_is_removed_by_itself_fills_none() -> None:
 @pytest.mark.row_35
 @pytest.mark.parametrize(("free", "level"), [(3, "fault"), (14, "warning"), (15, None)])
 def test_one_that_is_soon_full_is_told(free: int, level: str | None) -> None:
+    tight: dict[str, Any] = {"free": free * GIB, "total": 20 * GIB, "mount": "/data"}
     one = of(
-        grown("files of catmaid", daily=GIB / 2, free=free * GIB, mount="/data"),
-        grown("exports of catmaid", daily=GIB / 2, free=free * GIB, mount="/data", path=f"{FILES}/export"),
+        grown("files of catmaid", daily=GIB / 2, **tight),
+        grown("exports of catmaid", daily=GIB / 2, path=f"{FILES}/export", **tight),
         grown("journal", daily=GIB),
     )
     growth.health(one)

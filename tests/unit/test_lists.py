@@ -27,8 +27,8 @@ from catmaid_deploy.tasks.nginx import headers
 from catmaid_deploy.tasks.nginx import site as nginx
 from catmaid_deploy.tasks.nginx.capabilities import Server
 from catmaid_deploy.tasks.nginx.passwords import KEY
-from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.tasks.postgresql import settings as postgresql
+from catmaid_deploy.tasks.programs import supervisor
 from catmaid_deploy.tasks.rabbitmq import server as rabbitmq
 from testbed import order
 from testbed.images import ROOT
