@@ -61,17 +61,16 @@ def small(host: BedHost, disk: Disk) -> Iterator[None]:
     """The place as a file system of its own, which is as it was afterwards."""
     host.run(f"mkdir -p /srv/kept; cp -ax {disk.place}/. /srv/kept/; systemctl stop {disk.units or 'nothing.slice'}")
     host.run_privileged(f"mount -t tmpfs -o size={disk.mib}m,mode=755 tmpfs {disk.place}")
-    host.run(f"cp -a /srv/kept/. {disk.place}/; chown --reference=/srv/kept {disk.place}; rm -r /srv/kept")
     start = f"systemctl start {disk.units or 'nothing.slice'}"
-    host.run(start)
     try:
+        host.run(f"cp -a /srv/kept/. {disk.place}/; chown --reference=/srv/kept {disk.place}; {start}")
         wait_until_all_run(host)
         yield
     finally:
         host.run(f"systemctl stop {disk.units or 'nothing.slice'}")
         # The journal is a file system of its own in there.
         host.run_privileged(f"umount --lazy {disk.place}")
-        host.run(start)
+        host.run(f"rm -r /srv/kept; rm -f {FILES}/*.bin; {start}")
         wait_until_all_run(host)
 
 
@@ -80,7 +79,7 @@ def answers(host: BedHost) -> dict[str, int]:
     found = {}
     with httpx.Client(base_url=f"{host.url}/catmaid/", verify=host.trust(), trust_env=False, timeout=60) as browser:
         for path in PATHS:
-            sent = {"file": (f"{time.time_ns()}.bin", b"z" * 1_000_000)} if path == "upload" else None
+            sent = {"file": (f"{time.time_ns()}.bin", b"z" * 100_000)} if path == "upload" else None
             found[path] = browser.request("POST" if sent else "GET", path, files=sent).status_code
     return found
 
