@@ -25,6 +25,7 @@ def given(instance: Instance) -> dict[str, str]:
     """What the inventory gives, by the names in the host's file."""
     settings, database, broker = instance.made_settings, instance.made_database, instance.made_broker
     found = {
+        SECRET_KEY: settings and settings.secret_key,
         DATABASE: database and database.password,
         BROKER: broker and broker.password,
         MAIL: settings and settings.mail and settings.mail.password,

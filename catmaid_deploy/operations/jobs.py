@@ -148,7 +148,6 @@ def first_started(
         "projects": instance.projects_dir,
         "environment": environment,
         "settings": {"text": settings.text, "place": settings.path} if settings else None,
-        "tables": instance.made_database is not None,
         "administrator": administrator,
         "first_projects": [one.model_dump() for one in instance.install.projects] if instance.install else [],
         "password_file": instance.first_password_file,

@@ -80,8 +80,7 @@ class Administrator(Model):
     password: Password | None = Field(
         None,
         examples=[SecretStr("x" * 20)],
-        description="The first password, read by `secret`; by default the host makes one, which root can read "
-        "there until it is taken.",
+        description="The first password, read by `secret`; by default the host makes one, for root alone.",
     )
     token: bool = Field(
         False,
@@ -198,6 +197,11 @@ class Mail(Model):
 class Settings(Model):
     """CATMAID's settings.py, as the deploy writes it."""
 
+    secret_key: Password | None = Field(
+        None,
+        examples=[SecretStr("x" * 20)],
+        description="Django's SECRET_KEY, read by `secret`, of users' sessions; by default the host makes one.",
+    )
     time_zone: Annotated[str, AfterValidator(like(ZONE, "write it as 'Europe/Berlin' or 'UTC'"))] = Field(
         "UTC", examples=["Europe/Berlin"], description="The time zone in which CATMAID shows times."
     )
@@ -250,8 +254,7 @@ class Install(Model):
     projects: tuple[Project, ...] = Field(
         (),
         examples=[[{"title": "FAFB"}]],
-        description="The first projects, which the deploy makes once, if there is none, with all permissions for the "
-        "first administrator.",
+        description="The first projects, made once, if there is none, with all permissions for the administrator.",
     )
     python: MadePython = Field(
         default_factory=lambda: Python.model_validate({}),

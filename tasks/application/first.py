@@ -18,7 +18,7 @@ from catmaid_deploy.tasks.programs import slots as program
 
 
 def installed(deployment: Deployment) -> list[Instance]:
-    """The instances whose database the deploy makes or describes: of one that is found somebody has made the tables."""
+    """The instances that need a look into their database: what it has already stays as it is."""
     return [i for i in deployment.instances if i.install and (i.made_database or i.install.administrator)]
 
 
@@ -30,7 +30,8 @@ def wanting(instance: Instance, survey: Survey) -> list[str]:
     """What there is to do, in words; nothing where the host has noted that it was done."""
     noted = survey["installed"][instance.name]
     assert instance.install
-    tables = ["make its tables"] if instance.made_database and not noted["tables"] else []
+    what = "make its tables" if instance.made_database else "make its tables, if it has none"
+    tables = [] if noted["tables"] else [what]
     one, projects = instance.install.administrator, instance.install.projects
     administrator = [f"make the administrator {one.name}"] if one and not noted["administrator"] else []
     titles = ", ".join(project.title for project in projects)

@@ -125,7 +125,8 @@ def judge_instance(
 def _judge_files(instance: Instance, found: answers.Instance) -> Iterator[Finding]:
     """What an application in place lacks."""
     as_said = "as CATMAID's installation page says"
-    if not found["paths"]["settings_file"]:
+    # The deploy's own come with the programs that read them.
+    if not found["paths"]["settings_file"] and not instance.made_settings:
         yield fault(
             "checkout",
             f"{instance.settings_file} isn't there",

@@ -162,6 +162,7 @@ _INSTALL: dict[str, Any] = {
         },
         "fragment": "USER_REGISTRATION_ALLOWED = True\n",
         "secrets": {"ldap_password": _PASSWORD},
+        "secret_key": _PASSWORD,
     },
 }
 # Inventories that give every option there is, each by the model or option that no other one gives: what excludes

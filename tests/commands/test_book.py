@@ -282,8 +282,9 @@ def test_inventories_load(page: str, title: str, text: str, monkeypatch: pytest.
     tiles = {"name": "t", "url": "/t", "folder": "/t"}
     beside: dict[str, Any] = {}
     into = {"a site": site, "an instance": instance, "a tile set": tiles, "a host": beside}
-    for name, value in (("PROXY", "http://a:b@proxy.example.org:3128"), ("EAB_KEY", "x" * 43)):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PROXY", "http://a:b@proxy.example.org:3128")
+    for name in ("EAB_KEY", "DATABASE_PASSWORD", "BROKER_PASSWORD", "SECRET_KEY"):
+        monkeypatch.setenv(name, "x" * 43)
     if title in into:
         into[title].update(eval(f"{{{text}}}", {"secret": secret}))  # noqa: S307  # our own book
         if title == "a tile set":

@@ -48,7 +48,7 @@ class Disk:
 PATHS = ("whoami", "notes", "task", "upload")
 DISKS = {
     # CATMAID begins each request with it.
-    "database": Disk("/var/lib/postgresql", 220, "postgresql", WRITE, dict.fromkeys(PATHS, 500)),
+    "database": Disk("/var/lib/postgresql", 220, "postgresql 'postgresql@*'", WRITE, dict.fromkeys(PATHS, 500)),
     "broker": Disk("/var/lib/rabbitmq", 200, "rabbitmq-server", answers={"task": 500}),
     "files": Disk(FILES, 30, answers={"upload": 500}),
     # What runs goes on, and what starts anew runs without them.
@@ -59,7 +59,8 @@ DISKS = {
 @contextmanager
 def small(host: BedHost, disk: Disk) -> Iterator[None]:
     """The place as a file system of its own, which is as it was afterwards."""
-    host.run(f"mkdir -p /srv/kept; cp -ax {disk.place}/. /srv/kept/; systemctl stop {disk.units or 'nothing.slice'}")
+    stop = f"systemctl stop {disk.units or 'nothing.slice'}"
+    host.run(f"{stop}; mkdir -p /srv/kept; cp -ax {disk.place}/. /srv/kept/")
     host.run_privileged(f"mount -t tmpfs -o size={disk.mib}m,mode=755 tmpfs {disk.place}")
     start = f"systemctl start {disk.units or 'nothing.slice'}"
     try:
@@ -67,7 +68,7 @@ def small(host: BedHost, disk: Disk) -> Iterator[None]:
         wait_until_all_run(host)
         yield
     finally:
-        host.run(f"systemctl stop {disk.units or 'nothing.slice'}")
+        host.run(stop)
         # The journal is a file system of its own in there.
         host.run_privileged(f"umount --lazy {disk.place}")
         host.run(f"rm -r /srv/kept; rm -f {FILES}/*.bin; {start}")

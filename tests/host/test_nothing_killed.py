@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
-from testbed import images
-from testbed.hosts import Bed, BedHost
+from testbed import images, repository
+from testbed.hosts import Bed, BedHost, wait_for
 from testbed.podman import podman
 from testbed.run import Run
 from tests.host.conftest import differences, settled
@@ -51,7 +57,6 @@ LONGER = 2
 SAMPLE = ("Install packages", "Python environment of catmaid", "First data of catmaid")
 
 
-@pytest.mark.long
 @pytest.mark.row_35
 def test_killed_in_the_middle_of_the_longest(bed: Bed, installed: Installed) -> None:
     """One host that meets it three times: among packages, in the environment, between two migrations."""
@@ -64,6 +69,61 @@ def test_killed_in_the_middle_of_the_longest(bed: Bed, installed: Installed) -> 
     # What it compares shows a difference.
     host.run(f'runuser -u postgres -- psql -q catmaid -c "{PLANTED}"')
     assert any("planted" in line for line in differences(installed.state, state(host)))
+    host.remove()
+
+
+# Nobody listens there.
+NO_SOURCES = 'Acquire::http::Proxy "http://127.0.0.1:9";\nAcquire::https::Proxy "http://127.0.0.1:9";\n'
+HOME = "/home/catmaid"
+
+
+def meanwhile(host: BedHost, installed: Installed, times: Path, name: str, do: Callable[[], object]) -> Run:
+    """A run in whose operation of that name something happens on the host."""
+    names = [name for name, _ in installed.operations]
+    before = json.dumps(names[names.index(name) - 1])
+
+    def watch() -> None:
+        wait_for(name, lambda: times.exists() and before in times.read_text(), 600, every=0.2)
+        time.sleep(1)
+        do()
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(watch)
+        ended = run(host, installed, CATMAID_TIMES=str(times))
+        done.result()
+    assert "Traceback" not in ended.text
+    return ended
+
+
+@pytest.mark.long
+@pytest.mark.row_35
+def test_a_run_that_loses_what_it_needs(bed: Bed, installed: Installed, tmp_path: Path) -> None:
+    """One host on which each run but the last misses something: sources, its link, room, the repository."""
+    host = bare(bed, installed.suite, f"poor-{installed.suite}")
+    host.put("/etc/apt/apt.conf.d/zz-away", NO_SOURCES.encode())
+    ended = run(host, installed)
+    assert ended.code == 1
+    assert "127.0.0.1:9" in ended.text, ended.text
+    host.run("rm /etc/apt/apt.conf.d/zz-away")
+    # Before its first copy: what the host has, no later run needs from there.
+    host.run(f"mv {repository.PLACE} /srv/away")
+    ended = run(host, installed)
+    assert ended.code == 1
+    assert repository.PLACE in ended.text, ended.text
+    host.run(f"mv /srv/away {repository.PLACE}")
+    cut = "pkill -KILL -f 'sshd: root@'"
+    ended = meanwhile(host, installed, tmp_path / "link", "Install packages", lambda: host.run(cut))
+    assert ended.code != 0
+    # Where CATMAID is to be is a file system of its own, which gets full.
+    folder = f"install -d -o catmaid -g catmaid {HOME}/releases"
+    room = f"mount -t tmpfs -o size=80m,mode=755,uid=$(id -u catmaid),gid=$(id -g catmaid) tmpfs {HOME}/releases"
+    ended = meanwhile(
+        host, installed, tmp_path / "room", "Secrets of catmaid", lambda: host.run_privileged(f"{folder}; {room}")
+    )
+    assert ended.code == 1
+    assert "No space left on device" in ended.text or "os error 28" in ended.text, ended.text
+    host.run_privileged(f"mount -o remount,size=4g {HOME}/releases")
+    ends_well(host, installed, "without what it needed")
     host.remove()
 
 

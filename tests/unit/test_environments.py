@@ -16,6 +16,7 @@ from catmaid_deploy.tasks.python import compiler, environments, here, owner
 trust: Any = importlib.import_module("catmaid_deploy.on_host.trust")
 made: Any = importlib.import_module("catmaid_deploy.on_host.operations.environments")
 brought: Any = importlib.import_module("catmaid_deploy.on_host.operations.compiler")
+packages: Any = importlib.import_module("catmaid_deploy.on_host.operations.packages")
 
 
 def deployment(**more: Any) -> schema.Deployment:
@@ -124,6 +125,7 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(brought, "ROOT", trust.Here())
     monkeypatch.setattr(brought, "COMPILER", str(tmp_path / "compiler.json"))
     monkeypatch.setattr(brought, "make_folders", lambda _: None)
+    monkeypatch.setattr(brought, "complete_packages", lambda: None)
     return tmp_path / "compiler.json"
 
 
@@ -158,3 +160,27 @@ def test_what_others_need_by_then_stays(noted: Path, monkeypatch: pytest.MonkeyP
     assert host.purged == []
     assert said == ["WARNING packages: gcc stays, since other packages need it"]
     assert not noted.exists()
+
+
+@pytest.mark.row_35
+def test_what_a_cut_dpkg_has_half_unpacked_is_installed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, typed = ["libjbig0:amd64"], []
+
+    def run(words: list[str], *_: Any, **__: Any) -> tuple[int, str]:
+        if words[0] == "dpkg-query":
+            return 0, "".join(
+                f"{flag} {name}\n" for name, flag in (("bash", "ok"), *((one, "reinstreq") for one in broken))
+            )
+        typed.append(words)
+        if words[0] == "apt-get":
+            broken.clear()
+        return int(bool(broken)), ""
+
+    for name, value in (("ROOT", trust.Here()), ("DPKG_NOTES", str(tmp_path)), ("run", run), ("say", lambda _: None)):
+        monkeypatch.setattr(packages, name, value)
+    packages.complete_packages({})
+    assert [words[0] for words in typed] == ["dpkg", "apt-get", "dpkg"]
+    assert typed[1][-3:] == ["--reinstall", "install", "libjbig0:amd64"]
+    # A host where nothing is half done.
+    packages.complete_packages({})
+    assert len(typed) == 3

@@ -49,7 +49,7 @@ def run(
     monkeypatch.setattr(first, "make_folders", lambda path: Path(path).mkdir(parents=True, exist_ok=True))
     monkeypatch.setattr(first, "INSTALLED", str(tmp_path / "installed"))
     one = {"name": "alice", "email": "a@a.org", "token": False, "password": password}
-    job: dict[str, Any] = {"instance": "catmaid", "settings": None, "tables": True, "administrator": one}
+    job: dict[str, Any] = {"instance": "catmaid", "settings": None, "administrator": one}
     job |= {"first_projects": [], **more}
     with contextlib.suppress(trust.Failed):
         first.first_start(job | {"password_file": str(tmp_path / "password")})

@@ -105,11 +105,11 @@ def test_a_site_by_http_alone_has_cookies_that_browsers_send(tmp_path: Path, mon
 
 def test_the_labs_own_comes_last_and_has_its_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fragment = "TIME_ZONE = 'Europe/Berlin'\nLDAP = SECRETS['ldap']\n"
-    own = {"fragment": fragment, "secrets": {"ldap": Secret("l" * 8)}}
+    own = {"fragment": fragment, "secrets": {"ldap": Secret("l" * 8)}, "secret_key": Secret("k" * 50)}
     one = site({"settings": own})
     found = said(one, tmp_path, monkeypatch)
     assert (found["TIME_ZONE"], found["LDAP"]) == ("Europe/Berlin", "l" * 8)
-    assert secrets.given(one.instances[0]) == {"own_ldap": "l" * 8}
+    assert secrets.given(one.instances[0]) == {"own_ldap": "l" * 8, "secret_key": "k" * 50}
 
 
 def test_no_secret_is_in_it() -> None:

@@ -83,7 +83,7 @@ def first_start(job):
         make_folders(INSTALLED)
         ROOT.write(path, json.dumps(noted).encode())
 
-    if job["tables"] and noted.get("tables") is not True:
+    if noted.get("tables") is not True:
         first_tables(job, noted, note)
         note(tables=True)
     if job["administrator"] and noted.get("administrator") is not True:

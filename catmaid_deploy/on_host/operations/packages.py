@@ -54,21 +54,36 @@ def stale(output):
     return found
 
 
-def complete_packages():
+def half_unpacked():
+    """The packages of which a dpkg that was cut has files of two versions, or not all."""
+    output = run(["dpkg-query", "-W", "-f", "${db:Status-Eflag} ${binary:Package}\\n"])[1]
+    return re.findall(r"^reinstreq (\S+)", output, re.MULTILINE)
+
+
+def complete_packages(fetching=None):
     """Complete what a dpkg that was cut has left: apt installs nothing before that. One that is at work goes on."""
-    if not any(name.isdigit() for name in ROOT.names(DPKG_NOTES)):
+    if not any(name.isdigit() for name in ROOT.names(DPKG_NOTES)) and not half_unpacked():
         return
-    words = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
-    code, output = run(words, INSTALL_SECONDS, DEBIAN_FRONTEND="noninteractive")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    configure = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
+    code, output = run(configure, INSTALL_SECONDS, **quiet)
+    again = half_unpacked() if code else []
+    if again:
+        words = ["apt-get", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confdef"]
+        words += ["-o", "Dpkg::Options::=--force-confold", "--fix-broken", "--reinstall", "install", *again]
+        code, output = run(words, INSTALL_SECONDS, **quiet, **(fetching or {}))
+        if not code:
+            code, output = run(configure, INSTALL_SECONDS, **quiet)
     if not code:
         say("completed the packages that a run which was cut had begun")
     elif "lock" not in output:
-        raise Failed("a run of dpkg was cut, and 'dpkg --configure -a' can't complete it:\n" + ending(output, 8))
+        fix = "dpkg --configure -a" if not again else "apt-get install --reinstall " + " ".join(again)
+        raise Failed("a run of dpkg was cut, and '%s' can't complete it:\n%s" % (fix, ending(output, 8)))
 
 
 def update_lists(job):
     """Have apt read its sources. One that can't be read is told of, and the others do."""
-    complete_packages()
+    complete_packages(job["fetching"])
     for _ in range(60):
         code, output = run(["apt-get", "update"], INSTALL_SECONDS, **job["fetching"])
         if "Could not get lock" not in output:
