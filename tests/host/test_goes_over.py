@@ -135,7 +135,7 @@ def test_each_part_that_was_found_is_made_with_its_data(host: BedHost) -> None:
         deploy(host, MADE)
         wait_for("all programs", lambda: everything_runs(host), 60)
         # The same session, the same data, and nothing of the services is another than before.
-        assert "Signed in as alice" in browser.get("").text
+        assert "Signed in as <strong>alice<" in browser.get("").text
         assert browser.post("notes", data=note | {"text": "after"}).json() == {"notes": ["before", "after"]}
     assert host.run(SERVICES) == services
     assert deploy(host, MADE).changed == []
