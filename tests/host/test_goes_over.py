@@ -10,8 +10,9 @@ import pytest
 
 from testbed import images, repository
 from testbed.hosts import Bed, BedHost, wait_for
-from testbed.run import Run, pyinfra
+from testbed.run import Run
 from tests.host.conftest import EACH_SUITE, everything_runs
+from tests.host.nothing import run_on
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("goes-over"), pytest.mark.row_35]
 
@@ -100,7 +101,7 @@ def described(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def deploy(host: BedHost, parts: dict[str, Any], *options: str, **more: Any) -> Run:
-    run = pyinfra(host, described(parts), *(options or ("-y",)), env=SECRETS, **more)
+    run = run_on(host, described(parts), *(options or ("-y",)), env=SECRETS, **more)
     assert run.code == 0, run.text
     return run
 
