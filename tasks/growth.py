@@ -173,6 +173,15 @@ class Filling:
         return min((place.grown["free"] for place in self.places if place.grown["size"] is not None), default=None)
 
     @property
+    def total(self) -> int:
+        """Its size in bytes."""
+        return self.places[0].grown["total"]
+
+    @property
+    def is_full(self) -> bool:
+        return self.free is not None and system.is_full(self.free, self.total)
+
+    @property
     def is_whole(self) -> bool:
         return all(place.grown["whole"] for place in self.places)
 
@@ -213,12 +222,11 @@ def _day(days: int) -> str:
 def health(one: Health) -> None:
     told = {space["mount"] for space in one.found["spaces"]}
     for filling in of_host(one):
-        days, free, total = filling.days, filling.free, filling.places[0].grown["total"]
-        full = free is not None and system.is_full(free, total)
-        if full or days is None or days > WARNING_DAYS:
-            # What is full already, or filled by what doesn't grow.
+        days, free = filling.days, filling.free
+        if filling.is_full or days is None or days > WARNING_DAYS:
+            # It may be full already, or by what doesn't grow.
             if free is not None and filling.mount not in told:
-                system.judge_room(one, filling.mount, free, total)
+                system.judge_room(one, filling.mount, free, filling.total)
             continue
         most = filling.most
         a_day = f"{output.size(most.daily or 0)} a day are written to {most.grown['path']}"

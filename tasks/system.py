@@ -225,6 +225,7 @@ def is_full(free: int, size: int) -> bool:
 
 
 def judge_room(one: Health, mount: str, free: int, size: int) -> None:
+    """Note that a file system is full, or nearly; both in bytes."""
     text = f"{mount} has {output.size(free)} of {output.size(size)} free"
     if is_full(free, size):
         one.fault("space", text, free_space(mount))

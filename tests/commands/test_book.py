@@ -363,7 +363,10 @@ def known_paths() -> set[str]:
         "instances": [{"name": "catmaid", "programs": PROGRAMS}, {"name": "catmaid-fafb", "prefix": "/b"}],
     }
     deployment = schema.load(data)
-    found = {item.path for one in preflight.wanted_sets(TASKS, deployment) for item in one.everything}
+    # And what the deploy has installed itself.
+    made = schema.load(data | {"instances": [{"releases": {"revision": "1.0"}, "install": {}}]})
+    sets = [*preflight.wanted_sets(TASKS, deployment), *preflight.wanted_sets(TASKS, made)]
+    found = {item.path for one in sets for item in one.everything}
     for instance in deployment.instances:
         found |= {f"{instance.state_dir}/celery-beat-schedule", f"{instance.config_dir}/maintenance"}
         for short in instance.kinds:

@@ -290,6 +290,10 @@ def everything_runs(host: hosts.BedHost) -> bool:
     return names <= processes(host).keys()
 
 
+def wait_until_all_run(host: hosts.BedHost) -> None:
+    hosts.wait_for("all programs", lambda: everything_runs(host), 60)
+
+
 def place(short: str, instance: str = "catmaid") -> str:
     """For a shell on the host: Supervisor's name of a program's slot in use."""
     return f"{instance}:{instance}-$(readlink /etc/catmaid/{instance}/{short})"

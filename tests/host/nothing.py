@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from testbed import images, repository
 from testbed.hosts import Bed, BedHost
 from testbed.run import Run, pyinfra
@@ -56,6 +58,40 @@ def bare(bed: Bed, suite: str, name: str) -> BedHost:
     host = bed.boot(image, name, hostname="host")
     repository.put(host, RELEASES)
     return host
+
+
+class FromEnvironment:
+    """A secret as the file of an inventory reads it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"__import__('catmaid_deploy.secret', fromlist=['x']).from_environment({self.name!r})"
+
+
+def served(host: BedHost) -> str:
+    """The release that answers, which calls itself what git calls it."""
+    answer = httpx.get(f"{host.url}/catmaid/whoami", verify=host.trust(), trust_env=False, timeout=30)
+    found = answer.raise_for_status().json()
+    assert found["version"] == found["release"]
+    return str(found["release"])
+
+
+def said(run: Run) -> str:
+    """What status finds, in lines."""
+    found = run.report["hosts"][0]["findings"]
+    return "\n".join(f"{one['place']}: {one['what']}" for one in found)
+
+
+# Roles, databases and virtual hosts.
+SERVICES = """
+cd /
+runuser -u postgres -- psql -At -c 'select rolname, rolpassword, rolsuper from pg_authid order by 1'
+runuser -u postgres -- psql -At -c 'select datname, pg_get_userbyid(datdba) from pg_database order by 1'
+rabbitmqctl -q list_users | sort
+for vhost in $(rabbitmqctl -q list_vhosts | sort); do echo $vhost; rabbitmqctl -q list_permissions -p $vhost; done
+"""
 
 
 @dataclass

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from testbed.hosts import BedHost, wait_for
-from tests.host.nothing import Installed, run_on, ten_lines
-from tests.host.test_nothing import said, wait_until_all_run
+from tests.host.conftest import wait_until_all_run
+from tests.host.nothing import Installed, run_on, said, ten_lines
 
 # With those of test_nothing.py, for their host.
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("nothing"), pytest.mark.row_35]
@@ -59,10 +59,9 @@ DISKS = {
 @contextmanager
 def small(host: BedHost, disk: Disk) -> Iterator[None]:
     """The place as a file system of its own, which is as it was afterwards."""
-    stop = f"systemctl stop {disk.units or 'nothing.slice'}"
+    stop, start = (f"systemctl {verb} {disk.units}" if disk.units else "true" for verb in ("stop", "start"))
     host.run(f"{stop}; mkdir -p /srv/kept; cp -ax {disk.place}/. /srv/kept/")
     host.run_privileged(f"mount -t tmpfs -o size={disk.mib}m,mode=755 tmpfs {disk.place}")
-    start = f"systemctl start {disk.units or 'nothing.slice'}"
     try:
         host.run(f"cp -a /srv/kept/. {disk.place}/; chown --reference=/srv/kept {disk.place}; {start}")
         wait_until_all_run(host)

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from testbed import images, repository
-from testbed.hosts import Bed, BedHost, wait_for
+from testbed.hosts import Bed, BedHost
 from testbed.run import Run
-from tests.host.conftest import EACH_SUITE, everything_runs
-from tests.host.nothing import run_on
+from tests.host.conftest import EACH_SUITE, wait_until_all_run
+from tests.host.nothing import SERVICES, FromEnvironment, run_on
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("goes-over"), pytest.mark.row_35]
 
@@ -58,35 +58,21 @@ install -d -o www-data -g www-data {FILES}
 """
 
 
-class Given:
-    """A secret as the file of an inventory reads it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"__import__('catmaid_deploy.secret', fromlist=['x']).from_environment({self.name!r})"
-
-
 FOUND: dict[str, Any] = {"database": "found", "broker": "found", "settings": "found"}
 # As docs/howto/install.md says.
 MADE: dict[str, Any] = {
-    "database": {"name": "tracing", "user": "tracer", "password": Given("DATABASES_PASSWORD")},
-    "broker": {"vhost": "lab", "user": "lab", "password": Given("BROKERS_PASSWORD")},
+    "database": {"name": "tracing", "user": "tracer", "password": FromEnvironment("DATABASES_PASSWORD")},
+    "broker": {"vhost": "lab", "user": "lab", "password": FromEnvironment("BROKERS_PASSWORD")},
     "settings": {
-        "secret_key": Given("SECRET_KEY"),
+        "secret_key": FromEnvironment("SECRET_KEY"),
         "fragment": 'SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "sessionid", "csrftoken"\n',
     },
 }
 SECRETS = {"DATABASES_PASSWORD": DATABASES_PASSWORD, "BROKERS_PASSWORD": BROKERS_PASSWORD, "SECRET_KEY": KEY}
-# Of roles with their verifiers, users of the broker with their digests, and who owns what.
-SERVICES = """
-cd /
-sql() { runuser -u postgres -- psql -At -d tracing -c "$1"; }
-sql 'select rolname, rolpassword, rolsuper from pg_authid order by 1'
-sql 'select datname, pg_get_userbyid(datdba) from pg_database order by 1'
-sql 'select tablename, tableowner from pg_tables order by 1'
-rabbitmqctl -q list_vhosts; rabbitmqctl -q list_users | sort; rabbitmqctl -q list_permissions -p lab
+# With who owns the tables, and PostgreSQL's own files.
+OWNERS = "select tablename, tableowner from pg_tables order by 1"
+ALL = f"""{SERVICES}
+runuser -u postgres -- psql -At -d tracing -c '{OWNERS}'
 sha256sum /etc/postgresql/*/main/*.conf
 """
 
@@ -122,7 +108,7 @@ def host(bed: Bed, request: pytest.FixtureRequest) -> Iterator[BedHost]:
 
 def test_each_part_that_was_found_is_made_with_its_data(host: BedHost) -> None:
     deploy(host, FOUND)
-    wait_for("all programs", lambda: everything_runs(host), 60)
+    wait_until_all_run(host)
     assert deploy(host, FOUND).changed == []
     password = host.run("cat /etc/catmaid/secrets/catmaid.administrator")
     with httpx.Client(base_url=f"{host.url}/catmaid/", verify=host.trust(), trust_env=False, timeout=60) as browser:
@@ -132,12 +118,12 @@ def test_each_part_that_was_found_is_made_with_its_data(host: BedHost) -> None:
         assert browser.post("accounts/login", data=form).status_code == 302
         note = {"text": "before", "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         assert browser.post("notes", data=note).json() == {"notes": ["before"]}
-        services = host.run(SERVICES)
+        services = host.run(ALL)
         deploy(host, MADE)
-        wait_for("all programs", lambda: everything_runs(host), 60)
+        wait_until_all_run(host)
         # The same session, the same data, and nothing of the services is another than before.
         assert "Signed in as <strong>alice<" in browser.get("").text
         assert browser.post("notes", data=note | {"text": "after"}).json() == {"notes": ["before", "after"]}
-    assert host.run(SERVICES) == services
+    assert host.run(ALL) == services
     assert deploy(host, MADE).changed == []
     deploy(host, MADE, deploy="runbooks/verify.py")

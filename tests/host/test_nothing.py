@@ -19,11 +19,11 @@ import pytest
 from testbed import repository
 from testbed.hosts import BedHost, wait_for
 from testbed.podman import podman
-from testbed.run import BOOKKEEPING, Run
+from testbed.run import BOOKKEEPING
 from tests.host import secrets_found
 from tests.host.browser import browse
-from tests.host.conftest import STATE, differences, everything_runs, settled
-from tests.host.nothing import PASSWORD, Installed, run_on, ten_lines
+from tests.host.conftest import STATE, differences, settled, wait_until_all_run
+from tests.host.nothing import PASSWORD, SERVICES, Installed, run_on, said, served, ten_lines
 
 pytestmark = pytest.mark.xdist_group("nothing")
 
@@ -38,18 +38,6 @@ works = "[...document.querySelectorAll('.state')].every(one => one.textContent =
 page.wait_for_function(works, timeout=30000)
 result = {"form": first, "user": page.locator("#user").inner_text(), "screen": page.screenshot()}
 """
-
-
-def wait_until_all_run(host: BedHost) -> None:
-    wait_for("all programs", lambda: everything_runs(host), 30)
-
-
-def served(host: BedHost) -> str:
-    """The release that answers, which calls itself what git calls it."""
-    answer = httpx.get(f"{host.url}/catmaid/whoami", verify=host.trust(), trust_env=False, timeout=30)
-    found = answer.raise_for_status().json()
-    assert found["version"] == found["release"]
-    return str(found["release"])
 
 
 @pytest.mark.row_31
@@ -137,12 +125,6 @@ def test_no_secret_is_anywhere_else(installed: Installed) -> None:
 
 # ---- what a run refuses ----
 
-# Roles, databases and virtual hosts, beside STATE's files, packages and programs.
-SERVICES = """
-runuser -u postgres -- psql -At -c 'select rolname, rolpassword from pg_authid'
-runuser -u postgres -- psql -At -c 'select datname, datdba from pg_database'
-rabbitmqctl -q list_vhosts; rabbitmqctl -q list_users; rabbitmqctl -q list_permissions -p catmaid
-"""
 PREPARE = """
 sql() { runuser -u postgres -- psql -q -c "$1"; }
 sql "CREATE ROLE lab LOGIN PASSWORD 'of the lab alone'"
@@ -297,12 +279,6 @@ def test_two_instances_have_their_own_and_one_that_leaves_keeps_its_data(install
 
 
 # ---- the broker and the database may be away ----
-
-
-def said(run: Run) -> str:
-    """What status finds, in lines."""
-    found = run.report["hosts"][0]["findings"]
-    return "\n".join(f"{one['place']}: {one['what']}" for one in found)
 
 
 def waits_for(what: str, host: BedHost, path: str, seconds: float) -> None:

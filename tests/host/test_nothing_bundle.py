@@ -18,9 +18,8 @@ from testbed import images, repository
 from testbed.hosts import Bed, BedHost
 from testbed.images import ROOT
 from testbed.run import Run
-from tests.host.conftest import STATE, differences
-from tests.host.nothing import run_on, ten_lines
-from tests.host.test_nothing import served, wait_until_all_run
+from tests.host.conftest import STATE, differences, wait_until_all_run
+from tests.host.nothing import run_on, served, ten_lines
 
 pytestmark = [pytest.mark.xdist_group("nothing-bundle"), pytest.mark.long, pytest.mark.row_35]
 

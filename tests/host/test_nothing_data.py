@@ -11,9 +11,10 @@ import pytest
 
 from catmaid_deploy.script import joined
 from testbed import images, repository
-from testbed.hosts import Bed, BedHost, wait_for
+from testbed.hosts import Bed, BedHost
 from testbed.run import Run, pyinfra
-from tests.host.conftest import EACH_SUITE, everything_runs
+from tests.host.conftest import EACH_SUITE, wait_until_all_run
+from tests.host.nothing import FromEnvironment, served
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("nothing-data")]
 
@@ -80,13 +81,6 @@ for _ in $(seq 50); do ss -ltn | grep -q :587 && break; sleep 0.2; done
 """
 
 
-class FromEnvironment:
-    """A password as the file of an inventory reads it."""
-
-    def __repr__(self) -> str:
-        return "__import__('catmaid_deploy.secret', fromlist=['x']).from_environment('MAIL_PASSWORD')"
-
-
 def described(revision: str, install: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     administrator = {"name": "alice", "email": "alice@example.org"}
     instance = {
@@ -117,13 +111,8 @@ def deploy(host: BedHost, data: dict[str, Any], *options: str, code: int = 0, **
     assert run.code == code, run.text
     assert "Traceback" not in run.text
     if not code and not options:
-        wait_for("all programs", lambda: everything_runs(host), 60)
+        wait_until_all_run(host)
     return run
-
-
-def served(host: BedHost) -> str:
-    answer = httpx.get(f"{host.url}/catmaid/whoami", verify=host.trust(), trust_env=False, timeout=30)
-    return str(answer.raise_for_status().json()["release"])
 
 
 def sql(host: BedHost, text: str, database: str = "catmaid") -> list[str]:
@@ -297,7 +286,7 @@ dump_before(one, "[X]  a.0001")()
 def mailed(host: BedHost, *options: str, code: int = 0, given: str = WORD, at: str = "mail.example.org") -> str:
     """What verify says of an instance that is described so, and the next deploy of it."""
     values = {"host": at, "sender": "catmaid@example.org", "user": "catmaid"}
-    settings = {"settings": {"mail": values | {"password": FromEnvironment()}}}
+    settings = {"settings": {"mail": values | {"password": FromEnvironment("MAIL_PASSWORD")}}}
     env = {"MAIL_PASSWORD": given}
     deploy(host, described("1.6", settings), env=env)
     run = pyinfra(host, described("1.6", settings), *options, deploy="runbooks/verify.py", env=env)

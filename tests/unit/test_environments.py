@@ -125,7 +125,7 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(brought, "ROOT", trust.Here())
     monkeypatch.setattr(brought, "COMPILER", str(tmp_path / "compiler.json"))
     monkeypatch.setattr(brought, "make_folders", lambda _: None)
-    monkeypatch.setattr(brought, "complete_packages", lambda: None)
+    monkeypatch.setattr(brought, "complete_packages", lambda _: None)
     return tmp_path / "compiler.json"
 
 

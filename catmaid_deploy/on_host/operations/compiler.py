@@ -38,7 +38,7 @@ def would_go(*words):
 
 def remove_compiler(job):
     """Remove what a run has brought to compile with, and nothing that was there before it or that others need."""
-    complete_packages()
+    complete_packages({})
     noted, there = ROOT.json(COMPILER), installed_packages()
     names = sorted(name for name in noted.get("names", ()) if name in there)
     before = set(noted.get("before", ()))

@@ -12,6 +12,8 @@ from catmaid_deploy.on_host.trust import NOBODY, ROOT, As, Failed, owner, plain,
 INSTALL_SECONDS = 1200
 # Debian's pip for virtualenvs, as a wheel that Python runs as it is.
 WHEELS = "/usr/share/python-wheels"
+# Files that an admin has changed stay as they are.
+KEEP = ("--force-confdef", "--force-confold")
 # dpkg's own notes while it works: by these apt knows that one was cut.
 DPKG_NOTES = "/var/lib/dpkg/updates"
 # What apt says of a source, its address and why; the first that fits.
@@ -60,25 +62,25 @@ def half_unpacked():
     return re.findall(r"^reinstreq (\S+)", output, re.MULTILINE)
 
 
-def complete_packages(fetching=None):
+def complete_packages(fetching):
     """Complete what a dpkg that was cut has left: apt installs nothing before that. One that is at work goes on."""
     if not any(name.isdigit() for name in ROOT.names(DPKG_NOTES)) and not half_unpacked():
         return
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    configure = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
-    code, output = run(configure, INSTALL_SECONDS, **quiet)
-    again = half_unpacked() if code else []
-    if again:
-        words = ["apt-get", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confdef"]
-        words += ["-o", "Dpkg::Options::=--force-confold", "--fix-broken", "--reinstall", "install", *again]
-        code, output = run(words, INSTALL_SECONDS, **quiet, **(fetching or {}))
+    environment = dict(fetching, DEBIAN_FRONTEND="noninteractive")
+    configure = ["dpkg", *KEEP, "--configure", "-a"]
+    words = configure
+    code, output = run(words, INSTALL_SECONDS, **environment)
+    if code and (again := half_unpacked()):
+        options = [word for option in KEEP for word in ("-o", "Dpkg::Options::=" + option)]
+        words = ["apt-get", "-y", "--no-install-recommends", *options, "--fix-broken", "--reinstall", "install", *again]
+        code, output = run(words, INSTALL_SECONDS, **environment)
         if not code:
-            code, output = run(configure, INSTALL_SECONDS, **quiet)
+            words = configure
+            code, output = run(words, INSTALL_SECONDS, **environment)
     if not code:
         say("completed the packages that a run which was cut had begun")
     elif "lock" not in output:
-        fix = "dpkg --configure -a" if not again else "apt-get install --reinstall " + " ".join(again)
-        raise Failed("a run of dpkg was cut, and '%s' can't complete it:\n%s" % (fix, ending(output, 8)))
+        raise Failed("a run of dpkg was cut, and '%s' can't complete it:\n%s" % (" ".join(words), ending(output, 8)))
 
 
 def update_lists(job):
