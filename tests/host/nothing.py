@@ -90,7 +90,7 @@ cd /
 runuser -u postgres -- psql -At -c 'select rolname, rolpassword, rolsuper from pg_authid order by 1'
 runuser -u postgres -- psql -At -c 'select datname, pg_get_userbyid(datdba) from pg_database order by 1'
 rabbitmqctl -q list_users | sort
-for vhost in $(rabbitmqctl -q list_vhosts | sort); do echo $vhost; rabbitmqctl -q list_permissions -p $vhost; done
+for vhost in $(rabbitmqctl -s list_vhosts | sort); do echo $vhost; rabbitmqctl -q list_permissions -p $vhost; done
 """
 
 

@@ -61,7 +61,7 @@ class Kept:
         return "250 OK"
 
 def known(server, session, envelope, mechanism, data):
-    return AuthResult(success=data == LoginPassword(b"catmaid", b"WORD"))
+    return AuthResult(success=data == LoginPassword(b"catmaid", b"WORD"), handled=False)
 
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
 context.load_cert_chain("/srv/mail.pem", "/srv/mail.key")

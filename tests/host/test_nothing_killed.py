@@ -74,16 +74,14 @@ def test_killed_in_the_middle_of_the_longest(bed: Bed, installed: Installed) -> 
 
 # Nobody listens there.
 NO_SOURCES = 'Acquire::http::Proxy "http://127.0.0.1:9";\nAcquire::https::Proxy "http://127.0.0.1:9";\n'
-HOME = "/home/catmaid"
+RELEASES = "/home/catmaid/releases"
 
 
-def meanwhile(host: BedHost, installed: Installed, times: Path, name: str, do: Callable[[], object]) -> Run:
-    """A run in whose operation of that name something happens on the host."""
-    names = [name for name, _ in installed.operations]
-    before = json.dumps(names[names.index(name) - 1])
+def meanwhile(host: BedHost, installed: Installed, times: Path, after: str, do: Callable[[], object]) -> Run:
+    """A run in which something happens on the host a second after an operation's end."""
 
     def watch() -> None:
-        wait_for(name, lambda: times.exists() and before in times.read_text(), 600, every=0.2)
+        wait_for(after, lambda: times.exists() and json.dumps(after) in times.read_text(), 300, every=0.2)
         time.sleep(1)
         do()
 
@@ -98,31 +96,31 @@ def meanwhile(host: BedHost, installed: Installed, times: Path, name: str, do: C
 @pytest.mark.long
 @pytest.mark.row_35
 def test_a_run_that_loses_what_it_needs(bed: Bed, installed: Installed, tmp_path: Path) -> None:
-    """One host on which each run but the last misses something: sources, its link, room, the repository."""
+    """One host on which each run but the last misses something: sources, its link, the repository, room."""
     host = bare(bed, installed.suite, f"poor-{installed.suite}")
     host.put("/etc/apt/apt.conf.d/zz-away", NO_SOURCES.encode())
     ended = run(host, installed)
     assert ended.code == 1
     assert "127.0.0.1:9" in ended.text, ended.text
     host.run("rm /etc/apt/apt.conf.d/zz-away")
-    # Before its first copy: what the host has, no later run needs from there.
+    # Among the packages.
+    cut = "pkill -KILL -f 'sshd: root@'"
+    ended = meanwhile(host, installed, tmp_path / "link", "Read the package sources", lambda: host.run(cut))
+    assert ended.code != 0
     host.run(f"mv {repository.PLACE} /srv/away")
     ended = run(host, installed)
     assert ended.code == 1
     assert repository.PLACE in ended.text, ended.text
     host.run(f"mv /srv/away {repository.PLACE}")
-    cut = "pkill -KILL -f 'sshd: root@'"
-    ended = meanwhile(host, installed, tmp_path / "link", "Install packages", lambda: host.run(cut))
-    assert ended.code != 0
-    # Where CATMAID is to be is a file system of its own, which gets full.
-    folder = f"install -d -o catmaid -g catmaid {HOME}/releases"
-    room = f"mount -t tmpfs -o size=80m,mode=755,uid=$(id -u catmaid),gid=$(id -g catmaid) tmpfs {HOME}/releases"
-    ended = meanwhile(
-        host, installed, tmp_path / "room", "Secrets of catmaid", lambda: host.run_privileged(f"{folder}; {room}")
-    )
+    # A file system of its own, which somebody fills while the environment is made there.
+    host.run(f"install -d -o catmaid -g catmaid {RELEASES}; mkdir /srv/kept; cp -a {RELEASES}/. /srv/kept/")
+    options = "size=4g,mode=755,uid=$(id -u catmaid),gid=$(id -g catmaid)"
+    host.run_privileged(f"mount -t tmpfs -o {options} tmpfs {RELEASES}; cp -a /srv/kept/. {RELEASES}/; rm -r /srv/kept")
+    fill = f"dd if=/dev/zero of={RELEASES}/full bs=1M 2>/dev/null || true"
+    ended = meanwhile(host, installed, tmp_path / "room", "Take the host for this run", lambda: host.run(fill))
     assert ended.code == 1
     assert "No space left on device" in ended.text or "os error 28" in ended.text, ended.text
-    host.run_privileged(f"mount -o remount,size=4g {HOME}/releases")
+    host.run(f"rm {RELEASES}/full")
     ends_well(host, installed, "without what it needed")
     host.remove()
 
