@@ -60,8 +60,16 @@ class LastSite(TypedDict):
     ports: list[int]
 
 
+class LastPeer(TypedDict):
+    """A server that programs need, and what is said where it doesn't answer."""
+
+    host: str
+    port: int
+    says: str
+
+
 class LastWord(TypedDict, total=False):
-    """What `on_host/facts/asking.py` takes."""
+    """What `on_host/facts/asking.py` takes; the ``peers`` are asked at the end of a run alone."""
 
     pages: list[LastPage]
     programs: list[LastProgram]
@@ -70,6 +78,7 @@ class LastWord(TypedDict, total=False):
     nginx_user: str
     sites: list[LastSite]
     ports: list[int]
+    peers: list[LastPeer]
 
 
 # ---- the look before a deploy ----

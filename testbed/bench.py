@@ -23,10 +23,11 @@ import httpx
 
 from catmaid_deploy import schema
 from catmaid_deploy.tasks.programs import wsgi
-from testbed import hosts, images
+from testbed import hosts, images, repository
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import progress, say
 from testbed.peers import ansible, deploys, link, load, replaced, script, sites, steady, stock
+from testbed.peers import nothing as from_nothing
 from testbed.peers.sites import HTTP_SITE, INSTANCE, MANY_INSTANCES, MANY_SETS, OPEN_SITE, OTHER_SITE, SITE
 from testbed.peers.table import Line, multiple, ratio, show, spread
 from testbed.podman import BedError, podman
@@ -39,6 +40,9 @@ FEW_ROUNDS = 5
 # Of two seconds each: the median of five moves by a twentieth from one run to the next.
 TILE_ROUNDS = 15
 FIRST_ROUNDS = 3
+NOTHING_ROUNDS = 2
+# In percent: what takes less isn't named.
+LEAST_SHARE = 2
 RECOVERY_ROUNDS = 3
 DELAY = 0.05
 MANY_HOSTS = 8
@@ -164,6 +168,48 @@ def first(bench: Bench) -> list[Line]:
         Line("first deploy", spread(times["ours"])),
         Line("plain shell script, same end", spread(times["plain"])),
         ratio("  first deploy to plain script", times["ours"], times["plain"], 1.15),
+    ]
+
+
+def nothing(bench: Bench) -> list[Line]:
+    """From a bare host to CATMAID, against a plain script that does the same; and where the time goes."""
+
+    def bare(name: str) -> BedHost:
+        with images.lock("bookworm"):
+            image = images.host("bookworm")
+        host = bench.bed.boot(image, name, hostname="host")
+        repository.put(host, {"1.0": {}})
+        return host
+
+    with progress("a host from nothing, for its files"):
+        source = bare("nothing")
+        from_nothing.deploy(source)
+    text, data = from_nothing.plain(source)
+    source.remove()
+    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    parts: dict[str, list[float]] = {}
+    for number in range(NOTHING_ROUNDS):
+        say(f"from nothing, and plain script: round {number + 1} of {NOTHING_ROUNDS}")
+        # They take turns in being first: the other finds in caches what both read.
+        for name in sorted(times, reverse=number % 2 == 0):
+            host = bare(f"{name}{number}")
+            start = time.monotonic()
+            if name == "ours":
+                for part, seconds in from_nothing.deploy(host):
+                    parts.setdefault(part, []).append(seconds)
+            else:
+                script.ssh(host, text, data)
+            times[name].append(time.monotonic() - start)
+            host.remove()
+    whole = median(times["ours"])
+    shares = {part: 100 * median(seconds) / whole for part, seconds in parts.items()}
+    named = {part: share for part, share in shares.items() if share >= LEAST_SHARE}
+    return [
+        Line("from nothing to CATMAID", spread(times["ours"])),
+        Line("plain shell script, same end", spread(times["plain"])),
+        ratio("  from nothing to plain script", times["ours"], times["plain"], 1.15),
+        *(Line(f"    {part[0].lower()}{part[1:]}", f"{share:.0f} %") for part, share in named.items()),
+        Line("    all else", f"{100 - sum(named.values()):.0f} %"),
     ]
 
 
@@ -541,6 +587,7 @@ PARTS: dict[str, Callable[[Bench], list[Line]]] = {
     "page": page,
     "updates": updates,
     "first": first,
+    "nothing": nothing,
 }
 
 

@@ -37,7 +37,7 @@ class Told(StringCommand):
         connector_arguments.update(self.connector_arguments)
         done, output = host.run_shell_command(self, print_output=True, print_input=False, **connector_arguments)
         # pyinfra would show it once more. What the host was asked in the end, and what is left, is for the last words.
-        kept = [line for line in output if line.line.startswith(("asked: ", "away: ", "left: "))]
+        kept = [line for line in output if line.line.startswith(("asked: ", "away: ", "silent: ", "left: "))]
         return done, output if done else CommandOutput(kept)
 
 

@@ -94,6 +94,10 @@ def _settle() -> None:
             away = _listed(report.last.stdout_lines, "away: ")
             # What waited before the run may have what it needs now, and the other way round.
             still = [part for part in report.away if away is None or not part.endswith(report.waits)]
+            silent = _listed(report.last.stdout_lines, "silent: ")
+            if silent is not None:
+                asked = {one["says"] for one in report.asking.get("peers", ())}
+                still = [*silent, *(part for part in still if part not in asked)]
             report.away = still or patch.waiting(away or [], report.waits)
         for operation in (report.first, *(operation for _, _, operation in report.planned), report.last):
             if operation is not None and operation.is_complete():

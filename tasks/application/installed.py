@@ -241,9 +241,25 @@ def remarks(look: Look) -> Iterator[Finding]:
             yield warning(f"site.instances[{name}].checkout", what, "correct settings.py")
 
 
+def _silence(key: str, instance: Instance) -> str:
+    return f"{SAID[key]} of {instance.name} doesn't answer"
+
+
+def last_word(deployment: Deployment) -> questions.LastWord:
+    """What the programs need beside what they are: a run may have made it, and it may be gone since."""
+    return {
+        "peers": [
+            {"host": address.host, "port": address.port, "says": _silence(key, instance)}
+            for instance in deployment.instances
+            for key, address in (("database", instance.database), ("broker", instance.broker))
+            if address
+        ]
+    }
+
+
 def away(look: Look) -> list[str]:
     silent = [
-        f"{SAID[key]} of {instance.name} doesn't answer"
+        _silence(key, instance)
         for instance in look.deployment.instances
         for key in look.survey["instances"][instance.name]["silent"]
     ]
@@ -251,4 +267,13 @@ def away(look: Look) -> list[str]:
     return silent or waiting(names, WAITS)
 
 
-TASK = Task("application", question, faults=faults, warnings=warnings, remarks=remarks, waits=WAITS, away=away)
+TASK = Task(
+    "application",
+    question,
+    faults=faults,
+    warnings=warnings,
+    remarks=remarks,
+    last_word=last_word,
+    waits=WAITS,
+    away=away,
+)

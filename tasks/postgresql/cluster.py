@@ -23,6 +23,8 @@ from catmaid_deploy.tasks.system import SPACE_OF_POSTGRESQL
 from catmaid_deploy.upkeep import output
 
 UNIT = "postgresql.service"
+# systemd's own pattern: one unit for each cluster that it has loaded.
+CLUSTER_UNITS = "postgresql@*.service"
 DEFAULT_PORT = 5432
 # What CATMAID asks for.
 OLDEST = 13
@@ -99,7 +101,8 @@ def question(deployment: Deployment) -> questions.Survey:
     }
     if not databases:
         return {"postgresql": asked}
-    return {"postgresql": asked, "packages": ["postgresql-[1-9]*"], "units": [UNIT], "space": [*SPACE_OF_POSTGRESQL]}
+    units = [UNIT, CLUSTER_UNITS]
+    return {"postgresql": asked, "packages": ["postgresql-[1-9]*"], "units": units, "space": [*SPACE_OF_POSTGRESQL]}
 
 
 # ---- how a cluster is made ----

@@ -147,6 +147,9 @@ def change(deployment: Deployment, survey: Survey) -> Change:
         reasons.append(Reason("start", "PostgreSQL", "it has never run"))
     if it and not differences and it["settings"] != one.service["digest"]:
         reasons.append(Reason("reload", "PostgreSQL", "it doesn't run with its settings"))
+    version, name = one.service["version"], one.service["cluster"]
+    if not differences and unit_of(survey, f"postgresql@{version}-{name}.service")["needs_daemon_reload"]:
+        reasons.append(Reason("reload", "systemd", "PostgreSQL's files there are newer"))
     if it and not differences and it["pending"] and cluster.may_restart(deployment, it):
         reasons.append(Reason("restart", "PostgreSQL", f"{', '.join(it['pending'])} waits for that"))
     if cluster.is_installed(deployment, survey) and not unit_of(survey, cluster.UNIT)["enabled"]:

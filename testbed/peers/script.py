@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 
 from catmaid_deploy import schema
 from catmaid_deploy.file_sets import Item
@@ -58,13 +59,16 @@ def ssh(host: BedHost, script: str, data: bytes = b"") -> bytes:
     return done.stdout
 
 
-def archive(host: BedHost, deployment: schema.Deployment, items: list[Item]) -> bytes:
-    """All that the deploy wrote on a host, with owners and modes; not what programs wrote into its folders."""
+def archive(host: BedHost, deployment: schema.Deployment, items: list[Item], more: Sequence[str] = ()) -> bytes:
+    """All that the deploy wrote on a host, with owners and modes; not what programs wrote into its folders. There may
+    be more paths.
+    """
     slots = ssh(host, _SLOTS.format(folders=" ".join(i.config_dir for i in deployment.instances))).decode().split()
     by_links = tuple(f"{path}/" for path in slots)
     # systemd-tmpfiles makes those below /run, and what is named by a slot's link lies in its folder.
     paths = [one.path for one in items if not one.path.startswith(("/run/", *by_links))] + slots
-    return ssh(host, "tar -C / -c --no-recursion -T -", "".join(f"{path[1:]}\n" for path in paths).encode())
+    names = "".join(f"{path[1:]}\n" for path in dict.fromkeys((*paths, *more)))
+    return ssh(host, "tar -C / -c --no-recursion -T -", names.encode())
 
 
 def plain(deployment: schema.Deployment, packages: list[str], absent: list[str]) -> str:

@@ -269,7 +269,7 @@ FAULTS = {
         "supervisor",
         f"by {SUPERVISORD} supervisorctl can't ask it, and so programs of others don't end when Supervisor restarts",
         rf"cp -p {SUPERVISORD} /root/supervisord.conf; sed -i 's/^\[unix_http_server\]/&\nusername=a\npassword=b/' "
-        f"{SUPERVISORD}; systemctl restart supervisor; sleep 10",
+        f"{SUPERVISORD}; systemctl restart supervisor",
         f"cp -p /root/supervisord.conf {SUPERVISORD}; systemctl restart supervisor",
         level="warning",
     ),

@@ -15,7 +15,7 @@ from testbed.peers.sites import SMALL as SITE
 from testbed.run import pyinfra
 from tests.host.conftest import boot_packed, everything_runs
 
-HOME = "catmaid_deploy/schema/instance.py"
+HOME = "catmaid_deploy/schema/paths.py"
 PLACE = '"runtime": "/run"'
 
 

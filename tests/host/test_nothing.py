@@ -53,6 +53,8 @@ def test_a_dry_run_tells_all_of_it_and_changes_nothing(installed: Installed) -> 
 @pytest.mark.row_35
 def test_one_run_ends_in_a_page_that_the_administrator_signs_in_to(installed: Installed, client: BedHost) -> None:
     assert installed.first.code == 0, installed.first.text
+    # By now there is what wasn't when it began: nothing waits for it.
+    assert " [host] done\n" in installed.first.text
     wait_until_all_run(installed.host)
     password = installed.host.run(f"cat {PASSWORD}")
     # By its own name in the browser, whatever its address.

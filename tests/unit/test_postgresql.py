@@ -246,8 +246,9 @@ def test_a_setting_that_waits_is_said_unless_the_run_restarts() -> None:
 
 
 def test_what_runs_is_told_when_its_files_are_as_described() -> None:
-    def reasons(**keys: Any) -> list[str]:
-        one = look(SERVER | keys, allowed, units={cluster.UNIT: ENABLED})
+    def reasons(unread: bool = False, **keys: Any) -> list[str]:
+        units = {cluster.UNIT: ENABLED, "postgresql@15-main.service": ENABLED | {"needs_daemon_reload": unread}}
+        one = look(SERVER | keys, allowed, units=units)
         wanted = settings.wanted(allowed, one.survey)
         files = {item.path: as_file(item) for item in wanted.items}
         one.survey["files"].update(files)
@@ -258,6 +259,7 @@ def test_what_runs_is_told_when_its_files_are_as_described() -> None:
     allowed = deployment(postgresql={"restart": True, "memory": "1g"})
     digest = settings.wanted(allowed, look().survey).service["digest"]
     assert reasons(settings=digest) == []
+    assert reasons(unread=True, settings=digest) == ["reload systemd: PostgreSQL's files there are newer"]
     assert reasons() == ["reload PostgreSQL: it doesn't run with its settings"]
     assert reasons(settings=digest, pending=["max_connections"]) == [
         "restart PostgreSQL: max_connections waits for that"

@@ -47,6 +47,16 @@ def test_a_worker_that_waits_in_the_end_is_named(monkeypatch: pytest.MonkeyPatch
     assert lines(monkeypatch, report)[1] == "done"
 
 
+def test_a_server_that_the_run_has_made_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of one that is gone since it is said."""
+    says = "pages wait: the database of a doesn't answer"
+    asking: Any = {"peers": [{"host": "localhost", "port": 5432, "says": says}]}
+    for away, silent, line in (([says], "[]", "done"), ([], f'["{says}"]', f"done; but {says}")):
+        last = operation(ASKED, "away: []", f"silent: {silent}")
+        report = reports.Report("a", planned=[("nginx", [], operation())], last=last, asking=asking, away=away)
+        assert lines(monkeypatch, report)[1] == line
+
+
 def test_a_run_whose_end_was_not_reached_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyinfra goes operation by operation: another host may hold this one up before its last."""
     report = reports.Report("a", planned=[("nginx", [], operation())], last=operation(done=None), ended="cut")

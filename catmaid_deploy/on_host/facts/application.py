@@ -1,12 +1,12 @@
 """The applications as they are installed on a host. A part of a script, see `survey`."""
 
 import re
-import socket
 
 from catmaid_deploy.on_host.facts.certificates import by_owner
 from catmaid_deploy.on_host.facts.checkout import application, resolved
 from catmaid_deploy.on_host.facts.files import owner_name
 from catmaid_deploy.on_host.facts.places import release
+from catmaid_deploy.on_host.facts.ports import answers
 from catmaid_deploy.on_host.facts.probe import (
     SAYING_SECONDS,
     last_object,
@@ -35,14 +35,6 @@ def work_mem(at):
                 for number, unit in given:
                     found = int(number) * {"": 1, "kB": 1, "MB": 1 << 10, "GB": 1 << 20}[unit]
     return found
-
-
-def answers(address):
-    try:
-        socket.create_connection((address["host"].encode(), address["port"]), timeout=3).close()
-        return True
-    except OSError:
-        return False
 
 
 def ask_applications(question, places):

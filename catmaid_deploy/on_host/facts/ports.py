@@ -19,6 +19,15 @@ NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP = 4, 20, 0x301
 NLMSG_ERROR, NLMSG_DONE, TCP_LISTEN = 2, 3, 10
 
 
+def answers(address):
+    """Whether somebody takes a connection there, on this host or another."""
+    try:
+        socket.create_connection((address["host"].encode(), address["port"]), timeout=3).close()
+        return True
+    except OSError:
+        return False
+
+
 def listening():
     """Port, inode, user and address of all TCP sockets that listen, as `ss` asks the kernel: /proc/net/tcp has all
     connections too, and takes longer than all else here.

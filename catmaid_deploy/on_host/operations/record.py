@@ -5,6 +5,7 @@ import time
 
 from catmaid_deploy.on_host.facts.asking import PARSED, begin_asking, end_asking, supervisor_files
 from catmaid_deploy.on_host.facts.nginx import NGINX_READ, ask_nginx
+from catmaid_deploy.on_host.facts.ports import answers
 from catmaid_deploy.on_host.facts.units import RENEWED, SUPERVISOR, UNIT_PROPERTIES, units
 from catmaid_deploy.on_host.operations.common import say
 from catmaid_deploy.on_host.operations.lock import check_lock, end_run, one_line
@@ -22,10 +23,22 @@ def ask_host(asking, seconds=20):
         if not wrong or time.monotonic() >= end:
             say_all("asked: ", found["served"])
             say_all("away: ", sorted(name for name, word in found["programs"].items() if word == "away"))
+            say_all("silent: ", list(silent(asking.get("peers", ()))))
             return [": ".join(one[key] for key in ("place", "what", "command", "todo") if one[key]) for one in wrong]
         # The beat of a hand-over has begun a moment ago.
         time.sleep(pause)
         pause = min(1, 2 * pause)
+
+
+def silent(peers):
+    """What is said of the servers that don't answer now; instances may share one."""
+    known = {}
+    for one in peers:
+        place = one["host"], one["port"]
+        if place not in known:
+            known[place] = answers(one)
+        if not known[place]:
+            yield one["says"]
 
 
 def say_all(word, texts):
