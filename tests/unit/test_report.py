@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,3 +129,16 @@ def test_a_fix_names_pyinfra_as_it_can_be_typed(tmp_path: Path, monkeypatch: pyt
     assert this_run.deploy().text == "env/pyinfra inventories/demo.py deploy.py"
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     assert this_run.deploy().text == "pyinfra inventories/demo.py deploy.py"
+
+
+def test_a_server_that_instances_share_is_asked_once() -> None:
+    record: Any = importlib.import_module("catmaid_deploy.on_host.operations.record")
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        ports = [there.getsockname()[1], reserved.getsockname()[1]]
+        peers = [{"host": "127.0.0.1", "port": ports[number % 2], "says": str(number)} for number in range(4)]
+        assert list(record.silent(peers)) == ["1", "3"]
+        there.setblocking(False)
+        there.accept()
+        with pytest.raises(BlockingIOError):
+            there.accept()
