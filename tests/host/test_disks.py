@@ -162,7 +162,9 @@ def test_other_pages_wait_only_until_it_is_noticed(host: BedHost, program: str) 
         host.run("sleep 5")
         stop = float(host.run("date +%s.%N"))
         with hung(host, program):
-            host.run("sleep 20")
+            host.run(f"sleep {NOTICED + 2}")
+            fresh = status_of(host, TILE % 7)
+            host.run("sleep 8")
         back = float(host.run("date +%s.%N"))
         found = json.loads(asked.result())
     others = [(start - stop, took, status) for path, start, took, status in found if path != TILE]
@@ -178,7 +180,9 @@ def test_other_pages_wait_only_until_it_is_noticed(host: BedHost, program: str) 
     # On a machine that has other things to do as well.
     most = max(1, 2 * max(took for start, took, _ in others if start < -0.5))
     assert all(took < most and status == 200 for start, took, status in others if NOTICED < start < 19)
-    assert {status for start, _, status in tiles if NOTICED < start < 19} == {503}
+    assert fresh == "503"
+    # What each client of these has asked before it was noticed may wait until the disk is back.
+    assert {status for start, _, status in tiles if NOTICED < start < 19} <= {503}
     assert all(took < most and status == 200 for start, took, status in others if start > back - stop)
     assert {status for start, _, status in tiles if start > back - stop + 1} == {200}
 
