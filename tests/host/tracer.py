@@ -8,6 +8,7 @@ follows no link, which is the way of `on_host/trust.py`, or if root made the nam
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -297,20 +298,20 @@ class Trace:
     @cached_property
     def calls(self) -> list[Call]:
         """All calls that were seen, in the order of their time."""
-        lives: dict[int, list[list[re.Match[str]]]] = {}
+        lives: dict[int, list[Life]] = {}
         for path in self.folder.glob("of.*"):
             lives[int(path.suffix[1:])] = _lives(path.read_text(errors="replace").splitlines())
         found: list[Call] = []
         for number, process in self.roots.items():
             for life in lives.get(number, [])[:1]:
-                self._follow(life, process, lives, found)
+                self._follow(life.calls, process, lives, found)
         return sorted(found, key=lambda call: call.time)
 
     def _follow(
         self,
         life: list[re.Match[str]],
         process: Process,
-        lives: dict[int, list[list[re.Match[str]]]],
+        lives: dict[int, list[Life]],
         found: list[Call],
     ) -> None:
         """Read the calls of a process and of all that it starts, each with the rights that it has by then."""
@@ -326,10 +327,11 @@ class Trace:
                     cwd=process.cwd if shared else list(process.cwd),
                     descriptors=dict(process.descriptors),
                 )
+                # Also one without a call: the next that has its number is another's.
                 of_child = lives.get(int(child.group(2) or child.group(1)), [])
-                begun = [one for one in of_child if one and float(one[0].group(1)) >= float(time)]
+                begun = next((one for one in of_child if one.end >= float(time)), None)
                 if begun:
-                    self._follow(begun[0], new, lives, found)
+                    self._follow(begun.calls, new, lives, found)
                 continue
             # As they are now: the numbers are used again.
             descriptors = dict(process.descriptors) if "/fd/" in text else {}
@@ -419,14 +421,23 @@ def is_of_another(path: str) -> bool:
     ) is not None and (not own_descriptor(path))
 
 
-def _lives(lines: list[str]) -> list[list[re.Match[str]]]:
+@dataclass
+class Life:
+    """The calls of one process among those that had its number, and the second in which it ended."""
+
+    calls: list[re.Match[str]] = field(default_factory=list)
+    end: float = math.inf
+
+
+def _lives(lines: list[str]) -> list[Life]:
     """The calls in a file, apart for each process that had that number."""
-    found: list[list[re.Match[str]]] = [[]]
+    found = [Life()]
     for line in lines:
         if " +++ " in line[:30]:
-            found.append([])
+            found[-1].end = float(line.split()[0])
+            found.append(Life())
         elif match := _LINE.match(line):
-            found[-1].append(match)
+            found[-1].calls.append(match)
     return found
 
 
