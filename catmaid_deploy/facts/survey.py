@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
@@ -21,6 +21,16 @@ class Unanswered(Exception):
     """The host's Python hasn't answered; the message is the last thing that it said."""
 
 
+class Part:
+    """The text of a script, joined when it is first asked for: a run sends one or two of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, script: object, kind: type) -> str:
+        return joined(self.name)
+
+
 class Script(FactBase[T]):
     """
     Returns what one of our scripts answers, which needs nothing but the host's own Python: an object with the keys of
@@ -29,7 +39,7 @@ class Script(FactBase[T]):
     Raises Unanswered where its Python doesn't run.
     """
 
-    script: str
+    script: ClassVar[Part]
 
     @override
     def command(self, question: str | HiddenValue) -> StringCommand:
@@ -53,70 +63,70 @@ class Script(FactBase[T]):
 class Survey(Script[Surveyed]):
     """Returns what the host has of all that the deploy relies on."""
 
-    script = joined("facts.survey")
+    script = Part("facts.survey")
 
 
 class Health(Script[health.Health]):
     """Returns how the host is, with the survey beside it."""
 
-    script = joined("facts.health")
+    script = Part("facts.health")
 
 
 class Verify(Script[health.Health]):
     """Returns how the host is and what it answers to users, as ``Health`` and with ``pages``."""
 
-    script = joined("facts.verify")
+    script = Part("facts.verify")
 
 
 class Migrations(Script[sought.Migrations]):
     """Returns which migrations the databases of instances lack by other code."""
 
-    script = joined("facts.migrations")
+    script = Part("facts.migrations")
 
 
 class Available(Script[sought.Available]):
     """Returns whether the package index has what is needed."""
 
-    script = joined("facts.available")
+    script = Part("facts.available")
 
 
 class Revisions(Script[sought.Revisions]):
     """Returns whether repositories have what is to be put in place."""
 
-    script = joined("facts.revisions")
+    script = Part("facts.revisions")
 
 
 class Passwords(Script[sought.Passwords]):
     """Returns whether roles of the database server have the passwords that an inventory gives."""
 
-    script = joined("facts.passwords")
+    script = Part("facts.passwords")
 
 
 class Requirements(Script[sought.Requirements]):
     """Returns whether releases fit the Python that they are to get."""
 
-    script = joined("facts.requirements")
+    script = Part("facts.requirements")
 
 
 class Proxied(Script[sought.Proxied]):
     """Returns whether a proxy takes the host to what is to be fetched."""
 
-    script = joined("facts.proxy")
+    script = Part("facts.proxy")
 
 
 class Bundled(Script[sought.Bundled]):
     """Returns whether a bundle's packages go with those of the host."""
 
-    script = joined("facts.bundle")
+    script = Part("facts.bundle")
 
 
 class Acme(Script[sought.Acme]):
     """Returns which ACME servers don't know the host."""
 
-    script = joined("facts.acme")
+    script = Part("facts.acme")
 
 
 class Logs(Script[sought.Logs]):
     """Returns last lines of logs, and files, without the secrets in them."""
 
-    script = joined("facts.logs")
+    script = Part("facts.logs")
