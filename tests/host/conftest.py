@@ -410,6 +410,7 @@ LONGEST = (
         "updates-bookworm",
         "deployed-trixie",
         "test_inventory_faults",
+        "nothing",
         "book",
         "deployed-bookworm",
         "web-bookworm",
