@@ -23,7 +23,7 @@ import httpx
 
 from catmaid_deploy import schema
 from catmaid_deploy.tasks.programs import wsgi
-from testbed import hosts, images, repository
+from testbed import bare, hosts, images
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.images import progress, say
 from testbed.peers import ansible, deploys, link, load, replaced, script, sites, steady, stock
@@ -173,16 +173,9 @@ def first(bench: Bench) -> list[Line]:
 
 def nothing(bench: Bench) -> list[Line]:
     """From a bare host to CATMAID, against a plain script that does the same; and where the time goes."""
-
-    def bare(name: str) -> BedHost:
-        with images.lock("bookworm"):
-            image = images.host("bookworm")
-        host = bench.bed.boot(image, name, hostname="host")
-        repository.put(host, {"1.0": {}})
-        return host
-
+    boot = partial(bare.boot, bench.bed, "bookworm", releases={"1.0": {}})
     with progress("a host from nothing, for its files"):
-        source = bare("nothing")
+        source = boot("nothing")
         from_nothing.deploy(source)
     text, data = from_nothing.plain(source)
     source.remove()
@@ -192,7 +185,7 @@ def nothing(bench: Bench) -> list[Line]:
         say(f"from nothing, and plain script: round {number + 1} of {NOTHING_ROUNDS}")
         # They take turns in being first: the other finds in caches what both read.
         for name in sorted(times, reverse=number % 2 == 0):
-            host = bare(f"{name}{number}")
+            host = boot(f"{name}{number}")
             start = time.monotonic()
             if name == "ours":
                 for part, seconds in from_nothing.deploy(host):

@@ -96,6 +96,7 @@ def _settle() -> None:
             still = [part for part in report.away if away is None or not part.endswith(report.waits)]
             silent = _listed(report.last.stdout_lines, "silent: ")
             if silent is not None:
+                # Of what the end asks once more its answer counts.
                 asked = {one["says"] for one in report.asking.get("peers", ())}
                 still = [*silent, *(part for part in still if part not in asked)]
             report.away = still or patch.waiting(away or [], report.waits)

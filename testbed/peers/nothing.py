@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from pathlib import Path
@@ -11,14 +10,11 @@ from typing import Any
 from catmaid_deploy import schema
 from catmaid_deploy.on_host.facts.postgresql import EXTENSIONS
 from catmaid_deploy.on_host.facts.rabbitmq import NODE, NODES_FILE
-from testbed import repository
+from testbed.bare import ten_lines, timed, with_port
 from testbed.hosts import BedHost
 from testbed.peers import ansible, script
 from testbed.podman import BedError
-from testbed.run import pyinfra
 
-# Notes what each operation takes.
-WATCH = "tests/host/cut.py"
 # What a deploy has made beside its sets of files.
 MORE = "/etc/catmaid /etc/postgresql-common/createcluster.d /etc/systemd/system/*.d {environment}/requirements.lock"
 
@@ -91,27 +87,21 @@ done
 
 
 def described(host: BedHost) -> dict[str, Any]:
-    """The ten lines of an inventory."""
-    releases = {"repository": repository.PLACE, "revision": "1.0"}
-    install = {"administrator": {"name": "alice", "email": "alice@example.org"}}
-    instance = {"releases": releases, "install": install, "workers": 2}
-    tls = {"certificate": "self-signed", "port": host.ports[443]}
-    return {"server_name": "localhost", "tls": tls, "instances": [instance]}
+    return with_port(ten_lines("1.0"), host.ports[443])
 
 
 def deploy(host: BedHost) -> list[tuple[str, float]]:
     """Deploy to a bare host; returns the operations with their seconds. Raises BedError when it fails."""
     with tempfile.TemporaryDirectory(prefix="catmaid-deploy-") as folder:
-        times = Path(folder) / "times"
-        run = pyinfra(host, {"site": described(host)}, "-y", before=WATCH, env={"CATMAID_TIMES": str(times)})
-        if run.code:
-            raise BedError(f"the deploy to a bare host failed:\n{run.text[-2000:]}")
-        return [(name, seconds) for name, seconds in map(json.loads, times.read_text().splitlines())]
+        run, operations = timed(host, described(host), Path(folder) / "times")
+    if run.code:
+        raise BedError(f"the deploy to a bare host failed:\n{run.text[-2000:]}")
+    return operations
 
 
 def plain(host: BedHost) -> tuple[str, bytes]:
     """The script that does the same to another host, and what it takes: the files of one that is deployed."""
-    site = schema.load(described(host))
+    site = schema.load(described(host)["site"])
     (instance,) = site.instances
     made, releases = instance.made_python, instance.releases
     if made is None or releases is None:

@@ -19,6 +19,7 @@ from catmaid_deploy import schema
 from catmaid_deploy.tasks import packages
 from catmaid_deploy.tasks.programs import wsgi
 from testbed import hosts, images
+from testbed.bare import ten_lines
 from testbed.podman import check_machine
 from testbed.run import VIRTUALENV, Run, place_application, pyinfra
 from tests.host import acme, nothing, secrets_found
@@ -328,7 +329,7 @@ def installed(
     suite = request.param
     host = nothing.bare(bed, suite, f"nothing-{suite}")
     secrets_found.watch(host)
-    site = nothing.ten_lines("1.0")
+    site = ten_lines("1.0")
     before = host.run(STATE)
     dry = nothing.run_on(host, site, "--dry", "--diff")
     after = host.run(STATE)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from testbed import images, repository
+import testbed.bare
+from testbed import repository
+from testbed.bare import with_port
 from testbed.hosts import Bed, BedHost
 from testbed.run import Run, pyinfra
 
@@ -28,36 +28,19 @@ RELEASES = {
 }
 
 
-def ten_lines(revision: str, **more: Any) -> dict[str, Any]:
-    """What an inventory says of the whole of it."""
-    releases = {"repository": repository.PLACE, "revision": revision}
-    install = {"administrator": {"name": "alice", "email": "alice@example.org"}}
-    install |= more.pop("install", {})
-    instance = {"releases": releases, "install": install, "migrate": "before", "workers": 2, **more}
-    return {"site": {"server_name": "localhost", "tls": {"certificate": "self-signed"}, "instances": [instance]}}
-
-
 def run_on(host: BedHost, described: dict[str, Any], *options: str, port: int = 0, **more: Any) -> Run:
     """A run that finds the host at the port which leads there, unless it is told another one."""
-    described = copy.deepcopy(described)
-    described["site"]["tls"]["port"] = port or host.ports[443]
-    return pyinfra(host, described, *options, **more)
+    return pyinfra(host, with_port(described, port or host.ports[443]), *options, **more)
 
 
 def timed(host: BedHost, described: dict[str, Any], times: Path) -> tuple[Run, list[tuple[str, float]]]:
     """A run, and its operations with their seconds."""
-    run = run_on(host, described, "-y", before="tests/host/cut.py", env={"CATMAID_TIMES": str(times)})
-    lines = times.read_text().splitlines() if times.exists() else []
-    return run, [(name, seconds) for name, seconds in map(json.loads, lines)]
+    return testbed.bare.timed(host, with_port(described, host.ports[443]), times)
 
 
 def bare(bed: Bed, suite: str, name: str) -> BedHost:
-    """A host with nothing but Debian and a repository. RabbitMQ knows its data by the host's name."""
-    with images.lock(suite):
-        image = images.host(suite)
-    host = bed.boot(image, name, hostname="host")
-    repository.put(host, RELEASES)
-    return host
+    """A host with nothing but Debian and a repository."""
+    return testbed.bare.boot(bed, suite, name, RELEASES)
 
 
 class FromEnvironment:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from testbed.bare import ten_lines
 from testbed.hosts import BedHost, wait_for
 from tests.host.conftest import wait_until_all_run
-from tests.host.nothing import Installed, run_on, said, ten_lines
+from tests.host.nothing import Installed, run_on, said
 
 # With those of test_nothing.py, for their host.
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("nothing"), pytest.mark.row_35]

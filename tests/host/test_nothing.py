@@ -17,13 +17,14 @@ import httpx
 import pytest
 
 from testbed import repository
+from testbed.bare import ten_lines
 from testbed.hosts import BedHost, wait_for
 from testbed.podman import podman
 from testbed.run import BOOKKEEPING
 from tests.host import secrets_found
 from tests.host.browser import browse
 from tests.host.conftest import STATE, differences, settled, wait_until_all_run
-from tests.host.nothing import PASSWORD, SERVICES, Installed, run_on, said, served, ten_lines
+from tests.host.nothing import PASSWORD, SERVICES, Installed, run_on, said, served
 
 pytestmark = pytest.mark.xdist_group("nothing")
 

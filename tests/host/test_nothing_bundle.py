@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from testbed import images, repository
+from testbed.bare import ten_lines
 from testbed.hosts import Bed, BedHost
 from testbed.images import ROOT
 from testbed.run import Run
 from tests.host.conftest import STATE, differences, wait_until_all_run
-from tests.host.nothing import run_on, served, ten_lines
+from tests.host.nothing import run_on, served
 
 pytestmark = [pytest.mark.xdist_group("nothing-bundle"), pytest.mark.long, pytest.mark.row_35]
 

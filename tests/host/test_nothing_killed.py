@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from testbed import images, repository
+from testbed.bare import ten_lines
 from testbed.hosts import Bed, BedHost, wait_for
 from testbed.podman import podman
 from testbed.run import Run
 from tests.host.conftest import differences, settled
-from tests.host.nothing import MORE, Installed, bare, run_on, ten_lines
+from tests.host.nothing import MORE, Installed, bare, run_on
 
 # With those of test_nothing.py, for their host.
 pytestmark = pytest.mark.xdist_group("nothing")
